@@ -1,0 +1,151 @@
+// A growable byte buffer with the primitive encodings of Kafka's record format (zigzag varints, big-endian numbers).
+// Serdes, the record-batch codec and checkpoint segments write into it; a writer is reused, so that the hot path
+// allocates nothing per record.
+
+/** Buffer has these since Node 0.x; its type declarations leave them out. They skip the generic `write` dispatch. */
+interface SliceableBuffer {
+  utf8Write(text: string, offset: number, length?: number): number
+  utf8Slice(start: number, end: number): string
+}
+
+/** Decodes UTF-8 without the argument handling of `toString`. */
+export function utf8Slice(bytes: Buffer, start: number, end: number): string {
+  return (bytes as Buffer & SliceableBuffer).utf8Slice(start, end)
+}
+
+export class ByteWriter {
+  buffer: Buffer
+  position = 0
+
+  constructor(initialBytes = 1024) {
+    this.buffer = Buffer.allocUnsafeSlow(initialBytes)
+  }
+
+  /** Forgets the content and keeps the memory. */
+  reset(): void {
+    this.position = 0
+  }
+
+  /** A copy of what was written: safe to keep. */
+  copy(): Buffer {
+    const out = Buffer.allocUnsafeSlow(this.position)
+    this.buffer.copy(out, 0, 0, this.position)
+    return out
+  }
+
+  /** A view of what was written: valid until the next write. */
+  view(): Buffer {
+    return this.buffer.subarray(0, this.position)
+  }
+
+  ensure(bytes: number): void {
+    if (this.position + bytes <= this.buffer.length) return
+    const grown = Buffer.allocUnsafeSlow(Math.max(this.buffer.length * 2, this.position + bytes))
+    this.buffer.copy(grown, 0, 0, this.position)
+    this.buffer = grown
+  }
+
+  uint8(value: number): void {
+    this.ensure(1)
+    this.buffer[this.position++] = value
+  }
+
+  int16(value: number): void {
+    this.ensure(2)
+    this.position = this.buffer.writeInt16BE(value, this.position)
+  }
+
+  int32(value: number): void {
+    this.ensure(4)
+    this.position = this.buffer.writeInt32BE(value, this.position)
+  }
+
+  uint32(value: number): void {
+    this.ensure(4)
+    this.position = this.buffer.writeUInt32BE(value >>> 0, this.position)
+  }
+
+  int64(value: bigint): void {
+    this.ensure(8)
+    this.position = this.buffer.writeBigInt64BE(value, this.position)
+  }
+
+  f64(value: number): void {
+    this.ensure(8)
+    this.position = this.buffer.writeDoubleBE(value, this.position)
+  }
+
+  /** Unsigned LEB128 of a value below 2^32. */
+  uvarint(value: number): void {
+    this.ensure(5)
+    let rest = value >>> 0
+    while (rest > 127) {
+      this.buffer[this.position++] = (rest & 127) | 128
+      rest >>>= 7
+    }
+    this.buffer[this.position++] = rest
+  }
+
+  /** Zigzag varint of a signed 32-bit value. */
+  varint(value: number): void {
+    this.uvarint((value << 1) ^ (value >> 31))
+  }
+
+  /** Zigzag varint of a safe integer (timestamps: a delta overflows 32 bits after 24.8 days). */
+  varlong(value: number): void {
+    if (value >= -0x40000000 && value < 0x40000000) return this.varint(value)
+    this.ensure(10)
+    let rest = BigInt.asUintN(64, (BigInt(value) << 1n) ^ (BigInt(value) >> 63n))
+    while (rest > 127n) {
+      this.buffer[this.position++] = Number(rest & 127n) | 128
+      rest >>= 7n
+    }
+    this.buffer[this.position++] = Number(rest)
+  }
+
+  bytes(source: Uint8Array, start = 0, end: number = source.length): void {
+    const length = end - start
+    this.ensure(length)
+    if (length <= 24) {
+      for (let i = start; i < end; i++) this.buffer[this.position++] = source[i] as number
+      return
+    }
+    if (source instanceof Buffer) source.copy(this.buffer, this.position, start, end)
+    else this.buffer.set(source.subarray(start, end), this.position)
+    this.position += length
+  }
+
+  /** UTF-8 without a length. */
+  utf8(text: string): void {
+    this.ensure(text.length * 3)
+    this.position += (this.buffer as Buffer & SliceableBuffer).utf8Write(text, this.position)
+  }
+
+  /** Length (unsigned varint), then the bytes. */
+  lengthPrefixed(source: Uint8Array): void {
+    this.uvarint(source.length)
+    this.bytes(source)
+  }
+
+  lengthPrefixedUtf8(text: string): void {
+    this.lengthPrefixed(Buffer.from(text, 'utf8'))
+  }
+}
+
+/** Bytes of the zigzag varint of `value` (32 bit). */
+export function varintSize(value: number): number {
+  const zigzag = ((value << 1) ^ (value >> 31)) >>> 0
+  return zigzag < 0x80 ? 1 : zigzag < 0x4000 ? 2 : zigzag < 0x200000 ? 3 : zigzag < 0x10000000 ? 4 : 5
+}
+
+/** Bytes of the zigzag varint of a safe integer. */
+export function varlongSize(value: number): number {
+  if (value >= -0x40000000 && value < 0x40000000) return varintSize(value)
+  let size = 0
+  let rest = BigInt.asUintN(64, (BigInt(value) << 1n) ^ (BigInt(value) >> 63n))
+  do {
+    size++
+    rest >>= 7n
+  } while (rest > 0n)
+  return size
+}

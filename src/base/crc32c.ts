@@ -1,0 +1,76 @@
+// CRC32C (Castagnoli), Kafka's and our files' checksum. Node's zlib.crc32 is the other polynomial (IEEE) and cannot be
+// used. Native where a prebuilt package exists for the platform; else slicing-by-8 in JavaScript (a tenth of the speed).
+import { createRequire } from 'node:module'
+
+type Crc = (bytes: Uint8Array, initial?: number) => number
+
+const TABLES = makeTables()
+
+function makeTables(): Uint32Array[] {
+  const tables = Array.from({ length: 8 }, () => new Uint32Array(256))
+  for (let n = 0; n < 256; n++) {
+    let c = n
+    for (let k = 0; k < 8; k++) c = c & 1 ? (c >>> 1) ^ 0x82f63b78 : c >>> 1
+    cell(tables, 0)[n] = c >>> 0
+  }
+  for (let t = 1; t < 8; t++) {
+    for (let n = 0; n < 256; n++) {
+      const previous = cell(tables, t - 1)[n] ?? 0
+      cell(tables, t)[n] = ((previous >>> 8) ^ (cell(tables, 0)[previous & 255] ?? 0)) >>> 0
+    }
+  }
+  return tables
+}
+
+function cell(tables: Uint32Array[], index: number): Uint32Array {
+  return tables[index] ?? new Uint32Array(256)
+}
+
+/** The portable version, also the reference that a test holds the native one against. */
+export function crc32cPortable(bytes: Uint8Array, initial = 0): number {
+  const [t0, t1, t2, t3, t4, t5, t6, t7] = TABLES as [
+    Uint32Array,
+    Uint32Array,
+    Uint32Array,
+    Uint32Array,
+    Uint32Array,
+    Uint32Array,
+    Uint32Array,
+    Uint32Array,
+  ]
+  const at = (table: Uint32Array, index: number): number => table[index & 255] as number
+  const byte = (index: number): number => bytes[index] as number
+  let crc = ~initial
+  let i = 0
+  for (; i + 8 <= bytes.length; i += 8) {
+    crc ^= byte(i) | (byte(i + 1) << 8) | (byte(i + 2) << 16) | (byte(i + 3) << 24)
+    crc =
+      at(t7, crc) ^
+      at(t6, crc >>> 8) ^
+      at(t5, crc >>> 16) ^
+      at(t4, crc >>> 24) ^
+      at(t3, byte(i + 4)) ^
+      at(t2, byte(i + 5)) ^
+      at(t1, byte(i + 6)) ^
+      at(t0, byte(i + 7))
+  }
+  for (; i < bytes.length; i++) crc = (crc >>> 8) ^ at(t0, crc ^ byte(i))
+  return ~crc >>> 0
+}
+
+function load(): Crc {
+  try {
+    const native = createRequire(import.meta.url)('@node-rs/crc32') as { crc32c: Crc }
+    return (bytes, initial) => native.crc32c(bytes, initial) >>> 0
+  } catch {
+    return crc32cPortable
+  }
+}
+
+/** CRC32C of `bytes` as an unsigned 32-bit number; pass the previous result as `initial` to go on. */
+export const crc32c: Crc = load()
+
+/** As it stands in pointers and manifests: eight hex digits. */
+export function crcHex(value: number): string {
+  return (value >>> 0).toString(16).padStart(8, '0')
+}
