@@ -1,0 +1,118 @@
+// Writes one record batch, format v2, straight into a buffer: records as they come, the header when the batch is sealed.
+// A sealed batch is bytes for ever: a retry sends the same bytes with the same sequence (I8).
+import { assert } from '../../../src/base/assert.ts'
+import { ByteWriter, varintSize, varlongSize } from '../../../src/base/byte-writer.ts'
+import { crc32c } from '../../../src/base/crc32c.ts'
+import { type Compression, compress, compressionBits } from './compression.ts'
+import { BATCH_HEADER_BYTES } from './record-batch.ts'
+
+export interface SealOptions {
+  readonly producerId: bigint
+  readonly epoch: number
+  readonly baseSequence: number
+  readonly transactional: boolean
+  readonly compression: Compression
+}
+
+const NO_HEADERS = Buffer.from([0])
+
+export class BatchBuilder {
+  readonly #writer: ByteWriter
+  #count = 0
+  #firstTimestamp = 0
+  #maxTimestamp = 0
+
+  constructor(initialBytes = 16 * 1024) {
+    this.#writer = new ByteWriter(initialBytes)
+    this.#writer.position = BATCH_HEADER_BYTES
+  }
+
+  get count(): number {
+    return this.#count
+  }
+
+  /** Bytes so far, uncompressed, header included. */
+  get bytes(): number {
+    return this.#writer.position
+  }
+
+  /**
+   * Appends a record. A length of −1 means null. `headers` is Kafka's encoding of them (a varint count first), as it
+   * stands in a batch that was read; null: none.
+   */
+  append(
+    timestamp: number,
+    key: Buffer,
+    keyAt: number,
+    keyLength: number,
+    value: Buffer,
+    valueAt: number,
+    valueLength: number,
+    headers: Buffer | null,
+    headersAt: number,
+    headersEnd: number,
+  ): void {
+    if (this.#count === 0) {
+      this.#firstTimestamp = timestamp
+      this.#maxTimestamp = timestamp
+    } else if (timestamp > this.#maxTimestamp) this.#maxTimestamp = timestamp
+    const delta = timestamp - this.#firstTimestamp
+    const writer = this.#writer
+    const headerBytes = headers ? headersEnd - headersAt : 1
+    const size =
+      1 +
+      varlongSize(delta) +
+      varintSize(this.#count) +
+      varintSize(keyLength) +
+      (keyLength > 0 ? keyLength : 0) +
+      varintSize(valueLength) +
+      (valueLength > 0 ? valueLength : 0) +
+      headerBytes
+    writer.ensure(size + 5)
+    writer.varint(size)
+    writer.uint8(0)
+    writer.varlong(delta)
+    writer.varint(this.#count++)
+    writer.varint(keyLength)
+    if (keyLength > 0) writer.bytes(key, keyAt, keyAt + keyLength)
+    writer.varint(valueLength)
+    if (valueLength > 0) writer.bytes(value, valueAt, valueAt + valueLength)
+    if (headers) writer.bytes(headers, headersAt, headersEnd)
+    else writer.bytes(NO_HEADERS, 0, 1)
+  }
+
+  /** Ends the batch. The bytes are a view of the builder's memory: valid until `reset`. */
+  seal(options: SealOptions): Buffer {
+    assert(this.#count > 0, 'I8: an empty batch is never sent')
+    // I12: a broker makes a batch without producer id or transactional bit visible even if its transaction aborts.
+    assert(options.producerId >= 0n && options.epoch >= 0, `I12: producer ${options.producerId}/${options.epoch}`)
+    const written = this.#writer.view()
+    let batch = written
+    if (options.compression !== 'none') {
+      const packed = compress(options.compression, written.subarray(BATCH_HEADER_BYTES))
+      batch = Buffer.allocUnsafeSlow(BATCH_HEADER_BYTES + packed.length)
+      packed.copy(batch, BATCH_HEADER_BYTES)
+    }
+    const attributes = compressionBits(options.compression) | (options.transactional ? 0x10 : 0)
+    batch.writeBigInt64BE(0n, 0)
+    batch.writeInt32BE(batch.length - 12, 8)
+    batch.writeInt32BE(-1, 12)
+    batch[16] = 2
+    batch.writeInt16BE(attributes, 21)
+    batch.writeInt32BE(this.#count - 1, 23)
+    batch.writeBigInt64BE(BigInt(this.#firstTimestamp), 27)
+    batch.writeBigInt64BE(BigInt(this.#maxTimestamp), 35)
+    batch.writeBigInt64BE(options.producerId, 43)
+    batch.writeInt16BE(options.epoch, 51)
+    batch.writeInt32BE(options.baseSequence, 53)
+    batch.writeInt32BE(this.#count, 57)
+    batch.writeUInt32BE(crc32c(batch.subarray(21)), 17)
+    return batch
+  }
+
+  /** Starts the next batch in the same memory: only after the broker acknowledged what `seal` returned. */
+  reset(): void {
+    this.#writer.position = BATCH_HEADER_BYTES
+    this.#count = 0
+  }
+}
