@@ -1,5 +1,44 @@
-// The broker kit: part of the entry point `millrace/testing`.
+// The broker kit and the Java probes: part of the entry point `millrace/testing`.
+// What src/testing.ts adds to that entry point (the core's own test tools) is exported from there, beside this list.
 
-export { BrokerKitError, type BrokerKitErrorCode } from './errors.ts'
+export { BrokerKitError, type BrokerKitErrorCode, brokerKitErrorCodes } from './errors.ts'
+export {
+  type JavaAcl,
+  JavaAdmin,
+  type JavaGroupDescription,
+  type JavaGroupOffset,
+  type JavaPartition,
+  type JavaPartitionRange,
+  type JavaProducerState,
+  type JavaTopicDescription,
+  type JavaTransactionDescription,
+  type JavaTransactionListing,
+} from './java-admin.ts'
+export {
+  JavaCodec,
+  type JavaCompression,
+  type JavaControlBatch,
+  type JavaDataBatch,
+  type JavaDecoded,
+  type JavaDecodedBatch,
+  type JavaDecodedRecord,
+} from './java-codec.ts'
+export {
+  type JavaClientOptions,
+  type JavaConsumed,
+  type JavaConsumeOptions,
+  type JavaFollower,
+  type JavaHeader,
+  type JavaOffset,
+  type JavaOutgoing,
+  type JavaProduceOptions,
+  JavaProducer,
+  type JavaRecord,
+  javaClientConfig,
+  javaConsume,
+  javaFollow,
+  javaProduce,
+} from './java-probe.ts'
+export { JavaProbeError, prepareProbes } from './probe-process.ts'
 export { startBroker } from './start-broker.ts'
 export type { BrokerKind, BrokerNode, BrokerOptions, BrokerSecurity, TestBroker } from './test-broker.ts'

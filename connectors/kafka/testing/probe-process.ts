@@ -1,0 +1,196 @@
+// One running Java probe: scripts/broker/*.java, compiled once, spoken to in NDJSON over stdin and stdout.
+// A probe ends by itself when its stdin closes, so it cannot outlive this process.
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { BrokerKitError } from './errors.ts'
+import { findJava, findJavac, kafkaCacheFolder, kafkaJars, packageRoot, withFileLock } from './kafka-jars.ts'
+import { runCommand } from './run-command.ts'
+
+const compileTimeoutMs = 120_000
+const jvm = ['-Xmx512m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Xshare:auto']
+const stderrBytesMax = 8192
+
+/** A parsed line of a probe. */
+export type ProbeLine = Readonly<Record<string, unknown>>
+
+/** What the Java side threw; `javaClass` is its simple class name, such as `UnknownTopicOrPartitionException`. */
+export class JavaProbeError extends BrokerKitError {
+  readonly javaClass: string
+
+  constructor(message: string, javaClass: string) {
+    super('PROBE_FAILED', `${javaClass}: ${message}`)
+    this.name = 'JavaProbeError'
+    this.javaClass = javaClass
+  }
+}
+
+let launching: Promise<{ java: string; classpath: string }> | undefined
+
+/**
+ * Finds Java and Kafka's jars and compiles the probes, once per process; the classes stay in the cache, keyed by content.
+ *
+ * @throws BrokerKitError PROBE_UNAVAILABLE, BROKER_JARS_UNAVAILABLE
+ */
+export function prepareProbes(): Promise<{ java: string; classpath: string }> {
+  launching ??= compileProbes().catch((error: unknown) => {
+    launching = undefined
+    throw error
+  })
+  return launching
+}
+
+async function compileProbes(): Promise<{ java: string; classpath: string }> {
+  const java = await findJava()
+  if ('missing' in java) {
+    const message = `the Java probes need ${java.missing}; with Docker only they cannot run: its Kafka image has no compiler`
+    throw new BrokerKitError('PROBE_UNAVAILABLE', message)
+  }
+  const libs = await kafkaJars()
+  const folder = join(packageRoot(), 'scripts', 'broker')
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.java')).sort()
+  const sources = names.map((name) => join(folder, name))
+  const hash = createHash('sha256')
+  for (const source of sources) hash.update(await readFile(source))
+  const classes = join(kafkaCacheFolder(), `probe-${hash.digest('hex').slice(0, 16)}`)
+  const classpath = [join(libs, '*'), classes].join(process.platform === 'win32' ? ';' : ':')
+  const answer = { java: java.path, classpath }
+  if (existsSync(classes)) return answer
+  return withFileLock(join(kafkaCacheFolder(), 'probe.lock'), compileTimeoutMs, async () => {
+    if (!existsSync(classes)) await compile(sources, libs, classes)
+    return answer
+  })
+}
+
+async function compile(sources: readonly string[], libs: string, classes: string): Promise<void> {
+  const javac = await findJavac()
+  if ('missing' in javac) throw new BrokerKitError('PROBE_UNAVAILABLE', `the Java probes need ${javac.missing}`)
+  const partial = `${classes}.${process.pid}.partial`
+  await mkdir(partial, { recursive: true })
+  const args = ['-proc:none', '-nowarn', '-cp', join(libs, '*'), '-d', partial, ...sources]
+  const result = await runCommand(javac.path, args, { timeoutMs: compileTimeoutMs })
+  if (result.status !== 0) {
+    await rm(partial, { recursive: true, force: true })
+    throw new BrokerKitError('PROBE_UNAVAILABLE', `javac refused the Java probes: ${result.stderr.slice(0, 4000)}`)
+  }
+  await rename(partial, classes)
+}
+
+/** Command line flags for client properties. */
+export function configFlags(config: Readonly<Record<string, string>> | undefined): string[] {
+  return Object.entries(config ?? {}).flatMap(([key, value]) => ['--config', `${key}=${value}`])
+}
+
+/** Lines out, lines in. Whoever starts one must {@link ProbeProcess.close} or {@link ProbeProcess.kill} it. */
+export class ProbeProcess implements AsyncDisposable {
+  readonly #child: ChildProcessWithoutNullStreams
+  readonly #ended: Promise<void>
+  readonly #waiting: PromiseWithResolvers<ProbeLine>[] = []
+  #onLine: ((line: ProbeLine) => void) | undefined
+  #failure: BrokerKitError | undefined
+  #stderr = ''
+
+  private constructor(child: ChildProcessWithoutNullStreams, onLine: ((line: ProbeLine) => void) | undefined) {
+    this.#child = child
+    this.#onLine = onLine
+    child.stdin.on('error', () => undefined) // It ended early; #ended tells with what error.
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.#stderr = (this.#stderr + text).slice(-stderrBytesMax)
+    })
+    const output = createInterface({ input: child.stdout, crlfDelay: Number.POSITIVE_INFINITY })
+    output.on('line', (line) => this.#take(JSON.parse(line) as ProbeLine))
+    const { promise, resolve } = Promise.withResolvers<void>()
+    child.once('error', (error) =>
+      this.#fail(new BrokerKitError('PROBE_FAILED', 'java did not start', { cause: error })),
+    )
+    child.once('close', (status, signal) => {
+      if (status !== 0) this.#fail(this.#endedEarly(`ended with ${signal ?? `status ${status}`}`))
+      const early = this.#endedEarly('ended')
+      for (const each of this.#waiting.splice(0)) each.reject(this.#failure ?? early)
+      resolve()
+    })
+    this.#ended = promise
+  }
+
+  /**
+   * Starts `JavaProbe <verb> <args>`. `onLine` takes each line that is not the answer to a {@link request}; it must not
+   * throw.
+   */
+  static async start(verb: string, args: readonly string[], onLine?: (line: ProbeLine) => void): Promise<ProbeProcess> {
+    const { java, classpath } = await prepareProbes()
+    const child = spawn(java, [...jvm, '-cp', classpath, 'JavaProbe', verb, ...args], { stdio: 'pipe' })
+    return new ProbeProcess(child, onLine)
+  }
+
+  /** Sends a line and waits for the one line that answers it. Answers come in the order of the requests. */
+  async request(line: ProbeLine): Promise<ProbeLine> {
+    if (this.#failure !== undefined) throw this.#failure
+    const answer = Promise.withResolvers<ProbeLine>()
+    this.#waiting.push(answer)
+    this.#child.stdin.write(`${JSON.stringify(line)}\n`)
+    return answer.promise
+  }
+
+  /** Sends a line that is not answered; resolves when the pipe takes more. */
+  async send(line: ProbeLine): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
+    if (this.#child.stdin.write(`${JSON.stringify(line)}\n`)) return
+    const drained = Promise.withResolvers<void>()
+    this.#child.stdin.once('drain', drained.resolve)
+    await Promise.race([drained.promise, this.#ended])
+    this.#child.stdin.removeListener('drain', drained.resolve)
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  /** Resolves when the probe has ended by itself. @throws what ended it, if that was a failure */
+  async finished(): Promise<void> {
+    await this.#ended
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  /** Closes stdin, upon which every verb ends, and waits for that. @throws what ended the probe, if a failure */
+  async close(): Promise<void> {
+    this.#child.stdin.end()
+    await this.finished()
+  }
+
+  /** SIGKILL, for tests that want a client to vanish; resolves when it is gone. Never throws. */
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL')
+    await this.#ended
+  }
+
+  /** Ends it without caring how. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close().catch(() => undefined)
+  }
+
+  #take(line: ProbeLine): void {
+    const waiting = this.#waiting.shift()
+    if (waiting !== undefined) {
+      if (typeof line.error === 'string') waiting.reject(probeError(line))
+      else waiting.resolve(line)
+    } else if (typeof line.error === 'string' && line.class !== undefined) {
+      this.#fail(probeError(line))
+    } else {
+      this.#onLine?.(line)
+    }
+  }
+
+  #fail(error: BrokerKitError): void {
+    this.#failure ??= error
+  }
+
+  #endedEarly(how: string): BrokerKitError {
+    const said = this.#stderr.trim() === '' ? '' : `; stderr: ${this.#stderr.trim()}`
+    return new BrokerKitError('PROBE_FAILED', `the Java probe ${how} before it answered${said}`)
+  }
+}
+
+function probeError(line: ProbeLine): JavaProbeError {
+  const cause = line.cause === undefined ? '' : ` (${String(line.cause)})`
+  return new JavaProbeError(`${String(line.error)}${cause}`, String(line.class))
+}
