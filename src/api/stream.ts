@@ -1,0 +1,260 @@
+// Streams as users compose them. Every method adds one node to the graph and gives the next stream; types flow from
+// source to sink without annotations.
+import { type OperatorId, operatorId } from '../base/ids.ts'
+import type {
+  AsyncMapOptions,
+  OperatorFunctions,
+  ProcessContext,
+  ProcessFunction,
+  RecordContext,
+} from '../dataflow/functions.ts'
+import type { Graph, PlanNode } from '../dataflow/graph.ts'
+import type { SinkConnector, SourceConnector } from '../dataflow/ports.ts'
+import type { DeepReadonly, StateDescriptors, StateHandles } from '../state/descriptors.ts'
+import { anyKey, type Key, type Serde } from '../state/serde.ts'
+
+/** True for types that survive JSON unchanged: others need a serde of their own where a record crosses a topic. */
+export type JsonSafe<T> = T extends string | number | boolean | null
+  ? true
+  : T extends bigint | symbol | undefined | Date | Map<unknown, unknown> | Set<unknown> | ArrayBufferView
+    ? false
+    : T extends (...args: never[]) => unknown
+      ? false
+      : T extends readonly (infer E)[]
+        ? JsonSafe<E>
+        : T extends object
+          ? false extends { [P in keyof T]-?: JsonSafe<Exclude<T[P], undefined>> }[keyof T]
+            ? false
+            : true
+          : false
+
+export interface KeyByOptions<V, K> {
+  /** Canonical bytes of the key. Default: strings, numbers, bigints and booleans. */
+  readonly key?: Serde<K>
+  /** Bytes of the value in the repartition topic. Default: JSON, for types that JSON keeps. */
+  readonly value?: Serde<V>
+  /** Partitions of the repartition topic. Default: as many as the widest source of the stage. */
+  readonly partitions?: number
+}
+
+type KeyByArguments<V, K> = false extends (K extends Key ? JsonSafe<V> : false)
+  ? [
+      options: KeyByOptions<V, K> &
+        (K extends Key ? unknown : { key: Serde<K> }) &
+        (false extends JsonSafe<V> ? { value: Serde<V> } : unknown),
+    ]
+  : [options?: KeyByOptions<V, K>]
+
+/** Collects nodes; one per pipeline. */
+export class GraphBuilder {
+  readonly #nodes: PlanNode[] = []
+  readonly #names = new Map<string, number>()
+
+  add(node: PlanNode): OperatorId {
+    this.#nodes.push(node)
+    return node.id
+  }
+
+  /** The id of an unnamed operator: what it follows, its kind, and a number. */
+  derived(from: OperatorId, kind: string): OperatorId {
+    const base = `${from}.${kind}`
+    const count = (this.#names.get(base) ?? 0) + 1
+    this.#names.set(base, count)
+    return operatorId(`${base}-${count}`)
+  }
+
+  graph(): Graph {
+    return { nodes: this.#nodes }
+  }
+}
+
+/** Records of type V with keys of type K. */
+export class Stream<in out V, in out K> {
+  protected readonly builder: GraphBuilder
+  protected readonly id: OperatorId
+  protected readonly keySerde: Serde<unknown>
+
+  constructor(builder: GraphBuilder, id: OperatorId, keySerde: Serde<unknown>) {
+    this.builder = builder
+    this.id = id
+    this.keySerde = keySerde
+  }
+
+  private next<R>(node: PlanNode): Stream<R, K> {
+    return new Stream<R, K>(this.builder, this.builder.add(node), this.keySerde)
+  }
+
+  /** One result for each value. */
+  map<R>(fn: (value: V, record: RecordContext<K>) => R): Stream<R, K> {
+    const id = this.builder.derived(this.id, 'map')
+    return this.next<R>({ kind: 'map', id, inputs: [this.id], fn: fn as never })
+  }
+
+  /** Keeps the values for which `fn` is true. */
+  filter<R extends V>(fn: (value: V, record: RecordContext<K>) => value is R): Stream<R, K>
+  filter(fn: (value: V, record: RecordContext<K>) => boolean): Stream<V, K>
+  filter(fn: (value: V, record: RecordContext<K>) => boolean): Stream<V, K> {
+    const id = this.builder.derived(this.id, 'filter')
+    return this.next<V>({ kind: 'filter', id, inputs: [this.id], fn: fn as never })
+  }
+
+  /** Any number of results for each value. */
+  flatMap<R>(fn: (value: V, record: RecordContext<K>) => Iterable<R>): Stream<R, K> {
+    const id = this.builder.derived(this.id, 'flat-map')
+    return this.next<R>({ kind: 'flat-map', id, inputs: [this.id], fn: fn as never })
+  }
+
+  /** This stream and others as one. Order is kept within each input, not between them. */
+  union(...others: readonly Stream<V, K>[]): Stream<V, K> {
+    const id = this.builder.derived(this.id, 'union')
+    return this.next<V>({ kind: 'union', id, inputs: [this.id, ...others.map((other) => other.id)] })
+  }
+
+  /**
+   * One asynchronous result for each value, for I/O. Effects of `fn` on other systems happen at least once: after a
+   * failure the records since the last checkpoint are processed again.
+   */
+  asyncMap<R>(
+    name: string,
+    fn: (value: V, record: RecordContext<K>, signal: AbortSignal) => Promise<R>,
+    options: AsyncMapOptions = {},
+  ): Stream<R, K> {
+    const settings = {
+      capacity: options.capacity ?? 100,
+      timeoutMs: options.timeoutMs ?? 10_000,
+      order: options.order ?? ('ordered' as const),
+      retry: options.retry ?? { attempts: 0, delayMs: 0 },
+    }
+    return this.next<R>({
+      kind: 'async-map',
+      id: operatorId(name),
+      name,
+      inputs: [this.id],
+      fn: fn as never,
+      options: settings,
+    })
+  }
+
+  /**
+   * Routes each record through a repartition topic to the task of its new key: a key lives in one task, however many
+   * workers run.
+   */
+  keyBy<K2>(
+    name: string,
+    fn: (value: V, record: RecordContext<K>) => K2,
+    ...[options]: KeyByArguments<V, K2>
+  ): KeyedStream<V, K2> {
+    const given: KeyByOptions<V, K2> = options ?? {}
+    const key = (given.key ?? anyKey) as Serde<unknown>
+    const id = this.builder.add({
+      kind: 'key-by',
+      id: operatorId(name),
+      name,
+      inputs: [this.id],
+      fn: fn as never,
+      key,
+      value: given.value as Serde<unknown> | undefined,
+      partitions: given.partitions,
+    })
+    return new KeyedStream<V, K2>(this.builder, id, key)
+  }
+
+  /** Keeps the record's own key and partition: no extra hop. The topic must be partitioned by that key. */
+  keyByRecordKey(): KeyedStream<V, K> {
+    const id = this.builder.derived(this.id, 'key')
+    this.builder.add({ kind: 'key-by-record-key', id, inputs: [this.id] })
+    return new KeyedStream<V, K>(this.builder, id, this.keySerde)
+  }
+
+  /** Ends the stream in a sink. */
+  to(name: string, sink: SinkConnector<K, V>): void {
+    this.builder.add({ kind: 'sink', id: operatorId(name), name, inputs: [this.id], connector: sink as never })
+  }
+}
+
+/** A stream whose records of one key are all in one task. */
+export class KeyedStream<in out V, in out K> extends Stream<V, K> {
+  /** Declares the state of the operator that follows. */
+  withState<D extends StateDescriptors>(states: D): StatefulStream<V, K, D> {
+    return new StatefulStream<V, K, D>(this.builder, this.id, this.keySerde, states)
+  }
+}
+
+/** A keyed stream and the state of its next operator. The operator's name is the address of its state. */
+export class StatefulStream<V, K, D extends StateDescriptors> {
+  readonly #builder: GraphBuilder
+  readonly #input: OperatorId
+  readonly #key: Serde<unknown>
+  readonly #states: D
+
+  constructor(builder: GraphBuilder, input: OperatorId, key: Serde<unknown>, states: D) {
+    this.#builder = builder
+    this.#input = input
+    this.#key = key
+    this.#states = states
+  }
+
+  /** One result for each value, with state. */
+  map<R>(
+    name: string,
+    fn: (
+      value: V,
+      context: { readonly key: K; readonly state: StateHandles<D>; readonly record: RecordContext<K> },
+    ) => R,
+  ): Stream<R, K> {
+    return this.#operator(name, {
+      onRecord: (value, context) => context.emit(fn(value as V, context as never)),
+    })
+  }
+
+  /** Any number of results for each value, with state. */
+  flatMap<R>(
+    name: string,
+    fn: (
+      value: V,
+      context: { readonly key: K; readonly state: StateHandles<D>; readonly record: RecordContext<K> },
+    ) => Iterable<R>,
+  ): Stream<R, K> {
+    return this.#operator(name, {
+      onRecord(value, context) {
+        for (const result of fn(value as V, context as never)) context.emit(result)
+      },
+    })
+  }
+
+  /** The full form: `emit` any number of results, `open` and `close` hooks. */
+  process<Out>(name: string, functions: ProcessFunction<V, K, D, Out>): Stream<Out, K> {
+    return this.#operator(name, functions as unknown as OperatorFunctions)
+  }
+
+  #operator<R>(name: string, functions: OperatorFunctions): Stream<R, K> {
+    const node: PlanNode = {
+      kind: 'keyed',
+      id: operatorId(name),
+      name,
+      inputs: [this.#input],
+      states: this.#states,
+      functions,
+      key: this.#key,
+    }
+    return new Stream<R, K>(this.#builder, this.#builder.add(node), this.#key)
+  }
+}
+
+/** What the `build` function of a pipeline gets. */
+export class PipelineBuilder {
+  readonly #graph = new GraphBuilder()
+
+  /** Begins a stream at a source. */
+  from<K, V>(name: string, source: SourceConnector<K, V>): Stream<V, K> {
+    const id = operatorId(name)
+    this.#graph.add({ kind: 'source', id, name, inputs: [], connector: source as never })
+    return new Stream<V, K>(this.#graph, id, source.key as Serde<unknown>)
+  }
+
+  graph(): Graph {
+    return this.#graph.graph()
+  }
+}
+
+export type { DeepReadonly, ProcessContext }

@@ -1,0 +1,19 @@
+// What flows between operators: records, and barriers that divide every channel into before-n and after-n (I1).
+import type { CheckpointId } from '../base/ids.ts'
+import type { StreamRecord } from './record.ts'
+
+/** The next operator. Calls are synchronous: chained operators have no queue between them. */
+export interface Downstream {
+  push(record: StreamRecord): void
+  barrier(checkpoint: CheckpointId): void
+}
+
+/** An operator that keeps something between turns: the task asks it before it reads more, and lets it work. */
+export interface Buffering {
+  /** True while it can take no more: the task's sources pause. */
+  readonly full: boolean
+  /** Nothing is under way in it. */
+  readonly empty: boolean
+  /** Sends on what has become ready. */
+  drain(): void
+}

@@ -1,0 +1,50 @@
+// The shapes of the functions that users write. They are synchronous and may be plain; I/O goes through `asyncMap`.
+
+import type { StateDescriptors, StateHandles } from '../state/descriptors.ts'
+import type { Headers } from './batch.ts'
+
+/** Where a value comes from: the second argument of every user function. Fields decode on first use. */
+export interface RecordContext<K = unknown> {
+  /** The stream's key: the record's own at a source, what `keyBy` chose behind it. */
+  readonly key: K
+  /** Milliseconds since 1970: the input record's. */
+  readonly timestamp: number
+  readonly headers: Headers
+  /** Where this stage read the record: behind a `keyBy` that is the repartition topic. */
+  readonly topic: string
+  readonly partition: number
+  readonly offset: bigint
+}
+
+export interface ProcessContext<K, D extends StateDescriptors, Out> {
+  readonly key: K
+  readonly state: StateHandles<D>
+  readonly record: RecordContext<K>
+  /** Sends a result on, with the input's key and timestamp. */
+  emit(value: Out): void
+}
+
+/** A keyed function with access to everything. `open` runs once per task before its first record, `close` after its last. */
+export interface ProcessFunction<V, K, D extends StateDescriptors, Out> {
+  open?(): void
+  onRecord(value: V, context: ProcessContext<K, D, Out>): void
+  close?(): void
+}
+
+/** All keyed operators become this: `map` and `flatMap` are process functions that emit what they return. */
+export interface OperatorFunctions {
+  open?(): void
+  onRecord(value: unknown, context: ProcessContext<unknown, StateDescriptors, unknown>): void
+  close?(): void
+}
+
+export interface AsyncMapOptions {
+  /** Calls under way at once, per task. At the limit the input waits. Default 100. */
+  readonly capacity?: number
+  /** Per call, in ms. A call that takes longer counts as failed. Default 10 000. */
+  readonly timeoutMs?: number
+  /** `ordered`: results leave in input order (default). `unordered`: as they come, but never across a barrier. */
+  readonly order?: 'ordered' | 'unordered'
+  /** Further tries of a failed call before the pipeline rolls back, and the pause before each, in ms. Default 0 tries. */
+  readonly retry?: { readonly attempts: number; readonly delayMs: number }
+}

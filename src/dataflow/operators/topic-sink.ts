@@ -1,0 +1,179 @@
+// The end of a chain on the pipeline's own cluster: encodes key and value, chooses topic and partition, and hands bytes to
+// the worker's transaction. Key and value that are unchanged since the source are copied as bytes. A hop is such a sink,
+// whose key is what `keyBy` chose.
+import { ByteWriter } from '../../base/byte-writer.ts'
+import { MillraceError, messageOf } from '../../base/errors.ts'
+import type { CheckpointId, OperatorId } from '../../base/ids.ts'
+import { partitionOf } from '../../base/murmur2.ts'
+import type { Serde } from '../../state/serde.ts'
+import { HEADERS_AT, KEY_AT, KEY_LENGTH, RECORD_END, STRIDE, VALUE_AT, VALUE_LENGTH } from '../batch.ts'
+import type { Downstream } from '../element.ts'
+import type { RecordContext } from '../functions.ts'
+import type { PartitionWriter } from '../ports.ts'
+import type { StreamRecord, TaskContext } from '../record.ts'
+
+export interface TopicSinkSettings {
+  readonly key: Serde<unknown>
+  readonly value: Serde<unknown>
+  /** The only topic, or the choice among `writers`. */
+  readonly topic: string
+  readonly topicOf?: ((value: never, record: RecordContext<never>) => string) | undefined
+  readonly keyOf?: ((value: never, record: RecordContext<never>) => unknown) | undefined
+  readonly partitioner?: ((key: never, value: never, partitions: number) => number) | undefined
+  readonly headers?:
+    | ((value: never, record: RecordContext<never>) => Iterable<readonly [string, Buffer | string | null]>)
+    | undefined
+}
+
+export class TopicSinkOperator implements Downstream {
+  readonly #id: OperatorId
+  readonly #context: TaskContext
+  readonly #settings: TopicSinkSettings
+  readonly #writers: ReadonlyMap<string, PartitionWriter>
+  readonly #only: PartitionWriter | undefined
+  readonly #onBarrier: (checkpoint: CheckpointId) => void
+  readonly #keyBytes = new ByteWriter(256)
+  readonly #valueBytes = new ByteWriter(4096)
+  readonly #headerBytes = new ByteWriter(256)
+  // Where the encoded parts of the record in hand stand; fields, so that nothing is allocated per record.
+  #source: Buffer = Buffer.alloc(0)
+  #at = 0
+  #length = 0
+
+  constructor(
+    id: OperatorId,
+    context: TaskContext,
+    settings: TopicSinkSettings,
+    writers: ReadonlyMap<string, PartitionWriter>,
+    onBarrier: (checkpoint: CheckpointId) => void,
+  ) {
+    this.#id = id
+    this.#context = context
+    this.#settings = settings
+    this.#writers = writers
+    this.#only = settings.topicOf ? undefined : writers.get(settings.topic)
+    this.#onBarrier = onBarrier
+  }
+
+  push(record: StreamRecord): void {
+    this.#context.current = this.#id
+    const { batch } = record
+    const row = record.index * STRIDE
+    const writer = this.#only ?? this.#choose(record)
+    const custom = this.#settings.partitioner
+    this.#encodeKey(record, row)
+    const key = this.#source
+    const keyAt = this.#at
+    const keyLength = this.#length
+    this.#encodeValue(record, row)
+    let partition: number
+    if (custom)
+      partition = this.#checked(custom(this.#keyOf(record) as never, record.value as never, writer.partitions), writer)
+    else if (keyLength < 0) partition = batch.partition % writer.partitions
+    else partition = partitionOf(key, keyAt, keyLength, writer.partitions)
+    let headers: Buffer | null = null
+    let headersAt = batch.fields[row + HEADERS_AT] as number
+    let headersEnd = batch.fields[row + RECORD_END] as number
+    if (this.#settings.headers) {
+      this.#encodeHeaders(record)
+      headers = this.#headerBytes.buffer
+      headersAt = 0
+      headersEnd = this.#headerBytes.position
+    } else if (headersEnd - headersAt > 1) headers = batch.bytes
+    const timestamp = batch.timestamps[record.index] as number
+    writer.append(
+      partition,
+      timestamp,
+      key,
+      keyAt,
+      keyLength,
+      this.#source,
+      this.#at,
+      this.#length,
+      headers,
+      headersAt,
+      headersEnd,
+    )
+  }
+
+  #keyOf(record: StreamRecord): unknown {
+    return this.#settings.keyOf ? this.#settings.keyOf(record.value as never, record as never) : record.key
+  }
+
+  #encodeKey(record: StreamRecord, row: number): void {
+    const serde = this.#settings.key
+    if (!this.#settings.keyOf && record.keyIsRawFor(serde)) {
+      const { batch } = record
+      this.#source = batch.bytes
+      this.#at = batch.fields[row + KEY_AT] as number
+      this.#length = batch.fields[row + KEY_LENGTH] as number
+      return
+    }
+    this.#encode('key', serde, this.#keyOf(record), this.#keyBytes, record)
+  }
+
+  #encodeValue(record: StreamRecord, row: number): void {
+    const serde = this.#settings.value
+    if (record.valueIsRawFor(serde)) {
+      const { batch } = record
+      this.#source = batch.bytes
+      this.#at = batch.fields[row + VALUE_AT] as number
+      this.#length = batch.fields[row + VALUE_LENGTH] as number
+      return
+    }
+    this.#encode('value', serde, record.value, this.#valueBytes, record)
+  }
+
+  #encode(part: string, serde: Serde<unknown>, value: unknown, out: ByteWriter, record: StreamRecord): void {
+    out.reset()
+    try {
+      if (value === null && serde.nullable) {
+        this.#length = -1
+      } else {
+        serde.encode(value, out)
+        this.#length = out.position
+      }
+    } catch (error) {
+      if (error instanceof MillraceError && error.code !== 'KEY_INVALID') throw error
+      const code = error instanceof MillraceError ? error.code : 'SERIALIZE_FAILED'
+      const text = `operator '${this.#id}': the ${part} made from ${record.where} cannot be written as ${serde.id}: ${messageOf(error)}`
+      throw new MillraceError(code, text, { cause: error })
+    }
+    this.#source = out.buffer
+    this.#at = 0
+  }
+
+  #encodeHeaders(record: StreamRecord): void {
+    const make = this.#settings.headers
+    const headers = make ? [...make(record.value as never, record as never)] : []
+    const out = this.#headerBytes
+    out.reset()
+    out.varint(headers.length)
+    for (const [name, value] of headers) {
+      const nameBytes = Buffer.from(name, 'utf8')
+      out.varint(nameBytes.length)
+      out.bytes(nameBytes)
+      const bytes = typeof value === 'string' ? Buffer.from(value, 'utf8') : value
+      out.varint(bytes ? bytes.length : -1)
+      if (bytes) out.bytes(bytes)
+    }
+  }
+
+  #choose(record: StreamRecord): PartitionWriter {
+    const topic = this.#settings.topicOf?.(record.value as never, record as never) ?? this.#settings.topic
+    const writer = this.#writers.get(topic)
+    if (writer) return writer
+    const text = `sink '${this.#id}' chose topic '${topic}' for ${record.where}; declared are ${[...this.#writers.keys()].join(', ')}`
+    throw new MillraceError('SINK_PARTITION_INVALID', text)
+  }
+
+  #checked(partition: number, writer: PartitionWriter): number {
+    if (Number.isInteger(partition) && partition >= 0 && partition < writer.partitions) return partition
+    const text = `sink '${this.#id}': the partitioner chose ${partition}; the topic has partitions 0–${writer.partitions - 1}`
+    throw new MillraceError('SINK_PARTITION_INVALID', text)
+  }
+
+  barrier(checkpoint: CheckpointId): void {
+    this.#onBarrier(checkpoint)
+  }
+}

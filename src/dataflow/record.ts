@@ -1,0 +1,137 @@
+// A record on its way through one stage. Key and value decode on first use and stay decoded; while they are unchanged
+// since the source, a sink copies their bytes. Operators change the record in place; a fan-out gives each branch a copy.
+
+import { MillraceError, messageOf } from '../base/errors.ts'
+import type { OperatorId } from '../base/ids.ts'
+import type { Serde } from '../state/serde.ts'
+import { type ColumnarBatch, type Headers, KEY_AT, KEY_LENGTH, STRIDE, VALUE_AT, VALUE_LENGTH } from './batch.ts'
+import type { RecordContext } from './functions.ts'
+
+/** What the operators of one task share. */
+export class TaskContext {
+  /** The operator whose function runs: named in the error if it throws. */
+  current: OperatorId
+  /** A decode error that a user function may have swallowed: checked when it has returned. */
+  latched: MillraceError | null = null
+
+  constructor(current: OperatorId) {
+    this.current = current
+  }
+}
+
+/** A source's serdes, one object for all its records. */
+export interface RecordOrigin {
+  readonly operator: OperatorId
+  readonly context: TaskContext
+  readonly key: Serde<unknown>
+  readonly value: Serde<unknown>
+}
+
+const RAW = 0
+const DECODED = 1
+const CHANGED = 2
+
+export class StreamRecord implements RecordContext {
+  readonly origin: RecordOrigin
+  readonly batch: ColumnarBatch
+  readonly index: number
+  #keyState = RAW
+  #valueState = RAW
+  #key: unknown
+  #value: unknown
+
+  constructor(origin: RecordOrigin, batch: ColumnarBatch, index: number) {
+    this.origin = origin
+    this.batch = batch
+    this.index = index
+  }
+
+  get value(): unknown {
+    if (this.#valueState === RAW) {
+      const row = this.index * STRIDE
+      this.#value = this.#decode('value', this.origin.value, row + VALUE_AT, row + VALUE_LENGTH)
+      this.#valueState = DECODED
+    }
+    return this.#value
+  }
+
+  get key(): unknown {
+    if (this.#keyState === RAW) {
+      const row = this.index * STRIDE
+      this.#key = this.#decode('key', this.origin.key, row + KEY_AT, row + KEY_LENGTH)
+      this.#keyState = DECODED
+    }
+    return this.#key
+  }
+
+  #decode(part: string, serde: Serde<unknown>, at: number, length: number): unknown {
+    const { bytes, fields } = this.batch
+    const size = fields[length] as number
+    try {
+      if (size >= 0) return serde.decode(bytes, fields[at] as number, (fields[at] as number) + size)
+      if (serde.nullable) return null
+      throw new TypeError(`it is null; use nullable(${serde.id}) if that is meant to be`)
+    } catch (error) {
+      const text = `source '${this.origin.operator}': the ${part} of ${this.where} is not ${serde.id}: ${messageOf(error)}; repair the producer, or set onDecodeError: 'skip'`
+      const coded = new MillraceError('DECODE_FAILED', text, { cause: error })
+      this.origin.context.latched ??= coded
+      throw coded
+    }
+  }
+
+  /** The value is `value` from here on. */
+  setValue(value: unknown): void {
+    this.#value = value
+    this.#valueState = CHANGED
+  }
+
+  /** A record with another value, from the same place. */
+  withValue(value: unknown): StreamRecord {
+    const record = this.clone()
+    record.setValue(value)
+    return record
+  }
+
+  clone(): StreamRecord {
+    const record = new StreamRecord(this.origin, this.batch, this.index)
+    record.#keyState = this.#keyState
+    record.#key = this.#key
+    record.#valueState = this.#valueState
+    record.#value = this.#value
+    return record
+  }
+
+  /** The value's bytes as they were read serve a sink whose serde writes the same format. */
+  valueIsRawFor(serde: Serde<unknown>): boolean {
+    return this.#valueState !== CHANGED && this.origin.value.id === serde.id
+  }
+
+  keyIsRawFor(serde: Serde<unknown>): boolean {
+    return this.origin.key.id === serde.id
+  }
+
+  get timestamp(): number {
+    return this.batch.timestamps[this.index] as number
+  }
+
+  get headers(): Headers {
+    return this.batch.headersOf(this.index)
+  }
+
+  get topic(): string {
+    return this.batch.topic
+  }
+
+  get partition(): number {
+    return this.batch.partition
+  }
+
+  get offset(): bigint {
+    return this.batch.offsetOf(this.index)
+  }
+
+  /** `topic-partition@offset`, for error texts. */
+  get where(): string {
+    return `${this.topic}-${this.partition}@${this.offset}`
+  }
+}

@@ -1,0 +1,142 @@
+// The keyed state of one operator in one task, on the heap: keys to slots, one table per declared state.
+import { ByteWriter } from '../../base/byte-writer.ts'
+import { MillraceError, messageOf } from '../../base/errors.ts'
+import type { StateDescriptors } from '../descriptors.ts'
+import type { RowTarget, SegmentWriter, StateIdentity } from '../segment.ts'
+import type { Serde } from '../serde.ts'
+import type { StateTable } from './table.ts'
+import { type Cursor, ListTable, MapTable, ValueTable } from './tables.ts'
+
+const ROWS_PER_LOOK = 64
+
+export class HeapStore implements Cursor {
+  readonly operator: string
+  readonly keySerde: Serde<unknown>
+  /** What the user's function gets as `state`: one handle per descriptor, all speaking of the current key. */
+  readonly handles: Readonly<Record<string, unknown>>
+  readonly #tables: StateTable[] = []
+  readonly #slots = new Map<unknown, number>()
+  #keys: unknown[] = []
+  readonly #free: number[] = []
+  #key: unknown
+  slot = -1
+
+  constructor(operator: string, descriptors: StateDescriptors, keySerde: Serde<unknown>) {
+    this.operator = operator
+    this.keySerde = keySerde
+    const handles: Record<string, unknown> = {}
+    for (const [name, descriptor] of Object.entries(descriptors)) {
+      const identity: StateIdentity = {
+        operator,
+        name,
+        kind: descriptor.kind,
+        key: keySerde.id,
+        serde: descriptor.serde.id,
+        mapKey: descriptor.mapKey?.id ?? '',
+      }
+      const table = new { value: ValueTable, list: ListTable, map: MapTable }[descriptor.kind](
+        identity,
+        descriptor,
+        this,
+      )
+      this.#tables.push(table)
+      handles[name] = table.handle(this)
+    }
+    this.handles = handles
+  }
+
+  /** All handles speak of `key` from here on. */
+  setKey(key: unknown): void {
+    this.#key = key
+    this.slot = this.#slots.get(typeof key === 'object' ? this.#identity(key) : key) ?? -1
+  }
+
+  #identity(key: unknown): unknown {
+    if (typeof key !== 'object' || key === null) return key
+    const out = new ByteWriter(64)
+    this.keySerde.encode(key, out)
+    return `\0${out.view().toString('latin1')}`
+  }
+
+  claim(): number {
+    if (this.slot < 0) this.slot = this.#claimFor(this.#key)
+    return this.slot
+  }
+
+  #claimFor(key: unknown): number {
+    const identity = this.#identity(key)
+    const existing = this.#slots.get(identity)
+    if (existing !== undefined) return existing
+    const slot = this.#free.pop() ?? this.#keys.length
+    this.#keys[slot] = key
+    this.#slots.set(identity, slot)
+    return slot
+  }
+
+  keyOf(slot: number): unknown {
+    return this.#keys[slot]
+  }
+
+  /** A slot is used again only when nothing of it is left to be written. */
+  released(slot: number): void {
+    if (slot === this.slot || !this.#tables.every((table) => table.idle(slot))) return
+    this.#slots.delete(this.#identity(this.#keys[slot]))
+    this.#keys[slot] = undefined
+    this.#free.push(slot)
+  }
+
+  get slotCount(): number {
+    return this.#keys.length
+  }
+
+  get keyCount(): number {
+    return this.#slots.size
+  }
+
+  get changed(): boolean {
+    return this.#tables.some((table) => table.changed)
+  }
+
+  /** The synchronous part of a snapshot: O(1) for what changed, one pass of flags over the base's slots. */
+  freeze(writer: SegmentWriter, baseFrom: number, baseTo: number): void {
+    for (const table of this.#tables) table.freeze(writer, baseFrom, baseTo)
+  }
+
+  /** Encodes frozen rows until `expired()`; true when the snapshot is complete. */
+  encode(expired: () => boolean): boolean {
+    for (const table of this.#tables) {
+      try {
+        while (!table.encodeSome(ROWS_PER_LOOK)) if (expired()) return false
+      } catch (error) {
+        if (error instanceof MillraceError) throw error
+        const { operator, name, serde } = table.identity
+        const text = `operator '${operator}', state '${name}': a value cannot be written as ${serde}: ${messageOf(error)}`
+        throw new MillraceError('STATE_VALUE_INVALID', text, { cause: error })
+      }
+    }
+    return true
+  }
+
+  /** The target of restored rows of one state. @throws STATE_INCOMPATIBLE */
+  target(identity: StateIdentity): RowTarget {
+    const table = this.#tables.find((each) => each.identity.name === identity.name)
+    const now = table?.identity
+    const same = (['kind', 'key', 'serde', 'mapKey'] as const).every((part) => now?.[part] === identity[part])
+    if (!table || !same) {
+      const was = `${identity.kind} of ${identity.mapKey ? `${identity.mapKey} → ` : ''}${identity.serde}, key ${identity.key}`
+      const is = now
+        ? `${now.kind} of ${now.mapKey ? `${now.mapKey} → ` : ''}${now.serde}, key ${now.key}`
+        : 'not declared'
+      const text = `operator '${identity.operator}', state '${identity.name}': the checkpoint has ${was}; the pipeline has it ${is}. Give the changed state a new name, or restore the old code`
+      throw new MillraceError('STATE_INCOMPATIBLE', text)
+    }
+    return {
+      apply: (op, key, mapKey, value) => {
+        const copy = Buffer.from(key)
+        const slot = this.#claimFor(this.keySerde.decode(copy, 0, copy.length))
+        table.restore(slot, op, mapKey, value)
+        this.released(slot)
+      },
+    }
+  }
+}

@@ -1,0 +1,141 @@
+// One state of one operator on the heap: live objects in slots (a key's slot is the same in all states of an operator).
+//
+// Snapshots without a pause (I2). Every slot carries the epoch in which it was last changed. `freeze` only starts a new
+// epoch; the slots changed before it are encoded in slices while new records flow. Whoever touches a slot that is frozen
+// and not yet encoded encodes it first, and a touch includes reading anything that is not a primitive, because the user
+// holds a live object then. 0 = clean, current = changed since the barrier, anything else = frozen.
+import type { StateDescriptor } from '../descriptors.ts'
+import { Row, type SegmentWriter, type StateIdentity } from '../segment.ts'
+import type { Serde } from '../serde.ts'
+
+/** What the table needs of the store that owns it. */
+export interface SlotOwner {
+  readonly keySerde: Serde<unknown>
+  keyOf(slot: number): unknown
+  /** The slot's value in some state is gone and written: the key may be forgotten. */
+  released(slot: number): void
+}
+
+export abstract class StateTable {
+  readonly identity: StateIdentity
+  readonly descriptor: StateDescriptor<unknown>
+  protected readonly owner: SlotOwner
+  protected values: unknown[] = []
+  #epochs = new Int32Array(64)
+  #current = 1
+  #dirty: number[] = []
+  #frozen: number[] = []
+  #frozenAt = 0
+  #baseFrom = 0
+  #baseTo = 0
+  #baseAt = 0
+  #writer: SegmentWriter | null = null
+  protected stateIndex = 0
+
+  constructor(identity: StateIdentity, descriptor: StateDescriptor<unknown>, owner: SlotOwner) {
+    this.identity = identity
+    this.descriptor = descriptor
+    this.owner = owner
+  }
+
+  has(slot: number): boolean {
+    return this.values[slot] !== undefined
+  }
+
+  get changed(): boolean {
+    return this.#dirty.length > 0
+  }
+
+  /** Clean and empty: nothing keeps the slot. */
+  idle(slot: number): boolean {
+    return this.values[slot] === undefined && (this.#epochs[slot] ?? 0) === 0
+  }
+
+  /** Before a live object is handed out or changed. */
+  touch(slot: number): void {
+    const epoch = this.#epochs[slot] as number
+    if (epoch !== 0 && epoch !== this.#current && epoch !== undefined) this.#encode(slot)
+  }
+
+  /** Before a change. */
+  mark(slot: number): void {
+    if (slot >= this.#epochs.length) this.#grow(slot)
+    const epoch = this.#epochs[slot] as number
+    if (epoch === this.#current) return
+    if (epoch !== 0) this.#encode(slot)
+    this.#epochs[slot] = this.#current
+    this.#dirty.push(slot)
+  }
+
+  #grow(slot: number): void {
+    const grown = new Int32Array(Math.max(this.#epochs.length * 2, slot + 1))
+    grown.set(this.#epochs)
+    this.#epochs = grown
+  }
+
+  /** Starts a snapshot: what changed until now, and all of the slots `baseFrom … baseTo − 1` in full. */
+  freeze(writer: SegmentWriter, baseFrom: number, baseTo: number): void {
+    this.#writer = writer
+    this.stateIndex = writer.register(this.identity)
+    this.#frozen = this.#dirty
+    this.#frozenAt = 0
+    this.#dirty = []
+    this.#baseFrom = baseFrom
+    this.#baseTo = baseTo
+    this.#baseAt = baseFrom
+    for (let slot = baseFrom; slot < baseTo; slot++) {
+      if (this.values[slot] === undefined) continue
+      if (slot >= this.#epochs.length) this.#grow(slot)
+      if (this.#epochs[slot] === 0) this.#epochs[slot] = this.#current
+    }
+    this.#current = this.#current === 0x7fffffff ? 1 : this.#current + 1
+  }
+
+  /** Encodes up to `rows` frozen slots; true when none is left. */
+  encodeSome(rows: number): boolean {
+    let left = rows
+    for (; left > 0 && this.#frozenAt < this.#frozen.length; left--) {
+      this.#encodeIfFrozen(this.#frozen[this.#frozenAt++] as number)
+    }
+    for (; left > 0 && this.#baseAt < this.#baseTo; left--) this.#encodeIfFrozen(this.#baseAt++)
+    if (left === 0) return false
+    this.#frozen = []
+    this.#frozenAt = 0
+    this.#writer = null
+    return true
+  }
+
+  #encodeIfFrozen(slot: number): void {
+    const epoch = this.#epochs[slot]
+    if (epoch !== undefined && epoch !== 0 && epoch !== this.#current) this.#encode(slot)
+  }
+
+  #encode(slot: number): void {
+    const writer = this.#writer
+    if (!writer) return
+    this.#epochs[slot] = 0
+    const key = this.owner.keyOf(slot)
+    const writeKey = (out: Parameters<Serde<unknown>['encode']>[1]): void => this.owner.keySerde.encode(key, out)
+    if (this.values[slot] === undefined) {
+      writer.row(this.stateIndex, Row.DELETE, writeKey, null, null)
+      this.owner.released(slot)
+      return
+    }
+    this.encodeSlot(writer, slot, writeKey, slot >= this.#baseFrom && slot < this.#baseTo)
+  }
+
+  protected abstract encodeSlot(
+    writer: SegmentWriter,
+    slot: number,
+    writeKey: (out: Parameters<Serde<unknown>['encode']>[1]) => void,
+    full: boolean,
+  ): void
+
+  abstract restore(slot: number, op: number, mapKey: Buffer | null, value: Buffer | null): void
+
+  clear(slot: number): void {
+    if (this.values[slot] === undefined) return
+    this.mark(slot)
+    this.values[slot] = undefined
+  }
+}

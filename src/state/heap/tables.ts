@@ -1,0 +1,269 @@
+// The three kinds of state on the heap, each as a table of slots and the handle that user code holds.
+
+import { ByteReader } from '../../base/byte-reader.ts'
+import { ByteWriter } from '../../base/byte-writer.ts'
+import type { ListState, MapState, ValueState } from '../descriptors.ts'
+import { Row, type SegmentWriter } from '../segment.ts'
+import type { Serde } from '../serde.ts'
+import { StateTable } from './table.ts'
+
+type WriteKey = (out: ByteWriter) => void
+
+/** Which slot a handle speaks of: the current key's. */
+export interface Cursor {
+  /** −1: the key has no slot yet. */
+  readonly slot: number
+  /** The key's slot, made if needed. */
+  claim(): number
+}
+
+function decodeWhole(serde: Serde<unknown>, bytes: Buffer | null): unknown {
+  if (!bytes) return undefined
+  // State keeps what it decodes: a copy, so that it does not hold the whole checkpoint file in memory.
+  const copy = Buffer.from(bytes)
+  return serde.decode(copy, 0, copy.length)
+}
+
+export class ValueTable extends StateTable {
+  handle(cursor: Cursor): ValueState<unknown, undefined> {
+    const initial = (this.descriptor.initial ?? (() => undefined)) as () => object | undefined
+    return {
+      get: () => {
+        if (cursor.slot < 0) return initial()
+        const value = this.values[cursor.slot]
+        if (value === undefined) return initial()
+        if (typeof value === 'object') this.touch(cursor.slot)
+        return value as object
+      },
+      set: (value) => {
+        if (value === undefined) throw new TypeError(`state '${this.identity.name}': set(undefined); use clear()`)
+        const slot = cursor.claim()
+        this.mark(slot)
+        this.values[slot] = value
+      },
+      clear: () => {
+        if (cursor.slot >= 0) this.clear(cursor.slot)
+      },
+    }
+  }
+
+  protected override encodeSlot(writer: SegmentWriter, slot: number, writeKey: WriteKey): void {
+    const value = this.values[slot]
+    writer.row(this.stateIndex, Row.PUT, writeKey, null, (out) => encodeNullable(this.descriptor.serde, value, out))
+  }
+
+  override restore(slot: number, op: number, _mapKey: Buffer | null, value: Buffer | null): void {
+    this.values[slot] = op === Row.PUT ? decodeNullable(this.descriptor.serde, value) : undefined
+  }
+}
+
+/** null needs a mark of its own: serdes write nothing for it. */
+function encodeNullable(serde: Serde<unknown>, value: unknown, out: ByteWriter): void {
+  out.uint8(value === null ? 0 : 1)
+  if (value !== null) serde.encode(value, out)
+}
+
+function decodeNullable(serde: Serde<unknown>, bytes: Buffer | null): unknown {
+  if (!bytes || bytes[0] === 0) return null
+  return decodeWhole(serde, bytes.subarray(1))
+}
+
+class ListSlot {
+  items: unknown[] = []
+  /** How many of `items` earlier checkpoints hold: the rest is appended by the next delta. */
+  written = 0
+}
+
+export class ListTable extends StateTable {
+  handle(cursor: Cursor): ListState<unknown> {
+    return {
+      get: () => {
+        const list = this.#at(cursor.slot)
+        if (!list) return []
+        this.touch(cursor.slot)
+        return list.items as readonly object[]
+      },
+      add: (value) => this.#append(cursor.claim(), value),
+      addAll: (values) => {
+        const slot = cursor.claim()
+        for (const value of values) this.#append(slot, value)
+      },
+      set: (values) => {
+        const slot = cursor.claim()
+        this.mark(slot)
+        const list = new ListSlot()
+        list.items = [...values]
+        this.values[slot] = list.items.length > 0 ? list : undefined
+      },
+      clear: () => {
+        if (cursor.slot >= 0) this.clear(cursor.slot)
+      },
+    }
+  }
+
+  #at(slot: number): ListSlot | undefined {
+    return slot < 0 ? undefined : (this.values[slot] as ListSlot | undefined)
+  }
+
+  #append(slot: number, value: unknown): void {
+    this.mark(slot)
+    let list = this.#at(slot)
+    if (!list) {
+      list = new ListSlot()
+      this.values[slot] = list
+    }
+    list.items.push(value)
+  }
+
+  protected override encodeSlot(writer: SegmentWriter, slot: number, writeKey: WriteKey, full: boolean): void {
+    const list = this.values[slot] as ListSlot
+    const from = full ? 0 : list.written
+    const op = from === 0 ? Row.PUT : Row.LIST_APPEND
+    writer.row(this.stateIndex, op, writeKey, null, (out) => encodeItems(this.descriptor.serde, list.items, from, out))
+    list.written = list.items.length
+  }
+
+  override restore(slot: number, op: number, _mapKey: Buffer | null, value: Buffer | null): void {
+    if (op === Row.DELETE || !value) {
+      this.values[slot] = undefined
+      return
+    }
+    const list = op === Row.LIST_APPEND ? (this.#at(slot) ?? new ListSlot()) : new ListSlot()
+    const reader = new ByteReader(value)
+    while (reader.remaining > 0) list.items.push(decodeWhole(this.descriptor.serde, reader.lengthPrefixed()))
+    list.written = list.items.length
+    this.values[slot] = list
+  }
+}
+
+const itemScratch = new ByteWriter(256)
+
+function encodeItems(serde: Serde<unknown>, items: readonly unknown[], from: number, out: ByteWriter): void {
+  for (let i = from; i < items.length; i++) {
+    itemScratch.reset()
+    serde.encode(items[i], itemScratch)
+    out.uvarint(itemScratch.position)
+    out.bytes(itemScratch.buffer, 0, itemScratch.position)
+  }
+}
+
+interface MapEntry {
+  readonly key: unknown
+  value: unknown
+}
+
+class MapSlot {
+  readonly entries = new Map<unknown, MapEntry>()
+  /** Identities changed since the last checkpoint. */
+  dirty = new Map<unknown, unknown>()
+  /** The map began anew (cleared, or never written): the next delta deletes the key first. */
+  fresh = true
+}
+
+export class MapTable extends StateTable {
+  handle(cursor: Cursor): MapState<unknown, unknown> {
+    const at = (): MapSlot | undefined =>
+      cursor.slot < 0 ? undefined : (this.values[cursor.slot] as MapSlot | undefined)
+    const live = (): Iterable<MapEntry> => {
+      const map = at()
+      if (!map) return []
+      this.touch(cursor.slot)
+      return map.entries.values()
+    }
+    return {
+      get: (key) => {
+        const value = at()?.entries.get(this.#identity(key))?.value
+        if (typeof value === 'object') this.touch(cursor.slot)
+        return value as object | undefined
+      },
+      set: (key, value) => this.#put(cursor.claim(), key, value),
+      has: (key) => at()?.entries.has(this.#identity(key)) ?? false,
+      delete: (key) => this.#remove(cursor.slot, key),
+      *keys() {
+        for (const entry of live()) yield entry.key
+      },
+      *values() {
+        for (const entry of live()) yield entry.value as object
+      },
+      *entries() {
+        for (const entry of live()) yield [entry.key, entry.value as object]
+      },
+      get size() {
+        return at()?.entries.size ?? 0
+      },
+      clear: () => {
+        if (cursor.slot >= 0) this.clear(cursor.slot)
+      },
+    }
+  }
+
+  /** Primitives are their own identity; other keys are identified by their bytes. */
+  #identity(key: unknown): unknown {
+    if (typeof key !== 'object' || key === null) return key
+    itemScratch.reset()
+    this.#keySerde().encode(key, itemScratch)
+    return `\0${itemScratch.view().toString('latin1')}`
+  }
+
+  #keySerde(): Serde<unknown> {
+    return this.descriptor.mapKey ?? this.descriptor.serde
+  }
+
+  #put(slot: number, key: unknown, value: unknown): void {
+    this.mark(slot)
+    let map = this.values[slot] as MapSlot | undefined
+    if (!map) {
+      map = new MapSlot()
+      this.values[slot] = map
+    }
+    const identity = this.#identity(key)
+    const entry = map.entries.get(identity)
+    if (entry) entry.value = value
+    else map.entries.set(identity, { key, value })
+    map.dirty.set(identity, key)
+  }
+
+  #remove(slot: number, key: unknown): void {
+    const map = slot < 0 ? undefined : (this.values[slot] as MapSlot | undefined)
+    const identity = this.#identity(key)
+    if (!map?.entries.has(identity)) return
+    this.mark(slot)
+    map.entries.delete(identity)
+    map.dirty.set(identity, key)
+    if (map.entries.size === 0) this.values[slot] = undefined
+  }
+
+  protected override encodeSlot(writer: SegmentWriter, slot: number, writeKey: WriteKey, full: boolean): void {
+    const map = this.values[slot] as MapSlot
+    const whole = full || map.fresh
+    if (whole) writer.row(this.stateIndex, Row.DELETE, writeKey, null, null)
+    const keySerde = this.#keySerde()
+    const changed = whole ? map.entries.keys() : map.dirty.keys()
+    for (const identity of changed) {
+      const entry = map.entries.get(identity)
+      const key = entry ? entry.key : map.dirty.get(identity)
+      const writeMapKey: WriteKey = (out) => keySerde.encode(key, out)
+      if (!entry) writer.row(this.stateIndex, Row.MAP_DELETE, writeKey, writeMapKey, null)
+      else {
+        const writeValue: WriteKey = (out) => encodeNullable(this.descriptor.serde, entry.value, out)
+        writer.row(this.stateIndex, Row.MAP_PUT, writeKey, writeMapKey, writeValue)
+      }
+    }
+    map.dirty = new Map()
+    map.fresh = false
+  }
+
+  override restore(slot: number, op: number, mapKey: Buffer | null, value: Buffer | null): void {
+    if (op === Row.DELETE || !mapKey) {
+      this.values[slot] = undefined
+      return
+    }
+    const map = (this.values[slot] as MapSlot | undefined) ?? new MapSlot()
+    map.fresh = false
+    const key = decodeWhole(this.#keySerde(), mapKey)
+    if (op === Row.MAP_PUT)
+      map.entries.set(this.#identity(key), { key, value: decodeNullable(this.descriptor.serde, value) })
+    else map.entries.delete(this.#identity(key))
+    this.values[slot] = map.entries.size > 0 ? map : undefined
+  }
+}

@@ -1,0 +1,119 @@
+// Rows of keyed state as they stand in checkpoint files. A segment is a dictionary of states (operator, name, kind, serde
+// ids), then rows. Replaying the segments of a chain in order gives the state; rows of a base are full, rows of a delta
+// are what changed. One format for all backends.
+import { ByteReader } from '../base/byte-reader.ts'
+import { ByteWriter } from '../base/byte-writer.ts'
+import { MillraceError } from '../base/errors.ts'
+
+export const Row = { PUT: 0, DELETE: 1, MAP_PUT: 2, MAP_DELETE: 3, LIST_APPEND: 4 } as const
+
+/** Identity of a state and of its byte format. */
+export interface StateIdentity {
+  readonly operator: string
+  readonly name: string
+  readonly kind: 'value' | 'list' | 'map'
+  readonly key: string
+  readonly serde: string
+  readonly mapKey: string
+}
+
+/** Where rows of a segment are delivered on restore, per state. */
+export interface RowTarget {
+  apply(op: number, key: Buffer, mapKey: Buffer | null, value: Buffer | null): void
+}
+
+/** Collects the rows of one task and checkpoint. */
+export class SegmentWriter {
+  readonly #rows = new ByteWriter(4096)
+  readonly #identities: StateIdentity[] = []
+  readonly #scratch = new ByteWriter(256)
+  rowCount = 0
+
+  /** Number of a state in this segment's dictionary. */
+  register(identity: StateIdentity): number {
+    return this.#identities.push(identity) - 1
+  }
+
+  get bytes(): number {
+    return this.#rows.position
+  }
+
+  row(
+    state: number,
+    op: number,
+    writeKey: (out: ByteWriter) => void,
+    writeMapKey: ((out: ByteWriter) => void) | null,
+    writeValue: ((out: ByteWriter) => void) | null,
+  ): void {
+    this.rowCount++
+    this.#rows.uvarint(state)
+    this.#rows.uint8(op)
+    this.#part(writeKey)
+    if (writeMapKey) this.#part(writeMapKey)
+    if (writeValue) this.#part(writeValue)
+  }
+
+  #part(write: (out: ByteWriter) => void): void {
+    this.#scratch.reset()
+    write(this.#scratch)
+    this.#rows.uvarint(this.#scratch.position)
+    this.#rows.bytes(this.#scratch.buffer, 0, this.#scratch.position)
+  }
+
+  /** The whole segment; null if it has no rows. */
+  finish(): Buffer | null {
+    if (this.rowCount === 0) return null
+    const out = new ByteWriter(this.#rows.position + 512)
+    out.uvarint(this.#identities.length)
+    for (const identity of this.#identities) {
+      for (const part of [
+        identity.operator,
+        identity.name,
+        identity.kind,
+        identity.key,
+        identity.serde,
+        identity.mapKey,
+      ]) {
+        out.lengthPrefixedUtf8(part)
+      }
+    }
+    out.uvarint(this.rowCount)
+    out.bytes(this.#rows.buffer, 0, this.#rows.position)
+    return out.copy()
+  }
+}
+
+/**
+ * Replays a segment. `target` resolves a state of the dictionary, or throws STATE_INCOMPATIBLE.
+ * @throws CHECKPOINT_CORRUPT
+ */
+export function replaySegment(segment: Buffer, target: (identity: StateIdentity) => RowTarget): void {
+  try {
+    const reader = new ByteReader(segment)
+    const targets: RowTarget[] = []
+    const states = reader.count(reader.uvarint(), 6)
+    for (let i = 0; i < states; i++) targets.push(target(readIdentity(reader)))
+    const rows = reader.count(reader.uvarint(), 3)
+    for (let i = 0; i < rows; i++) {
+      const to = targets[reader.uvarint()]
+      const op = reader.uint8()
+      if (!to || op > Row.LIST_APPEND) throw new MillraceError('CHECKPOINT_CORRUPT', `row ${i} has operation ${op}`)
+      const key = reader.lengthPrefixed()
+      const mapKey = op === Row.MAP_PUT || op === Row.MAP_DELETE ? reader.lengthPrefixed() : null
+      const value = op === Row.DELETE || op === Row.MAP_DELETE ? null : reader.lengthPrefixed()
+      to.apply(op, key, mapKey, value)
+    }
+    if (reader.remaining > 0)
+      throw new MillraceError('CHECKPOINT_CORRUPT', `${reader.remaining} bytes behind the last row`)
+  } catch (error) {
+    if (error instanceof MillraceError && error.code === 'BYTES_MALFORMED') {
+      throw new MillraceError('CHECKPOINT_CORRUPT', `a state segment ends early: ${error.message}`, { cause: error })
+    }
+    throw error
+  }
+}
+
+function readIdentity(reader: ByteReader): StateIdentity {
+  const [operator, name, kind, key, serde, mapKey] = [0, 0, 0, 0, 0, 0].map(() => reader.lengthPrefixedUtf8())
+  return { operator, name, kind, key, serde, mapKey } as StateIdentity
+}

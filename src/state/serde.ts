@@ -1,0 +1,171 @@
+// Serdes: how values become bytes and come back. They write into a shared ByteWriter and read from a range of a buffer,
+// so that the hot path allocates nothing for them.
+import type { ByteWriter } from '../base/byte-writer.ts'
+import { utf8Slice } from '../base/byte-writer.ts'
+import { MillraceError } from '../base/errors.ts'
+
+/**
+ * Encodes and decodes one type. `id` names the byte format and is stored with state: an unequal id on restore is refused
+ * before the first record. `decode` may throw anything: it becomes DECODE_FAILED with topic-partition@offset.
+ */
+export interface Serde<T> {
+  readonly id: string
+  /** True if null (a tombstone, a record without key) is a value of T. */
+  readonly nullable: boolean
+  encode(value: T, out: ByteWriter): void
+  decode(bytes: Buffer, start: number, end: number): T
+}
+
+function fixed(id: string, start: number, end: number, bytes: number): void {
+  if (end - start !== bytes) throw new RangeError(`${id}: ${bytes} bytes expected, ${end - start} found`)
+}
+
+/** A string as UTF-8. */
+export const utf8: Serde<string> = {
+  id: 'utf8',
+  nullable: false,
+  encode(value, out) {
+    if (typeof value !== 'string') throw new TypeError(`utf8: a string expected, ${typeof value} found`)
+    out.utf8(value)
+  },
+  decode: utf8Slice,
+}
+
+/** Bytes as they are. What `decode` gives is a view of the source batch: copy it to keep it long. */
+export const bytes: Serde<Buffer> = {
+  id: 'bytes',
+  nullable: false,
+  encode: (value, out) => out.bytes(value),
+  decode: (from, start, end) => from.subarray(start, end),
+}
+
+/** A 64-bit float, big-endian (Java's DoubleSerializer). */
+export const f64: Serde<number> = {
+  id: 'f64',
+  nullable: false,
+  encode(value, out) {
+    if (typeof value !== 'number') throw new TypeError(`f64: a number expected, ${typeof value} found`)
+    out.f64(value)
+  },
+  decode(from, start, end) {
+    fixed('f64', start, end, 8)
+    return from.readDoubleBE(start)
+  },
+}
+
+/** A 32-bit integer, big-endian (Java's IntegerSerializer). */
+export const int32: Serde<number> = {
+  id: 'int32',
+  nullable: false,
+  encode(value, out) {
+    if (value !== (value | 0)) throw new RangeError(`int32: ${value} is not a 32-bit integer`)
+    out.int32(value)
+  },
+  decode(from, start, end) {
+    fixed('int32', start, end, 4)
+    return from.readInt32BE(start)
+  },
+}
+
+/** A 64-bit integer as bigint, big-endian (Java's LongSerializer). */
+export const int64: Serde<bigint> = {
+  id: 'int64',
+  nullable: false,
+  encode(value, out) {
+    if (typeof value !== 'bigint' || BigInt.asIntN(64, value) !== value)
+      throw new RangeError(`int64: ${value} is out of range`)
+    out.int64(value)
+  },
+  decode(from, start, end) {
+    fixed('int64', start, end, 8)
+    return from.readBigInt64BE(start)
+  },
+}
+
+/** One byte, 0 or 1. */
+export const boolean: Serde<boolean> = {
+  id: 'boolean',
+  nullable: false,
+  encode: (value, out) => out.uint8(value ? 1 : 0),
+  decode(from, start, end) {
+    fixed('boolean', start, end, 1)
+    return from[start] !== 0
+  },
+}
+
+/** JSON as UTF-8. The type is the caller's promise; values that JSON cannot write (undefined, functions, BigInt, cycles) are refused. */
+export function json<T>(): Serde<T> {
+  return jsonSerde as Serde<T>
+}
+
+const jsonSerde: Serde<unknown> = {
+  id: 'json',
+  nullable: false,
+  encode(value, out) {
+    const text = JSON.stringify(value)
+    if (text === undefined) throw new TypeError(`json: ${typeof value} cannot be written as JSON`)
+    out.utf8(text)
+  },
+  decode: (from, start, end) => JSON.parse(utf8Slice(from, start, end)) as unknown,
+}
+
+/** Lets null through: a tombstone as value, a record without key. Without it a null from Kafka is a decode error. */
+export function nullable<T>(serde: Serde<T>): Serde<T | null> {
+  return {
+    id: `nullable(${serde.id})`,
+    nullable: true,
+    encode(value, out) {
+      if (value !== null) serde.encode(value, out)
+    },
+    decode: (from, start, end) => serde.decode(from, start, end),
+  }
+}
+
+/** What may be a stream key without a serde of its own. */
+export type Key = string | number | bigint | boolean
+
+/**
+ * The canonical bytes of a key: a tag, then the value; −0 is 0. Equal keys have equal bytes, so they meet in one task.
+ * @throws KEY_INVALID for NaN and for anything else
+ */
+export const anyKey: Serde<Key> = {
+  id: 'key',
+  nullable: false,
+  encode(key, out) {
+    switch (typeof key) {
+      case 'string':
+        out.uint8(1)
+        out.utf8(key)
+        return
+      case 'number':
+        if (Number.isNaN(key)) break
+        out.uint8(2)
+        out.f64(key === 0 ? 0 : key)
+        return
+      case 'bigint':
+        out.uint8(3)
+        out.utf8(key.toString())
+        return
+      case 'boolean':
+        out.uint8(key ? 5 : 4)
+        return
+    }
+    const found = Number.isNaN(key) ? 'NaN' : key === null ? 'null' : typeof key
+    throw new MillraceError('KEY_INVALID', `a key must be a string, number, bigint or boolean; ${found} found`)
+  },
+  decode(from, start, end) {
+    switch (from[start]) {
+      case 1:
+        return utf8Slice(from, start + 1, end)
+      case 2:
+        return from.readDoubleBE(start + 1)
+      case 3:
+        return BigInt(utf8Slice(from, start + 1, end))
+      case 4:
+        return false
+      case 5:
+        return true
+    }
+    throw new RangeError(`key: tag ${from[start]} is unknown`)
+  },
+}
