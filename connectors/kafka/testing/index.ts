@@ -1,6 +1,7 @@
 // The broker kit and the Java probes: part of the entry point `millrace/testing`.
 // What src/testing.ts adds to that entry point (the core's own test tools) is exported from there, beside this list.
 
+export { type BrokerKindReport, findBrokerKinds } from './broker-kinds.ts'
 export { BrokerKitError, type BrokerKitErrorCode, brokerKitErrorCodes } from './errors.ts'
 export {
   type JavaAcl,

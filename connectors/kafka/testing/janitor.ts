@@ -7,7 +7,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 
 const script = `
-pids=; containers=
+pids=; containers=; networks=
 without() { rest=; for one in $2; do [ "$one" = "$1" ] || rest="$rest $one"; done; printf %s "$rest"; }
 while IFS= read -r line; do
   value=\${line#* }
@@ -15,12 +15,14 @@ while IFS= read -r line; do
     "pid "*) pids="$pids $value" ;;
     "gone "*) pids=$(without "$value" "$pids") ;;
     "container "*) containers="$containers $value" ;;
+    "network "*) networks="$networks $value" ;;
     "removed "*) containers=$(without "$value" "$containers") ;;
     done) exit 0 ;;
   esac
 done
 for one in $pids; do kill -KILL "$one" 2>/dev/null; done
 for one in $containers; do docker rm -f -v "$one" >/dev/null 2>&1; done
+for one in $networks; do docker network rm "$one" >/dev/null 2>&1; done
 [ -n "$1" ] || exit 0
 sleep 1
 rm -rf -- "$1"
@@ -34,7 +36,7 @@ export class Janitor {
     this.#shell = shell
   }
 
-  /** @param folder removed, with all in it, if this process dies before {@link dismiss}. */
+  /** @param folder removed, with all in it, if this process dies before {@link dismiss}; '' for none */
   static start(folder: string): Janitor {
     if (process.platform === 'win32') return new Janitor(undefined)
     const shell = spawn('/bin/sh', ['-c', script, 'millrace-janitor', folder], {
@@ -60,6 +62,11 @@ export class Janitor {
   /** From now on the container dies with us (needs the `docker` command on PATH). */
   watchContainer(id: string): void {
     this.#tell(`container ${id}`)
+  }
+
+  /** The network is removed, after the containers, if this process dies before {@link dismiss}. */
+  watchNetwork(id: string): void {
+    this.#tell(`network ${id}`)
   }
 
   forgetContainer(id: string): void {

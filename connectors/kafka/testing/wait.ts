@@ -1,24 +1,20 @@
-// Waiting in the broker kit: polled conditions, and the one place here that touches a timer.
-import { setTimeout as timer } from 'node:timers/promises'
-
-/** Resolves after `ms` milliseconds. Prefer {@link waitUntil}: poll a condition, do not guess a time. */
-export function delay(ms: number): Promise<void> {
-  return timer(ms)
-}
+// Waiting in the broker kit: poll a condition, do not guess a time.
+import { delay, monotonicMs } from '../../../src/base/clock.ts'
 
 /**
  * Polls `condition` until it returns true.
  *
+ * @param options `everyMs`: default 100
  * @returns true once it held, false when `timeoutMs` passed first. What `condition` throws goes to the caller.
  */
 export async function waitUntil(
   condition: () => boolean | Promise<boolean>,
   options: { readonly timeoutMs: number; readonly everyMs?: number },
 ): Promise<boolean> {
-  const deadline = performance.now() + options.timeoutMs
+  const deadline = monotonicMs() + options.timeoutMs
   for (;;) {
     if (await condition()) return true
-    if (performance.now() >= deadline) return false
+    if (monotonicMs() >= deadline) return false
     await delay(options.everyMs ?? 100)
   }
 }
