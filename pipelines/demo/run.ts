@@ -1,0 +1,302 @@
+/**
+ * The main job, step by step: a broker, topics, the pipeline on its workers, bids flowing in, workers killed meanwhile,
+ * an orderly stop, and the verdict of the independent checker.
+ *
+ * Whatever is opened is put on one stack and closed in reverse order, however the run ends.
+ */
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { check } from '../../checker/check.ts'
+import { KafkaAccess } from '../../checker/kafka.ts'
+import { bidTotalsModel } from '../../checker/models/bid-totals-model.ts'
+import { openReader } from '../../checker/reader.ts'
+import { type Measurements, type Verdict, verdictLine, verdictTable } from '../../checker/verdict.ts'
+import { startBroker, type TestBroker } from '../../connectors/kafka/testing/index.ts'
+import { findJavac, findMaven, kafkaJars, resolvedJars } from '../../connectors/kafka/testing/kafka-jars.ts'
+import { Feed } from './feed.ts'
+import { Killer, recoveryFigures } from './killer.ts'
+import { DemoError, type DemoOptions } from './options.ts'
+import { OutputWatch } from './output-watch.ts'
+import { PipelineProcess } from './pipeline-process.ts'
+import { number, type Progress, ProgressView } from './progress-view.ts'
+import {
+  claimGroup,
+  createTopics,
+  type DemoTopics,
+  group,
+  internalPrefix,
+  internalTopics,
+  removeTraces,
+  topicsFor,
+} from './topics.ts'
+
+const pipelineModule = 'pipelines/bid-totals.ts'
+const readyLimitMs = 60_000
+const stallLimitMs = 60_000
+/** The pipeline's own grace period is 30 s. */
+const stopLimitMs = 40_000
+const quietMs = 500
+
+export interface DemoSetting {
+  readonly options: DemoOptions
+  /** Ends the run early; everything is closed then, too. */
+  readonly signal: AbortSignal
+  /** Called as soon as there is something that must not outlive this process; for `exit` handlers. */
+  readonly onPipeline?: (pipeline: PipelineProcess) => void
+  /** Another pipeline program; for trying out the demo itself. */
+  readonly pipelineCommand?: readonly string[]
+}
+
+export interface DemoResult {
+  readonly line: string
+  readonly exitCode: 0 | 1
+}
+
+/** Everything that is up while bids flow. */
+interface Stage {
+  readonly setting: DemoSetting
+  readonly kafka: KafkaAccess
+  readonly brokers: readonly string[]
+  readonly topics: DemoTopics
+  readonly kafkaLibs: string | undefined
+  readonly pipeline: PipelineProcess
+  readonly watch: OutputWatch
+  readonly logFile: string
+}
+
+/** @throws DemoError, or another error with a `code`, when there can be no verdict */
+export async function runDemo(setting: DemoSetting): Promise<DemoResult> {
+  const { options, signal } = setting
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-demo-'))
+  const logFile = join(folder, 'pipeline.log')
+  const stack = new AsyncDisposableStack()
+  /** The log, and on somebody's cluster the topics, are kept for the one who looks for the cause. */
+  let keep = true
+  stack.defer(() => rm(keep ? join(folder, 'store') : folder, { recursive: true, force: true }))
+  let pipeline: PipelineProcess | null = null
+  try {
+    const broker = await openBroker(stack, signal)
+    const kafka = stack.use(await KafkaAccess.connect({ brokers: broker.brokers }))
+    const external = broker.kind === 'external'
+    const topics = topicsFor(external ? 'external' : 'own')
+    if (external) {
+      await claimGroup(kafka)
+      stack.defer(async () => {
+        if (!keep) await removeTraces(kafka)
+      })
+    }
+    await createTopics(kafka, topics)
+    const kafkaLibs = await jars()
+    signal.throwIfAborted()
+    pipeline = new PipelineProcess(pipelineOptions(setting, broker, topics, folder, logFile))
+    setting.onPipeline?.(pipeline)
+    const started = pipeline
+    stack.defer(() => started.close())
+    const watch = new OutputWatch()
+    stack.defer(() => watch.stop())
+    await watch.start(await openReader({ connection: { brokers: broker.brokers }, kafkaLibs }), topics.totals)
+    await untilRunning(pipeline, options.workers, signal)
+    const stage: Stage = { setting, kafka, brokers: broker.brokers, topics, kafkaLibs, pipeline, watch, logFile }
+    const result = await play(stage)
+    keep = result.exitCode !== 0
+    if (keep) showLog(pipeline, logFile)
+    return result
+  } catch (error) {
+    keep = pipeline !== null && !signal.aborted
+    if (pipeline && keep) showLog(pipeline, logFile)
+    throw error
+  } finally {
+    await stack.disposeAsync()
+  }
+}
+
+/** A start cannot be cut short, but what it gives is closed even if nobody waits for it any more. */
+async function openBroker(stack: AsyncDisposableStack, signal: AbortSignal): Promise<TestBroker> {
+  const starting = startBroker({ log: (line) => console.log(`broker: ${line}`) })
+  stack.defer(async () => {
+    const broker = await starting.catch(() => null)
+    await broker?.close()
+  })
+  const aborted = once(signal, 'abort').then(() => null)
+  const broker = signal.aborted ? null : await Promise.race([starting, aborted])
+  if (broker === null) throw signal.reason
+  console.log(`broker: ${broker.kind} at ${broker.brokers.join(', ')}`)
+  return broker
+}
+
+/** Kafka's jars for the checker's Java reader, if this machine can have them. */
+async function jars(): Promise<string | undefined> {
+  const known = resolvedJars()
+  if (known !== undefined) return known
+  const [javac, maven] = await Promise.all([findJavac(), findMaven()])
+  if ('missing' in javac || 'missing' in maven) return undefined
+  return kafkaJars((line) => console.log(`checker: ${line}`)).catch(() => undefined)
+}
+
+function pipelineOptions(
+  setting: DemoSetting,
+  broker: TestBroker,
+  topics: DemoTopics,
+  folder: string,
+  logFile: string,
+) {
+  const env = {
+    KAFKA_BROKERS: broker.brokers.join(','),
+    BIDS_TOPIC: topics.bids,
+    TOTALS_TOPIC: topics.totals,
+    MILLRACE_STORE: join(folder, 'store'),
+  }
+  return { module: pipelineModule, workers: setting.options.workers, logFile, env, command: setting.pipelineCommand }
+}
+
+async function untilRunning(pipeline: PipelineProcess, workers: number, signal: AbortSignal): Promise<void> {
+  const deadline = Date.now() + readyLimitMs
+  while (pipeline.running.length < workers) {
+    pipeline.assertAlive()
+    if (Date.now() > deadline) {
+      const states = [...pipeline.workers.values()].map((worker) => `${worker.instance} ${worker.state}`)
+      const seen = states.join(', ') || 'no worker has started'
+      throw new DemoError('PIPELINE_NOT_READY', `after ${readyLimitMs / 1_000} s not every worker runs: ${seen}`)
+    }
+    await sleep(50, undefined, { signal })
+  }
+}
+
+/** Bids, kills, the orderly stop, the verdict. */
+async function play(stage: Stage): Promise<DemoResult> {
+  const { options, signal } = stage.setting
+  const { kafka, pipeline, watch, topics } = stage
+  const { records, rate, kills, workers, seed } = options
+  const feed = new Feed(kafka, { topic: topics.bids, records, rate, seed })
+  const durationMs = (records * 1_000) / rate
+  const killer = new Killer({ kafka, pipeline, watch, feed, bidsTopic: topics.bids, kills, workers, seed, durationMs })
+  const view = new ProgressView(() => progress(feed, killer, stage))
+  const over = new AbortController()
+  const either = AbortSignal.any([signal, over.signal])
+  let missing: string | null
+  view.start()
+  try {
+    const work = Promise.all([feed.run(either), killer.run(either)])
+    const alive = guard(stage, either)
+    await Promise.race([work, alive])
+    missing = await untilCaughtUp(feed, stage)
+  } finally {
+    over.abort(new DemoError('STOPPED', 'the run is over'))
+    view.stop()
+  }
+  const drained = await stopPipeline(pipeline)
+  signal.throwIfAborted()
+  if (missing !== null) console.log(`error: ${missing}`)
+  if (drained !== null) console.log(`error: ${drained}`)
+  await watch.stop()
+  const verdict = await judge(stage)
+  report(verdict, killer, feed, watch)
+  const ok = verdict.ok && drained === null && missing === null
+  return { line: verdictLine(verdict, measurements(killer, feed, watch)), exitCode: ok ? 0 : 1 }
+}
+
+/** Rejects as soon as the pipeline or the reader of its output ends by itself; never resolves. */
+async function guard(stage: Stage, signal: AbortSignal): Promise<never> {
+  for (;;) {
+    assertHealthy(stage)
+    await sleep(100, undefined, { signal })
+  }
+}
+
+function assertHealthy({ pipeline, watch }: Stage): void {
+  pipeline.assertAlive()
+  if (watch.failure) throw watch.failure
+}
+
+/** Waits for the last output; null when all came, else what is missing after too long without any progress. */
+async function untilCaughtUp(feed: Feed, stage: Stage): Promise<string | null> {
+  const { watch, setting } = stage
+  let last = -1
+  let since = Date.now()
+  for (;;) {
+    assertHealthy(stage)
+    const now = Date.now()
+    if (watch.records !== last) {
+      last = watch.records
+      since = now
+    }
+    if (watch.records >= feed.sent && now - watch.lastArrivalMs >= quietMs) return null
+    if (now - since > stallLimitMs) {
+      return `no output for ${stallLimitMs / 1_000} s: ${number(feed.sent - last)} of ${number(feed.sent)} are missing`
+    }
+    await sleep(50, undefined, { signal: setting.signal })
+  }
+}
+
+/** SIGTERM; null if it ended as promised, else what went wrong. */
+async function stopPipeline(pipeline: PipelineProcess): Promise<string | null> {
+  pipeline.assertAlive()
+  const exit = await pipeline.stop(stopLimitMs)
+  if (exit?.code === 0) return null
+  pipeline.killGroup()
+  if (exit === null) return `the pipeline did not end within ${stopLimitMs / 1_000} s after SIGTERM; it was killed`
+  return `the pipeline ended with ${exit.signal ?? `exit code ${exit.code}`} after SIGTERM, not with 0`
+}
+
+async function judge(stage: Stage): Promise<Verdict> {
+  return check({
+    connection: { brokers: stage.brokers },
+    kafkaLibs: stage.kafkaLibs,
+    inputs: [stage.topics.bids],
+    output: stage.topics.totals,
+    model: bidTotalsModel,
+    hops: await internalTopics(stage.kafka),
+    group,
+    transactionalIdPrefix: internalPrefix,
+    committed: 'check',
+  })
+}
+
+function progress(feed: Feed, killer: Killer, { pipeline, watch, setting }: Stage): Progress {
+  return {
+    elapsedMs: feed.startedAtMs === 0 ? 0 : Date.now() - feed.startedAtMs,
+    in: feed.sent,
+    total: feed.total,
+    out: watch.records,
+    kills: killer.kills.length,
+    killsPlanned: setting.options.kills,
+    lastRecoveryMs: watch.lastRecoveryMs,
+    workers: [...pipeline.workers.values()].sort((a, b) => a.slot - b.slot),
+  }
+}
+
+function measurements(killer: Killer, feed: Feed, watch: OutputWatch): Measurements {
+  const { medianMs, maxMs } = recoveryFigures(killer.kills)
+  const seconds = (watch.lastArrivalMs - feed.startedAtMs) / 1_000
+  return {
+    kills: killer.kills.length,
+    recoveryMsMedian: medianMs,
+    recoveryMsMax: maxMs,
+    recordsPerSecond: seconds > 0 ? feed.sent / seconds : undefined,
+  }
+}
+
+function report(verdict: Verdict, killer: Killer, feed: Feed, watch: OutputWatch): void {
+  console.log('')
+  for (const line of verdictTable(verdict)) console.log(line)
+  const { medianMs, maxMs } = recoveryFigures(killer.kills)
+  const each = killer.kills.map((kill) => (kill.recoveredAtMs === null ? 'not seen' : kill.recoveredAtMs - kill.atMs))
+  console.log(
+    `  ${'kills'.padEnd(14)}${String(killer.kills.length).padStart(12)}  SIGKILL to new committed output: ${each.join(', ') || '-'} ms`,
+  )
+  console.log(`  ${'recovery'.padEnd(14)}${`${medianMs ?? '-'} ms`.padStart(12)}  median; ${maxMs ?? '-'} ms at most`)
+  const perSecond = measurements(killer, feed, watch).recordsPerSecond
+  console.log(
+    `  ${'throughput'.padEnd(14)}${perSecond === undefined ? '-' : number(Math.round(perSecond)).padStart(12)}  records a second`,
+  )
+  console.log('')
+}
+
+function showLog(pipeline: PipelineProcess, logFile: string): void {
+  if (pipeline.problems.length > 0) console.log('the last problems that the pipeline logged:')
+  for (const line of pipeline.problems) console.log(`  ${line}`)
+  console.log(`the pipeline's log: ${logFile}`)
+}
