@@ -78,7 +78,10 @@ final class ProbeProduce {
     switch (verb) {
       case "begin" -> producer.beginTransaction();
       case "commit" -> producer.commitTransaction();
-      case "abort" -> producer.abortTransaction();
+      case "abort" -> {
+        producer.abortTransaction();
+        failure.set(null); // Records that had not left yet were failed by this very abort; that is no failure.
+      }
       default -> throw new IllegalArgumentException("unknown transaction verb: " + verb);
     }
     return verb;

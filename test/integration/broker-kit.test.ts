@@ -110,6 +110,7 @@ describe('the probes', () => {
     await using producer = await JavaProducer.start({ brokers, transactionalId: 'teller', compression: 'zstd' })
     await producer.begin()
     await producer.send({ topic: 'money', value: 'aborted' })
+    await producer.flush()
     await producer.abort()
     await producer.begin()
     await producer.send({ topic: 'money', value: 'committed' })

@@ -1,5 +1,7 @@
-// The broker kit and the Java probes: part of the entry point `millrace/testing`.
-// What src/testing.ts adds to that entry point (the core's own test tools) is exported from there, beside this list.
+// The broker kit and the Java probes; the package's entry point `millrace/testing`.
+
+// CORE: what src/testing.ts offers (imports point from connectors to src, never back) is exported here:
+// export { … } from '../../../src/testing.ts'
 
 export { type BrokerKindReport, findBrokerKinds } from './broker-kinds.ts'
 export { BrokerKitError, type BrokerKitErrorCode, brokerKitErrorCodes } from './errors.ts'
