@@ -5,7 +5,7 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
@@ -55,6 +55,10 @@ export class JavaReader implements Reader {
         `Kafka's jars are needed for the Java reader (${kafkaLibs ?? 'no folder given'})`,
       )
     }
+    const version = spawn(java('java'), ['-version'], { stdio: ['pipe', 'pipe', 'pipe'] })
+    version.stdout.resume()
+    const said = await exitOf(version)
+    if (version.exitCode !== 0) throw new CheckerError('READER_FAILED', `java does not run: ${said}`)
     const jars = join(kafkaLibs, '*')
     return new JavaReader(connection, [await compiled(jars), jars].join(delimiter))
   }
@@ -141,7 +145,8 @@ async function compiled(jars: string): Promise<string> {
       throw new CheckerError('READER_FAILED', `ReadCommitted.java could not be compiled: ${said}`)
     }
     const near = `${folder}.${process.pid}`
-    await copyClasses(fresh, near)
+    // The cache may be on another file system than the temporary folder, where a rename cannot reach.
+    await cp(fresh, near, { recursive: true })
     await rename(near, folder).catch(async (error: unknown) => {
       await rm(near, { recursive: true, force: true })
       if (!existsSync(join(folder, 'ReadCommitted.class'))) throw error
@@ -150,12 +155,6 @@ async function compiled(jars: string): Promise<string> {
   } finally {
     await rm(fresh, { recursive: true, force: true })
   }
-}
-
-/** The cache may be on another file system than the temporary folder, where a rename cannot reach. */
-async function copyClasses(from: string, to: string): Promise<void> {
-  const { cp } = await import('node:fs/promises')
-  await cp(from, to, { recursive: true })
 }
 
 /** How the child ended, in words, with the end of its stderr. Never rejects. */

@@ -60,16 +60,16 @@ export function replay<In, State>(
     }
     const source = seen.find(observed)
     if (source === null) {
-      anomalies.add('aborted-read', where, `no committed input at ${sourceOf(observed)}`)
+      anomalies.add('aborted-read', where, `no committed input at ${seen.place(observed)}`)
       continue
     }
     const input = model.input(source.record)
     if (input === null) {
-      anomalies.add('aborted-read', where, `the input at ${sourceOf(observed)} gives no output`)
+      anomalies.add('aborted-read', where, `the input at ${seen.place(observed)} gives no output`)
       continue
     }
     if (source.markSeen() > 1) {
-      anomalies.add('duplicated', where, `the input at ${sourceOf(observed)} already had its output`)
+      anomalies.add('duplicated', where, `the input at ${seen.place(observed)} already had its output`)
       continue
     }
     follow(record, observed, source.record, input, model, keys, anomalies)
@@ -128,11 +128,6 @@ function show(field: unknown): string {
   return text.length > 80 ? `${text.slice(0, 77)}...` : text
 }
 
-function sourceOf(observed: ObservedOutput): string {
-  const { topic, partition, offset } = observed.source
-  return at(topic ?? 'input', partition, offset)
-}
-
 interface FoundInput {
   readonly record: LogRecord
   /** Counts one more output; returns how many there are now (255 at most). */
@@ -149,6 +144,12 @@ class SeenInputs {
     for (const log of inputs) {
       for (const partition of log.partitions.values()) this.#counts.set(partition, new Uint8Array(partition.count))
     }
+  }
+
+  /** The claimed source in words. */
+  place(observed: ObservedOutput): string {
+    const { topic, partition, offset } = observed.source
+    return at(topic ?? this.#inputs[0]?.topic ?? '', partition, offset)
   }
 
   find(observed: ObservedOutput): FoundInput | null {

@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url'
 import { DemoError } from './options.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const problemLinesMax = 12
+const problemLinesMax = 20
 const errorLevel = 50
 
 export interface WorkerView {

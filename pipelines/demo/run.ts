@@ -280,19 +280,26 @@ function measurements(killer: Killer, feed: Feed, watch: OutputWatch): Measureme
 }
 
 function report(verdict: Verdict, killer: Killer, feed: Feed, watch: OutputWatch): void {
+  const { recoveryMsMedian, recoveryMsMax, recordsPerSecond } = measurements(killer, feed, watch)
+  const each = killer.kills.map((kill) =>
+    milliseconds(kill.recoveredAtMs === null ? undefined : kill.recoveredAtMs - kill.atMs),
+  )
+  const row = (name: string, value: string, note: string) =>
+    console.log(`  ${name.padEnd(14)}${value.padStart(12)}  ${note}`)
   console.log('')
   for (const line of verdictTable(verdict)) console.log(line)
-  const { medianMs, maxMs } = recoveryFigures(killer.kills)
-  const each = killer.kills.map((kill) => (kill.recoveredAtMs === null ? 'not seen' : kill.recoveredAtMs - kill.atMs))
-  console.log(
-    `  ${'kills'.padEnd(14)}${String(killer.kills.length).padStart(12)}  SIGKILL to new committed output: ${each.join(', ') || '-'} ms`,
+  row(
+    'kills',
+    String(killer.kills.length),
+    each.length > 0 ? `SIGKILL to new committed output: ${each.join(', ')}` : '',
   )
-  console.log(`  ${'recovery'.padEnd(14)}${`${medianMs ?? '-'} ms`.padStart(12)}  median; ${maxMs ?? '-'} ms at most`)
-  const perSecond = measurements(killer, feed, watch).recordsPerSecond
-  console.log(
-    `  ${'throughput'.padEnd(14)}${perSecond === undefined ? '-' : number(Math.round(perSecond)).padStart(12)}  records a second`,
-  )
+  row('recovery', milliseconds(recoveryMsMedian), `median, ${milliseconds(recoveryMsMax)} at most`)
+  row('throughput', recordsPerSecond === undefined ? '-' : number(Math.round(recordsPerSecond)), 'records a second')
   console.log('')
+}
+
+function milliseconds(value: number | undefined): string {
+  return value === undefined ? '-' : `${Math.round(value)} ms`
 }
 
 function showLog(pipeline: PipelineProcess, logFile: string): void {
