@@ -214,6 +214,10 @@ export class KafkaCluster {
     return found.node
   }
 
+  forgetCoordinator(type: 'group' | 'transaction', key: string): void {
+    this.#coordinators.delete(`${type}/${key}`)
+  }
+
   /** Look the target up again before the next try. */
   async #forget(target: Target, how: RetryClass | 'connection'): Promise<void> {
     if (target.kind === 'coordinator' && how !== 'again') this.#coordinators.delete(`${target.type}/${target.key}`)

@@ -258,12 +258,14 @@ export interface PartitionWriter {
     headersAt: number,
     headersEnd: number,
   ): void
+  /** The operator passed barrier n: what it writes from now on belongs to n+1. */
+  barrier(checkpoint: CheckpointId): void
   readonly partitions: number
 }
 
 /** The worker's own sink on its cluster: one transaction per checkpoint, carrying output, offsets and pointer. */
 export interface WorkerSink {
-  /** The writer of a topic with so many partitions. */
+  /** A writer for one operator of one task: operators pass a barrier at different times. */
   writer(topic: string, partitions: number): PartitionWriter
   /** True while so much is buffered that sources must pause. */
   readonly blocked: boolean
@@ -275,7 +277,7 @@ export interface WorkerSink {
   readonly recordsWritten: number
   /** Seals what is worth sending; called once per turn of the scheduler. */
   flushIdle(): void
-  /** Barrier n passed at the first task: what is written from now on by tasks past it belongs to n+1. */
+  /** Barrier n is about to be injected: from now on there are two transactions. */
   startBarrier(checkpoint: CheckpointId): void
   /** All tasks delivered barrier n: flush. Resolves when every record of n is acknowledged. */
   prepare(checkpoint: CheckpointId): Promise<TransactionRecord>

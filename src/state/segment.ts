@@ -60,9 +60,9 @@ export class SegmentWriter {
     this.#rows.bytes(this.#scratch.buffer, 0, this.#scratch.position)
   }
 
-  /** The whole segment; null if it has no rows. */
-  finish(): Buffer | null {
-    if (this.rowCount === 0) return null
+  /** The whole segment; null if it has no rows and may be left out. */
+  finish(empty: 'drop-empty' | 'keep-empty'): Buffer | null {
+    if (this.rowCount === 0 && empty === 'drop-empty') return null
     const out = new ByteWriter(this.#rows.position + 512)
     out.uvarint(this.#identities.length)
     for (const identity of this.#identities) {

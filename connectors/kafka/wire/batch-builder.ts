@@ -15,6 +15,13 @@ export interface SealOptions {
 }
 
 const NO_HEADERS = Buffer.from([0])
+const INT64_MAX = 2n ** 63n - 1n
+
+/** A timestamp beyond ±2^53 (a producer may send any) is rounded in a number, and the largest one rounds to 2^63. */
+function int64Of(timestamp: number): bigint {
+  if (timestamp >= 2 ** 63) return INT64_MAX
+  return timestamp < -(2 ** 63) ? -INT64_MAX - 1n : BigInt(timestamp)
+}
 
 export class BatchBuilder {
   readonly #writer: ByteWriter
@@ -22,7 +29,7 @@ export class BatchBuilder {
   #firstTimestamp = 0
   #maxTimestamp = 0
 
-  constructor(initialBytes = 16 * 1024) {
+  constructor(initialBytes: number = 16 * 1024) {
     this.#writer = new ByteWriter(initialBytes)
     this.#writer.position = BATCH_HEADER_BYTES
   }
@@ -100,8 +107,8 @@ export class BatchBuilder {
     batch[16] = 2
     batch.writeInt16BE(attributes, 21)
     batch.writeInt32BE(this.#count - 1, 23)
-    batch.writeBigInt64BE(BigInt(this.#firstTimestamp), 27)
-    batch.writeBigInt64BE(BigInt(this.#maxTimestamp), 35)
+    batch.writeBigInt64BE(int64Of(this.#firstTimestamp), 27)
+    batch.writeBigInt64BE(int64Of(this.#maxTimestamp), 35)
     batch.writeBigInt64BE(options.producerId, 43)
     batch.writeInt16BE(options.epoch, 51)
     batch.writeInt32BE(options.baseSequence, 53)

@@ -44,6 +44,7 @@ export function decompress(compression: Compression, bytes: Buffer): Buffer {
       case 'snappy':
         return unsnappy(bytes)
       case 'lz4':
+        checkLz4Size(bytes)
         return lz4.decompressFrameSync(bytes)
       case 'zstd':
         return zstdDecompressSync(bytes, { maxOutputLength: UNPACKED_BYTES_MAX })
@@ -60,7 +61,7 @@ export function decompress(compression: Compression, bytes: Buffer): Buffer {
 const XERIAL = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0])
 
 function unsnappy(bytes: Buffer): Buffer {
-  if (bytes.length < 16 || !bytes.subarray(0, 8).equals(XERIAL)) return snappyBlock(bytes)
+  if (bytes.length < 16 || !bytes.subarray(0, 8).equals(XERIAL)) return snappyBlock(bytes, UNPACKED_BYTES_MAX)
   const blocks: Buffer[] = []
   let at = 16
   let total = 0
@@ -69,17 +70,19 @@ function unsnappy(bytes: Buffer): Buffer {
     if (length < 0 || at + 4 + length > bytes.length) {
       throw new MillraceError('BATCH_CORRUPT', `a snappy block of ${length} bytes at byte ${at} leaves the batch`)
     }
-    const block = snappyBlock(bytes.subarray(at + 4, at + 4 + length))
+    const block = snappyBlock(bytes.subarray(at + 4, at + 4 + length), UNPACKED_BYTES_MAX - total)
     total += block.length
-    if (total > UNPACKED_BYTES_MAX) throw tooLarge(total)
     blocks.push(block)
     at += 4 + length
   }
   return Buffer.concat(blocks)
 }
 
-/** A raw snappy block begins with its unpacked length: checked before anything is allocated. */
-function snappyBlock(bytes: Buffer): Buffer {
+/** Snappy's densest element: three bytes that stand for 64. */
+const SNAPPY_RATIO_MAX = 22
+
+/** A raw snappy block begins with its unpacked length, which the codec allocates: checked before. */
+function snappyBlock(bytes: Buffer, unpackedMax: number): Buffer {
   let length = 0
   for (let i = 0; i < 5; i++) {
     const byte = bytes[i]
@@ -87,13 +90,81 @@ function snappyBlock(bytes: Buffer): Buffer {
     length += (byte & 127) * 2 ** (7 * i)
     if (byte < 128) break
   }
-  if (length > UNPACKED_BYTES_MAX) throw tooLarge(length)
+  if (length > unpackedMax) throw tooLarge('snappy')
+  if (length > bytes.length * SNAPPY_RATIO_MAX) {
+    throw new MillraceError('BATCH_CORRUPT', `a snappy block of ${bytes.length} bytes claims ${length} unpacked`)
+  }
   return snappy.uncompressSync(bytes, { asBuffer: true }) as Buffer
 }
 
-function tooLarge(bytes: number): MillraceError {
-  return new MillraceError(
-    'BATCH_CORRUPT',
-    `a batch would unpack to ${bytes} bytes; the limit is ${UNPACKED_BYTES_MAX}`,
-  )
+const LZ4_MAGIC = 0x184d2204
+/** No lz4 block unpacks to more than so many times its size: a byte of a match length stands for at most 255. */
+const LZ4_RATIO_MAX = 255
+const LZ4_STORED = 0x80000000
+
+/**
+ * The lz4 codec has no limit of its own: what a frame can unpack to is bounded from its block lengths. Only if that
+ * bound is too large (a bomb, or many small blocks in a frame of large ones) are the blocks measured exactly.
+ */
+function checkLz4Size(frame: Buffer): void {
+  if (lz4Size(frame, lz4BlockBound) > UNPACKED_BYTES_MAX && lz4Size(frame, lz4BlockSize) > UNPACKED_BYTES_MAX) {
+    throw tooLarge('lz4')
+  }
+}
+
+/** Adds up `measure` over the compressed blocks of a frame, and the stored ones as they are. */
+function lz4Size(frame: Buffer, measure: (frame: Buffer, at: number, end: number) => number): number {
+  const flags = frame[4] ?? 0
+  const blockMax = 2 ** (8 + 2 * (((frame[5] ?? 0) >> 4) & 7))
+  // Magic, flags, block size, header checksum; then, where the flags say so, the content's size and a dictionary's id.
+  let at = 7 + (flags & 8) + ((flags & 1) << 2)
+  if (frame.length < at || frame.readUInt32LE(0) !== LZ4_MAGIC) {
+    throw new MillraceError('BATCH_CORRUPT', 'lz4 data does not begin with a frame header')
+  }
+  let total = 0
+  while (total <= UNPACKED_BYTES_MAX) {
+    const word = at + 4 <= frame.length ? frame.readUInt32LE(at) : -1
+    if (word === 0) break
+    const length = word % LZ4_STORED
+    const end = at + 4 + length
+    if (word < 0 || end > frame.length) {
+      throw new MillraceError('BATCH_CORRUPT', `the lz4 block at byte ${at} leaves the batch`)
+    }
+    total += word >= LZ4_STORED ? length : Math.min(blockMax, measure(frame, at + 4, end))
+    at = end + ((flags & 16) >> 2)
+  }
+  return total
+}
+
+function lz4BlockBound(_frame: Buffer, at: number, end: number): number {
+  return (end - at) * LZ4_RATIO_MAX
+}
+
+/** What a block unpacks to, by walking its sequences (literals, then a match) without unpacking them. */
+function lz4BlockSize(frame: Buffer, at: number, end: number): number {
+  let total = 0
+  const lengthOf = (nibble: number): number => {
+    let length = nibble
+    let more = nibble === 15
+    while (more && at < end) {
+      const byte = frame[at++] ?? 0
+      length += byte
+      more = byte === 255
+    }
+    return length
+  }
+  while (at < end) {
+    const token = frame[at++] ?? 0
+    const literals = lengthOf(token >> 4)
+    total += literals
+    at += literals
+    if (at >= end) break
+    at += 2
+    total += 4 + lengthOf(token & 15)
+  }
+  return total
+}
+
+function tooLarge(codec: Compression): MillraceError {
+  return new MillraceError('BATCH_CORRUPT', `${codec} data would unpack to more than ${UNPACKED_BYTES_MAX} bytes`)
 }

@@ -334,24 +334,28 @@ export function decodeSubscription(bytes: Buffer): { readonly topics: string[]; 
 }
 
 /** ConsumerProtocolAssignment version 0. */
-export function encodeAssignment(partitions: readonly { topic: string; partition: number }[]): Buffer {
+export function encodeAssignment(partitions: readonly { topic: string; partition: number }[], userData: Buffer): Buffer {
   const writer = new ProtocolWriter()
   writer.int16(0)
   writer.array(byTopic(partitions), ({ topic, rows }) => {
     writer.string(topic)
     writer.array(rows, ({ partition }) => writer.int32(partition))
   })
-  writer.data(null)
+  writer.data(userData)
   return writer.copy()
 }
 
-export function decodeAssignment(bytes: Buffer): { topic: string; partition: number }[] {
-  if (bytes.length === 0) return []
+export function decodeAssignment(bytes: Buffer): {
+  readonly partitions: { topic: string; partition: number }[]
+  readonly userData: Buffer
+} {
+  if (bytes.length === 0) return { partitions: [], userData: Buffer.alloc(0) }
   const reader = new ProtocolReader(bytes)
   reader.int16()
   const rows = reader.array(() => {
     const topic = reader.string()
     return reader.array(() => ({ topic, partition: reader.int32() }))
   })
-  return rows.flat()
+  const userData = reader.remaining > 0 ? (reader.data() ?? Buffer.alloc(0)) : Buffer.alloc(0)
+  return { partitions: rows.flat(), userData }
 }

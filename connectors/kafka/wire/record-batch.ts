@@ -64,7 +64,8 @@ function readHeader(buffer: Buffer, at: number, end: number, where: string): Bat
   }
   const lastOffsetDelta = buffer.readInt32BE(at + 23)
   const count = buffer.readInt32BE(at + 57)
-  if (lastOffsetDelta < 0 || count < 0)
+  // The checksum leaves the base offset out: the broker sets it.
+  if (baseOffset < 0n || lastOffsetDelta < 0 || count < 0)
     throw corrupt(where, buffer, at, `${count} records, last delta ${lastOffsetDelta}`)
   return {
     position: at,
@@ -137,7 +138,8 @@ function varlong(bytes: Buffer): number {
 /** The records of a batch as columns. @throws BATCH_CORRUPT */
 export function decodeBatch(buffer: Buffer, header: BatchHeader, topic: string, partition: number): ColumnarBatch {
   const packed = buffer.subarray(header.position + BATCH_HEADER_BYTES, header.end)
-  const plain = header.compression === 'none'
+  // A batch that compaction emptied may still name its codec.
+  const plain = header.compression === 'none' || header.count === 0
   // Uncompressed positions are in the response buffer itself: one less object, and bytes are copied straight from it.
   const bytes = plain ? buffer : decompress(header.compression, packed)
   const start = plain ? header.position + BATCH_HEADER_BYTES : 0
@@ -156,6 +158,12 @@ export function decodeBatch(buffer: Buffer, header: BatchHeader, topic: string, 
   }
   if (cursor !== end) throw corrupt(where, buffer, header.position, `${end - cursor} bytes behind the last record`)
   const { baseOffset, leaderEpoch, count } = header
+  // Offsets rise within a batch (the broker checks it): the first and the last bound them all.
+  const first = fields[0] ?? 0
+  const last = fields[(count - 1) * STRIDE] ?? 0
+  if (first < 0 || last > Number(header.lastOffset - baseOffset)) {
+    throw corrupt(where, buffer, header.position, `record deltas ${first} to ${last} leave the batch`)
+  }
   const nextOffset = header.lastOffset + 1n
   return new ColumnarBatch({ topic, partition, baseOffset, nextOffset, leaderEpoch, count, bytes, fields, timestamps })
 }

@@ -174,6 +174,7 @@ export class TopicSinkOperator implements Downstream {
   }
 
   barrier(checkpoint: CheckpointId): void {
+    for (const writer of this.#writers.values()) writer.barrier(checkpoint)
     this.#onBarrier(checkpoint)
   }
 }

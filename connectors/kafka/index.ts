@@ -1,0 +1,2 @@
+export { type KafkaSinkOptions, kafkaSink } from './sink.ts'
+export { type KafkaSourceOptions, kafkaSource } from './source.ts'

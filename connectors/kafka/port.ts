@@ -1,0 +1,236 @@
+// The engine's `Cluster` port on Kafka: puts the pieces of this folder together.
+import { MillraceError } from '../../src/base/errors.ts'
+import type { Logger } from '../../src/base/log.ts'
+import type {
+  Cluster,
+  ClusterFactory,
+  ClusterOptions,
+  CommittedOffset,
+  GroupMember,
+  MemberOptions,
+  PartitionReader,
+  Position,
+  StartPosition,
+  TopicInfo,
+  TransactionRecord,
+  TransactionSinkOptions,
+  WorkerSink,
+} from '../../src/dataflow/ports.ts'
+import type { ClientOptions } from './client.ts'
+import { KafkaCluster } from './cluster.ts'
+import { KafkaGroupMember } from './group.ts'
+import { fetchOffsets } from './offsets.ts'
+import { KafkaReader } from './reader.ts'
+import { KafkaTransactionSink } from './transaction-sink.ts'
+import { TransactionAdmin } from './transactions.ts'
+import {
+  CreateTopics,
+  DeleteRecords,
+  DescribeConfigs,
+  EARLIEST,
+  type Isolation,
+  LATEST,
+  ListOffsets,
+} from './wire/cluster-requests.ts'
+import { Code, kafkaError } from './wire/codes.ts'
+import { DescribeGroups, OffsetCommit } from './wire/group-requests.ts'
+
+export const kafkaFactory: ClusterFactory = {
+  kind: 'kafka',
+  async connect(options: ClusterOptions, clientId: string, log: Logger): Promise<Cluster> {
+    const cluster = new KafkaCluster(options as ClientOptions, clientId, log)
+    await cluster.connect()
+    return new KafkaPort(cluster, log)
+  },
+}
+
+class KafkaPort implements Cluster {
+  readonly #cluster: KafkaCluster
+  readonly #log: Logger
+  readonly #transactions: TransactionAdmin
+
+  constructor(cluster: KafkaCluster, log: Logger) {
+    this.#cluster = cluster
+    this.#log = log
+    this.#transactions = new TransactionAdmin(cluster, log)
+  }
+
+  get brokerCount(): number {
+    return this.#cluster.brokerIds.length
+  }
+
+  async topics(names: readonly string[]): Promise<ReadonlyMap<string, TopicInfo>> {
+    const described = await this.#cluster.describeTopics(names)
+    const found = new Map<string, TopicInfo>()
+    for (const topic of described.values()) {
+      if (topic.code === Code.UNKNOWN_TOPIC_OR_PARTITION) continue
+      if (topic.code !== Code.NONE) throw kafkaError(topic.code, `metadata of topic ${topic.name} (needs DESCRIBE)`)
+      const replication = Math.min(...topic.partitions.map((partition) => partition.replicas.length))
+      found.set(topic.name, { name: topic.name, id: topic.id, partitions: topic.partitions.length, replication })
+    }
+    return found
+  }
+
+  async topicConfigs(names: readonly string[]): Promise<ReadonlyMap<string, ReadonlyMap<string, string>>> {
+    if (names.length === 0) return new Map()
+    const rows = await this.#cluster.call(
+      DescribeConfigs,
+      { resources: names.map((name) => ({ type: 'topic' as const, name })) },
+      {
+        to: { kind: 'any' },
+        what: `configs of ${names.join(', ')} (needs DESCRIBE_CONFIGS)`,
+        codeOf: (each) => each.find((row) => row.code !== 0)?.code ?? 0,
+      },
+    )
+    return new Map(rows.map((row) => [row.name, row.values]))
+  }
+
+  async brokerConfigs(): Promise<ReadonlyMap<string, string> | undefined> {
+    const [node] = this.#cluster.brokerIds
+    if (node === undefined) return undefined
+    const rows = await this.#cluster.call(
+      DescribeConfigs,
+      { resources: [{ type: 'broker', name: String(node) }] },
+      {
+        to: { kind: 'node', node },
+        what: 'broker configs',
+        codeOf: (each) => each[0]?.code ?? 0,
+        accept: (code) => code === Code.CLUSTER_AUTHORIZATION_FAILED,
+      },
+    )
+    return rows[0]?.code === Code.NONE ? rows[0].values : undefined
+  }
+
+  async createTopic(name: string, partitions: number, configs: ReadonlyMap<string, string>): Promise<void> {
+    await this.#cluster.call(
+      CreateTopics,
+      { topics: [{ name, partitions, replication: -1, configs }], timeoutMs: 30_000 },
+      {
+        to: { kind: 'any' },
+        what: `creating topic ${name} with ${partitions} partitions (needs CREATE)`,
+        codeOf: (rows) => rows[0]?.code ?? 0,
+        accept: (code) => code === Code.TOPIC_ALREADY_EXISTS,
+      },
+    )
+    for (;;) {
+      const info = (await this.#cluster.describeTopics([name])).get(name)
+      if (info?.code === Code.NONE && info.partitions.every((partition) => partition.leader >= 0)) return
+    }
+  }
+
+  async #list(topic: string, partition: number, timestamp: bigint, isolation: Isolation): Promise<bigint> {
+    const [row] = await this.#cluster.call(
+      ListOffsets,
+      { isolation, topics: [{ topic, partitions: [{ partition, timestamp }] }] },
+      {
+        to: { kind: 'leader', topic, partition },
+        what: `ListOffsets ${topic}-${partition}`,
+        codeOf: (rows) => rows[0]?.code ?? 0,
+      },
+    )
+    return row?.offset ?? -1n
+  }
+
+  async startOffset(topic: string, partition: number, position: StartPosition): Promise<bigint> {
+    if (position === 'earliest') return this.#list(topic, partition, EARLIEST, 'read_committed')
+    if (position !== 'latest') {
+      const found = await this.#list(topic, partition, BigInt(position.timestamp), 'read_committed')
+      if (found >= 0n) return found
+    }
+    return this.#list(topic, partition, LATEST, 'read_committed')
+  }
+
+  async logRange(topic: string, partition: number): Promise<{ readonly start: bigint; readonly end: bigint }> {
+    const start = await this.#list(topic, partition, EARLIEST, 'read_committed')
+    return { start, end: await this.#list(topic, partition, LATEST, 'read_committed') }
+  }
+
+  committedOffsets(
+    group: string,
+    partitions: readonly { topic: string; partition: number }[] | null,
+    signal?: AbortSignal,
+  ): Promise<readonly CommittedOffset[]> {
+    return fetchOffsets(this.#cluster, group, partitions, { signal })
+  }
+
+  async resetOffsets(group: string, offsets: readonly (Position & { readonly metadata: string })[]): Promise<void> {
+    await this.#cluster.call(
+      OffsetCommit,
+      { group, generation: -1, member: '', instance: '', offsets },
+      {
+        to: { kind: 'coordinator', type: 'group', key: group },
+        what: `writing offsets of group ${group}`,
+        codeOf: (rows) => rows.find((row) => row.code !== 0)?.code ?? 0,
+      },
+    )
+  }
+
+  async groupState(group: string): Promise<string> {
+    const [row] = await this.#cluster.call(
+      DescribeGroups,
+      { groups: [group] },
+      {
+        to: { kind: 'coordinator', type: 'group', key: group },
+        what: `DescribeGroups ${group}`,
+        codeOf: (rows) => rows[0]?.code ?? 0,
+        accept: (code) => code === Code.GROUP_ID_NOT_FOUND,
+      },
+    )
+    return row?.code === Code.NONE ? row.state : 'Dead'
+  }
+
+  async deleteRecords(topic: string, offsets: readonly { partition: number; offset: bigint }[]): Promise<void> {
+    for (const each of offsets) {
+      await this.#cluster.call(
+        DeleteRecords,
+        { topic, offsets: [each], timeoutMs: 30_000 },
+        {
+          to: { kind: 'leader', topic, partition: each.partition },
+          what: `DeleteRecords ${topic}-${each.partition}`,
+          codeOf: (rows) => rows[0]?.code ?? 0,
+        },
+      )
+    }
+  }
+
+  member(options: MemberOptions): GroupMember {
+    return new KafkaGroupMember(this.#cluster, options, this.#log)
+  }
+
+  reader(onReady: () => void, onError: (error: Error) => void): PartitionReader {
+    return new KafkaReader(this.#cluster, this.#log, onReady, onError)
+  }
+
+  transactionSink(options: TransactionSinkOptions): WorkerSink {
+    return new KafkaTransactionSink(this.#cluster, this.#transactions, options, this.#log)
+  }
+
+  async resolveTransactions(ids: readonly string[]): Promise<void> {
+    await Promise.all(ids.map((id) => this.#transactions.resolve(id)))
+  }
+
+  openTransactions(prefix: string): Promise<readonly string[]> {
+    return this.#transactions.open(prefix)
+  }
+
+  confirmTransaction(record: TransactionRecord, signal?: AbortSignal): Promise<void> {
+    return this.#transactions.confirm(record, signal)
+  }
+
+  repairOffsets(group: string, candidates: readonly TransactionRecord[]): Promise<boolean> {
+    return this.#transactions.repairOffsets(group, candidates)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#cluster.close()
+  }
+}
+
+/** Topics are compared by id: a name that was deleted and created again is another topic. */
+export function assertKafkaName(name: string): void {
+  if (/^[a-zA-Z0-9._-]{1,249}$/.test(name) && name !== '.' && name !== '..') return
+  throw new MillraceError(
+    'OPTION_INVALID',
+    `'${name}' is not a topic name: letters, digits, '.', '_' and '-', at most 249`,
+  )
+}

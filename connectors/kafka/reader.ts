@@ -1,0 +1,235 @@
+// Fetches ahead of the tasks, read_committed always. One outstanding fetch per broker over all its partitions; a partition
+// whose queue is full is left out (back-pressure by not fetching). Control batches and batches of aborted transactions are
+// turned into progress. What cannot be explained stops loudly: out of range, truncation, damage.
+import { delay, jitter } from '../../src/base/clock.ts'
+import { isCode, MillraceError } from '../../src/base/errors.ts'
+import { partitionKey } from '../../src/base/ids.ts'
+import type { Logger } from '../../src/base/log.ts'
+import type { PartitionReader, Position, ReaderElement } from '../../src/dataflow/ports.ts'
+import type { KafkaCluster } from './cluster.ts'
+import { Code, kafkaError, retryClass } from './wire/codes.ts'
+import { Fetch, type FetchedPartition } from './wire/data-requests.ts'
+import { controlType, decodeBatch, readBatches } from './wire/record-batch.ts'
+
+const QUEUE_BYTES_MAX = 2 * 1024 * 1024
+const PARTITION_BYTES_MAX = 1024 * 1024
+const RESPONSE_BYTES_MAX = 16 * 1024 * 1024
+const MAX_WAIT_MS = 500
+/** While some partitions of a broker are left out: they must not wait for a long poll when they are wanted again. */
+const MAX_WAIT_PARTIAL_MS = 50
+
+interface Feed {
+  readonly topic: string
+  readonly partition: number
+  node: number | undefined
+  leaderEpoch: number
+  offset: bigint
+  lastEpoch: number
+  lastStable: bigint | undefined
+  paused: boolean
+  queue: { readonly element: ReaderElement; readonly bytes: number }[]
+  queuedBytes: number
+}
+
+export class KafkaReader implements PartitionReader {
+  readonly #cluster: KafkaCluster
+  readonly #log: Logger
+  readonly #onReady: () => void
+  readonly #onError: (error: Error) => void
+  readonly #feeds = new Map<string, Feed>()
+  readonly #loops = new Set<number>()
+  #wakers: (() => void)[] = []
+  #stopped = false
+
+  constructor(cluster: KafkaCluster, log: Logger, onReady: () => void, onError: (error: Error) => void) {
+    this.#cluster = cluster
+    this.#log = log
+    this.#onReady = onReady
+    this.#onError = onError
+  }
+
+  assign(positions: readonly Position[]): void {
+    for (const { topic, partition, offset, leaderEpoch } of positions) {
+      this.#feeds.set(partitionKey(topic, partition), {
+        topic,
+        partition,
+        node: undefined,
+        leaderEpoch: -1,
+        offset,
+        lastEpoch: leaderEpoch,
+        lastStable: undefined,
+        paused: false,
+        queue: [],
+        queuedBytes: 0,
+      })
+    }
+    void this.#guard(this.#locate())
+  }
+
+  /** Finds leaders of feeds that have none and sees that their brokers have a loop. */
+  async #locate(): Promise<void> {
+    while (!this.#stopped) {
+      const lost = [...this.#feeds.values()].filter((feed) => feed.node === undefined)
+      if (lost.length === 0) return
+      await this.#cluster.refreshLeaders([...new Set(lost.map((feed) => feed.topic))]).catch(() => undefined)
+      for (const feed of lost) {
+        const leader = await this.#cluster.leader(feed.topic, feed.partition).catch(() => undefined)
+        if (!leader) continue
+        feed.node = leader.node
+        feed.leaderEpoch = leader.epoch
+        if (this.#loops.has(leader.node)) continue
+        this.#loops.add(leader.node)
+        void this.#guard(this.#run(leader.node))
+      }
+      this.#wake()
+      if (lost.some((feed) => feed.node === undefined)) await delay(50 + 50 * jitter())
+    }
+  }
+
+  async #guard(work: Promise<void>): Promise<void> {
+    try {
+      await work
+    } catch (error) {
+      if (!this.#stopped) this.#onError(error instanceof Error ? error : new Error(String(error)))
+    }
+  }
+
+  async #run(node: number): Promise<void> {
+    while (!this.#stopped) {
+      const feeds = [...this.#feeds.values()].filter((feed) => feed.node === node)
+      const wanted = feeds.filter((feed) => !feed.paused && feed.queuedBytes < QUEUE_BYTES_MAX)
+      if (wanted.length === 0) {
+        await new Promise<void>((resolve) => this.#wakers.push(resolve))
+        continue
+      }
+      await this.#fetch(node, wanted, wanted.length < feeds.length)
+    }
+  }
+
+  async #fetch(node: number, wanted: readonly Feed[], partial: boolean): Promise<void> {
+    try {
+      const connection = await this.#cluster.node(node, 'fetch')
+      const response = await connection.send(Fetch, {
+        maxWaitMs: partial ? MAX_WAIT_PARTIAL_MS : MAX_WAIT_MS,
+        maxBytes: RESPONSE_BYTES_MAX,
+        partitionBytesMax: PARTITION_BYTES_MAX,
+        isolation: 'read_committed',
+        partitions: wanted,
+      })
+      if (this.#stopped) return
+      if (response.code !== Code.NONE) throw kafkaError(response.code, 'Fetch')
+      let arrived = false
+      for (const partition of response.partitions) arrived = this.#accept(partition) || arrived
+      if (arrived) this.#onReady()
+    } catch (error) {
+      if (this.#stopped) return
+      if (!isCode(error, 'KAFKA_CONNECTION_LOST', 'KAFKA_REQUEST_TIMEOUT', 'KAFKA_RETRIABLE')) throw error
+      this.#log.debug({ node, error: error.message }, 'fetch failed, looking for the leaders again')
+      await delay(50 + 50 * jitter())
+      for (const feed of wanted) feed.node = undefined
+      await this.#locate()
+    }
+  }
+
+  #accept(fetched: FetchedPartition): boolean {
+    const feed = this.#feeds.get(partitionKey(fetched.topic, fetched.partition))
+    if (!feed) return false
+    const where = `${feed.topic}-${feed.partition}@${feed.offset}`
+    if (fetched.diverged) {
+      const { endOffset, epoch } = fetched.diverged
+      const text = `${where}: the log was cut back to ${endOffset} (leader epoch ${epoch}) below what was already read; records are lost upstream. Compare the topic with its source, then \`millrace reset\``
+      throw new MillraceError('LOG_TRUNCATED', text)
+    }
+    if (fetched.code === Code.OFFSET_OUT_OF_RANGE) throw outOfRange(where, fetched)
+    if (fetched.code !== Code.NONE) {
+      if (!retryClass(fetched.code)) throw kafkaError(fetched.code, `reading ${where}`)
+      feed.node = undefined
+      void this.#guard(this.#locate())
+      return false
+    }
+    feed.lastStable = fetched.lastStableOffset
+    return fetched.records ? this.#enqueue(feed, fetched, fetched.records) : false
+  }
+
+  #enqueue(feed: Feed, fetched: FetchedPartition, records: Buffer): boolean {
+    const where = `${feed.topic}-${feed.partition}`
+    let waiting = [...fetched.aborted]
+    const aborted = new Set<bigint>()
+    const from = feed.offset
+    for (const header of readBatches(records, where)) {
+      // The entries are not ordered: open every one that begins at or before this batch's end, close at its control batch.
+      if (waiting.length > 0) {
+        for (const entry of waiting) if (entry.firstOffset <= header.lastOffset) aborted.add(entry.producerId)
+        waiting = waiting.filter((entry) => entry.firstOffset > header.lastOffset)
+      }
+      if (header.lastOffset < feed.offset) continue
+      const nextOffset = header.lastOffset + 1n
+      const dropped = header.control || (header.transactional && aborted.has(header.producerId))
+      if (header.control && controlType(records, header) === 'abort') aborted.delete(header.producerId)
+      if (dropped || header.count === 0) {
+        this.#push(feed, { kind: 'progress', nextOffset, leaderEpoch: header.leaderEpoch }, 0)
+      } else {
+        const batch = decodeBatch(records, header, feed.topic, feed.partition)
+        this.#push(
+          feed,
+          { kind: 'batch', batch },
+          batch.bytes === records ? header.end - header.position : batch.bytes.length,
+        )
+      }
+      feed.offset = nextOffset
+      feed.lastEpoch = header.leaderEpoch
+    }
+    return feed.offset > from
+  }
+
+  #push(feed: Feed, element: ReaderElement, bytes: number): void {
+    feed.queue.push({ element, bytes })
+    feed.queuedBytes += bytes
+  }
+
+  poll(topic: string, partition: number): ReaderElement | undefined {
+    const feed = this.#feeds.get(partitionKey(topic, partition))
+    const head = feed?.queue.shift()
+    if (!feed || !head) return undefined
+    const full = feed.queuedBytes >= QUEUE_BYTES_MAX
+    feed.queuedBytes -= head.bytes
+    if (full && feed.queuedBytes < QUEUE_BYTES_MAX) this.#wake()
+    return head.element
+  }
+
+  pause(topic: string, partition: number): void {
+    const feed = this.#feeds.get(partitionKey(topic, partition))
+    if (feed) feed.paused = true
+  }
+
+  resume(topic: string, partition: number): void {
+    const feed = this.#feeds.get(partitionKey(topic, partition))
+    if (!feed?.paused) return
+    feed.paused = false
+    this.#wake()
+  }
+
+  lag(topic: string, partition: number, position: bigint): bigint | undefined {
+    const end = this.#feeds.get(partitionKey(topic, partition))?.lastStable
+    if (end === undefined) return undefined
+    return end > position ? end - position : 0n
+  }
+
+  #wake(): void {
+    const wakers = this.#wakers
+    this.#wakers = []
+    for (const waker of wakers) waker()
+  }
+
+  stop(): void {
+    this.#stopped = true
+    this.#feeds.clear()
+    this.#wake()
+  }
+}
+
+function outOfRange(where: string, fetched: FetchedPartition): MillraceError {
+  const range = `the log holds ${fetched.logStartOffset} to ${fetched.highWatermark}`
+  const text = `${where} does not exist: ${range}. Retention has passed the pipeline's position, or the topic was cut; nothing was skipped. Choose where to go on with \`millrace reset <module> --to earliest|latest|timestamp|<file>\``
+  return new MillraceError('OFFSET_OUT_OF_RANGE', text, { kafkaCode: Code.OFFSET_OUT_OF_RANGE })
+}

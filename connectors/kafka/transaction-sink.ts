@@ -1,0 +1,421 @@
+// The worker's own sink: one Kafka transaction per checkpoint, under two alternating transactional ids. It is the last
+// agent of the two-phase commit: the transaction that makes output visible also carries the input offsets and the pointer
+// to the state, so its EndTxn decides everything at once. With `at-least-once` an idempotent producer takes its place.
+//
+//   begin ─▶ write … ─▶ barrier: prepare (all acked) ─▶ commit (offsets + pointer, EndTxn) ─▶ confirm (visible) ─▶ id is free
+import { assert } from '../../src/base/assert.ts'
+import { monotonicMs } from '../../src/base/clock.ts'
+import { isCode, MillraceError } from '../../src/base/errors.ts'
+import { type CheckpointId, partitionKey } from '../../src/base/ids.ts'
+import type { Logger } from '../../src/base/log.ts'
+import type {
+  Fence,
+  PartitionWriter,
+  Position,
+  TransactionRecord,
+  TransactionSinkOptions,
+  WorkerSink,
+} from '../../src/dataflow/ports.ts'
+import type { KafkaCluster } from './cluster.ts'
+import { fetchOffsets } from './offsets.ts'
+import { BATCH_BYTES_MAX, BuilderPool, OutputPartition, Transaction } from './output.ts'
+import { Producer } from './producer.ts'
+import type { TransactionAdmin } from './transactions.ts'
+import { Code } from './wire/codes.ts'
+import { OffsetCommit, type PartitionCode } from './wire/group-requests.ts'
+import {
+  AddOffsetsToTxn,
+  EndTxn,
+  InitProducerId,
+  type ProducerIdentity,
+  TxnOffsetCommit,
+} from './wire/transaction-requests.ts'
+
+const BUFFERED_BYTES_MAX = 32 * 1024 * 1024
+const DECISION_DEADLINE_MS = 120_000
+
+type CommitRow = Position & { readonly metadata: string }
+
+export class KafkaTransactionSink implements WorkerSink {
+  bytesWritten = 0
+  recordsWritten = 0
+  readonly #cluster: KafkaCluster
+  readonly #admin: TransactionAdmin
+  readonly #options: TransactionSinkOptions
+  readonly #log: Logger
+  readonly #pool = new BuilderPool()
+  readonly #producer: Producer
+  readonly #transactional: boolean
+  readonly #sequences = new Map<string, number>()
+  #identities: [Promise<ProducerIdentity> | undefined, Promise<ProducerIdentity> | undefined] = [undefined, undefined]
+  #current: Transaction
+  #upcoming: Transaction | undefined
+  #records = new Map<CheckpointId, TransactionRecord>()
+  #committedRows: readonly CommitRow[] = []
+  #bufferedBytes = 0
+  #flushed: (() => void) | undefined
+  #deciding: Promise<unknown> = Promise.resolve()
+  #closed = false
+
+  constructor(cluster: KafkaCluster, admin: TransactionAdmin, options: TransactionSinkOptions, log: Logger) {
+    this.#cluster = cluster
+    this.#admin = admin
+    this.#options = options
+    this.#log = log
+    this.#transactional = options.mode === 'exactly-once'
+    this.#producer = new Producer(
+      cluster,
+      this.#pool,
+      log,
+      (bytes, records) => this.#onAck(bytes, records),
+      options.onFailure,
+    )
+    this.#current = this.#transaction(0)
+  }
+
+  #transaction(slot: 0 | 1): Transaction {
+    return new Transaction(slot, this.#transactional, this.#transactional ? new Map() : this.#sequences)
+  }
+
+  begin(): void {
+    this.#identities = [this.#initialise(0), this.#initialise(1)]
+    this.#adopt(this.#current)
+    this.#producer.use([this.#current])
+  }
+
+  /** A new epoch for every transaction (I6): a late EndTxn can then only repeat itself. */
+  #initialise(slot: 0 | 1): Promise<ProducerIdentity> {
+    const transactionalId = this.#options.transactionalIds[slot]
+    const to = this.#transactional
+      ? ({ kind: 'coordinator', type: 'transaction', key: transactionalId } as const)
+      : ({ kind: 'any' } as const)
+    const identity = this.#cluster
+      .call(
+        InitProducerId,
+        {
+          transactionalId: this.#transactional ? transactionalId : null,
+          timeoutMs: this.#options.transactionTimeoutMs,
+        },
+        { to, purpose: 'transaction', what: `InitProducerId ${transactionalId}`, codeOf: (response) => response.code },
+      )
+      .then(({ producerId, epoch }) => ({ transactionalId, producerId, epoch }))
+    identity.catch((error: Error) => !this.#closed && this.#options.onFailure(error))
+    return identity
+  }
+
+  #adopt(transaction: Transaction): void {
+    void this.#identities[transaction.slot]?.then(
+      (identity) => {
+        transaction.identity = identity
+        this.#producer.kick()
+      },
+      () => undefined,
+    )
+  }
+
+  writer(topic: string, partitions: number): PartitionWriter {
+    const compression = this.#options.compression.get(topic) ?? 'none'
+    let transaction = this.#current
+    let outputs: (OutputPartition | undefined)[] = []
+    const open = (partition: number): OutputPartition => {
+      const key = partitionKey(topic, partition)
+      const output = transaction.partitions.get(key) ?? new OutputPartition(topic, partition, compression)
+      transaction.partitions.set(key, output)
+      outputs[partition] = output
+      return output
+    }
+    return {
+      partitions,
+      append: (
+        partition,
+        timestamp,
+        key,
+        keyAt,
+        keyLength,
+        value,
+        valueAt,
+        valueLength,
+        headers,
+        headersAt,
+        headersEnd,
+      ) => {
+        const output = outputs[partition] ?? open(partition)
+        const size = keyLength + valueLength + (headersEnd - headersAt) + 64
+        let builder = output.filling
+        if (builder && builder.bytes + size > BATCH_BYTES_MAX) {
+          transaction.close(output, 'full')
+          builder = undefined
+        }
+        if (!builder) {
+          builder = this.#pool.take()
+          output.filling = builder
+          output.fillingSinceMs = monotonicMs()
+        }
+        const before = builder.bytes
+        builder.append(timestamp, key, keyAt, keyLength, value, valueAt, valueLength, headers, headersAt, headersEnd)
+        output.appended++
+        this.#bufferedBytes += builder.bytes - before
+      },
+      barrier: (checkpoint) => {
+        const next = this.#upcoming
+        assert(
+          next && this.#current.checkpoint === checkpoint,
+          `I1: barrier ${checkpoint} at a sink that has no transaction behind it`,
+        )
+        transaction = next
+        outputs = []
+      },
+    }
+  }
+
+  get blocked(): boolean {
+    return this.#bufferedBytes > BUFFERED_BYTES_MAX
+  }
+
+  get hasWrites(): boolean {
+    return this.#current.partitions.size > 0
+  }
+
+  get openAgeMs(): number {
+    const since = this.#current.openedAtMs
+    return since === undefined ? 0 : monotonicMs() - since
+  }
+
+  flushIdle(): void {
+    this.#producer.kick()
+  }
+
+  #onAck(bytes: number, records: number): void {
+    this.bytesWritten += bytes
+    this.recordsWritten += records
+    this.#bufferedBytes -= bytes
+    if (this.#bufferedBytes < 0) this.#bufferedBytes = 0
+    if (this.#current.sealed && this.#current.outstanding === 0) this.#flushed?.()
+    this.#options.onProgress()
+  }
+
+  startBarrier(checkpoint: CheckpointId): void {
+    assert(!this.#upcoming, `I6: barrier ${checkpoint} while two transactions are open`)
+    this.#current.checkpoint = checkpoint
+    const next = this.#transaction(this.#current.slot === 0 ? 1 : 0)
+    this.#upcoming = next
+    this.#adopt(next)
+    this.#producer.use([this.#current, next])
+  }
+
+  async prepare(checkpoint: CheckpointId): Promise<TransactionRecord> {
+    const transaction = this.#current
+    assert(transaction.checkpoint === checkpoint, `I4: prepare ${checkpoint} of transaction ${transaction.checkpoint}`)
+    const identity = await this.#identities[transaction.slot]
+    assert(identity, 'I6: a transaction without InitProducerId')
+    transaction.identity = identity
+    await new Promise<void>((resolve) => {
+      transaction.sealed = true
+      this.#flushed = resolve
+      if (transaction.outstanding === 0) resolve()
+      else this.#producer.kick()
+    })
+    const partitions = [...transaction.partitions.values()].map((output) => {
+      // Pre-commit is a promise of the brokers: everything that was sent is acknowledged (F03 counts on it).
+      assert(
+        output.acked === output.appended,
+        `I14: ${output.topic}-${output.partition} acked ${output.acked} of ${output.appended}`,
+      )
+      return { topic: output.topic, partition: output.partition, lastOffset: output.lastOffset.toString() }
+    })
+    const { transactionalId, producerId, epoch } = identity
+    const record = { transactionalId, producerId: producerId.toString(), epoch, partitions }
+    this.#records.set(checkpoint, record)
+    return record
+  }
+
+  commit(checkpoint: CheckpointId, offsets: readonly CommitRow[], fence: Fence): Promise<void> {
+    const transaction = this.#current
+    assert(
+      transaction.checkpoint === checkpoint && transaction.sealed,
+      `I4: commit ${checkpoint} before it was prepared`,
+    )
+    assert(offsets.length > 0, `I11: commit ${checkpoint} without offsets`)
+    this.#committedRows = offsets
+    const membership = { group: this.#options.group, ...fence }
+    const deciding = this.#transactional
+      ? this.#decide(transaction, offsets, membership)
+      : this.#commitPlain(offsets, membership)
+    this.#deciding = deciding.catch(() => undefined)
+    return deciding
+  }
+
+  async #commitPlain(offsets: readonly CommitRow[], membership: { group: string } & Fence): Promise<void> {
+    const rows = await this.#cluster.call(OffsetCommit, { ...membership, offsets }, this.#toGroup('OffsetCommit'))
+    assert(rows.length === offsets.length, `I11: ${rows.length} of ${offsets.length} offsets answered`)
+    this.#current.phase = 'decided'
+  }
+
+  #toGroup(what: string): {
+    to: { kind: 'coordinator'; type: 'group'; key: string }
+    purpose: 'transaction'
+    what: string
+    codeOf: (rows: readonly PartitionCode[]) => number
+  } {
+    const { group } = this.#options
+    return {
+      to: { kind: 'coordinator', type: 'group', key: group },
+      purpose: 'transaction',
+      what: `${what} of group ${group}`,
+      codeOf: (rows) => rows.find((row) => row.code !== Code.NONE)?.code ?? Code.NONE,
+    }
+  }
+
+  async #decide(
+    transaction: Transaction,
+    offsets: readonly CommitRow[],
+    membership: { group: string } & Fence,
+  ): Promise<void> {
+    const identity = transaction.identity
+    assert(identity, 'I6: a commit without a producer')
+    const toCoordinator = { kind: 'coordinator', type: 'transaction', key: identity.transactionalId } as const
+    transaction.openedAtMs ??= monotonicMs()
+    await this.#cluster.call(
+      AddOffsetsToTxn,
+      { ...identity, group: membership.group },
+      {
+        to: toCoordinator,
+        purpose: 'transaction',
+        what: `AddOffsetsToTxn ${identity.transactionalId}`,
+        codeOf: (response) => response.code,
+      },
+    )
+    // Every code is 0 here, or the call threw: EndTxn would commit the other partitions (I11).
+    const rows = await this.#cluster.call(
+      TxnOffsetCommit,
+      { ...identity, membership, offsets },
+      this.#toGroup('TxnOffsetCommit'),
+    )
+    const answered = new Set(rows.map((row) => partitionKey(row.topic, row.partition)))
+    for (const row of offsets)
+      assert(answered.has(partitionKey(row.topic, row.partition)), `I11: no answer for ${row.topic}-${row.partition}`)
+    transaction.phase = 'deciding'
+    await this.#endTransaction(identity, toCoordinator, offsets)
+    transaction.phase = 'decided'
+  }
+
+  /** I7: on an unknown outcome the same EndTxn again, never an abort; "fenced" and the like prove nothing: read the pointer. */
+  async #endTransaction(
+    identity: ProducerIdentity,
+    to: { kind: 'coordinator'; type: 'transaction'; key: string },
+    offsets: readonly CommitRow[],
+  ): Promise<void> {
+    const undecided: readonly number[] = [
+      Code.INVALID_PRODUCER_EPOCH,
+      Code.INVALID_TXN_STATE,
+      Code.INVALID_PRODUCER_ID_MAPPING,
+      Code.PRODUCER_FENCED,
+    ]
+    try {
+      const { code } = await this.#cluster.call(
+        EndTxn,
+        { ...identity, result: 'commit' },
+        {
+          to,
+          purpose: 'transaction',
+          what: `EndTxn ${identity.transactionalId}`,
+          codeOf: (response) => response.code,
+          accept: (each) => undecided.includes(each),
+          deadlineMs: DECISION_DEADLINE_MS,
+        },
+      )
+      if (code === Code.NONE) return
+      const stored = await fetchOffsets(this.#cluster, this.#options.group, offsets)
+      const decided = offsets.every((row) =>
+        stored.some(
+          (each) => each.topic === row.topic && each.partition === row.partition && each.metadata === row.metadata,
+        ),
+      )
+      if (decided) return
+      throw new MillraceError(
+        'TRANSACTION_FENCED',
+        `transaction ${identity.transactionalId} was ended by someone else before it was committed (Kafka code ${code})`,
+        { kafkaCode: code },
+      )
+    } catch (error) {
+      if (!isCode(error, 'KAFKA_CONNECTION_LOST', 'KAFKA_REQUEST_TIMEOUT', 'KAFKA_RETRIABLE', 'OFFSETS_UNSTABLE'))
+        throw error
+      const text = `the outcome of committing ${identity.transactionalId} is unknown after ${DECISION_DEADLINE_MS} ms; the process ends, the next start finds out`
+      throw new MillraceError('TRANSACTION_UNKNOWN', text, { cause: error })
+    }
+  }
+
+  async confirm(checkpoint: CheckpointId, signal?: AbortSignal): Promise<void> {
+    const transaction = this.#current
+    assert(
+      transaction.checkpoint === checkpoint && transaction.phase === 'decided',
+      `I4: confirm ${checkpoint} before it was decided`,
+    )
+    if (this.#transactional) {
+      const work = this.#confirmed(checkpoint, signal)
+      this.#deciding = work.catch(() => undefined)
+      await work
+    }
+    transaction.phase = 'committed'
+    if (this.#closed) return
+    this.#identities[transaction.slot] = this.#transactional
+      ? this.#initialise(transaction.slot)
+      : this.#identities[transaction.slot]
+    const next = this.#upcoming
+    assert(next, `I6: no transaction behind ${checkpoint}`)
+    this.#upcoming = undefined
+    this.#current = next
+    this.#producer.use([next])
+    this.#producer.kick()
+  }
+
+  async #confirmed(checkpoint: CheckpointId, signal?: AbortSignal): Promise<void> {
+    const record = this.#records.get(checkpoint)
+    assert(record, `I4: nothing is known of checkpoint ${checkpoint}`)
+    const rows = this.#committedRows
+    const [stored] = await Promise.all([
+      fetchOffsets(this.#cluster, this.#options.group, rows, {
+        signal,
+        repair: () => this.#admin.repairOffsets(this.#options.group, [record]),
+      }),
+      this.#admin.confirm(record, signal),
+    ])
+    for (const row of rows) {
+      const found = stored.find((each) => each.topic === row.topic && each.partition === row.partition)
+      assert(
+        found?.metadata === row.metadata,
+        `I4: the pointer of ${row.topic}-${row.partition} reads back as ${found?.metadata}`,
+      )
+    }
+    this.#records = new Map()
+  }
+
+  /** Drops the buffers. A commit that was sent is followed to its end first (I7); what is open is aborted by a new epoch. */
+  async abort(): Promise<void> {
+    this.#closed = true
+    this.#producer.stop()
+    await this.#deciding
+    const decided = this.#current.phase === 'decided'
+    const checkpoint = this.#current.checkpoint
+    if (decided && this.#transactional && checkpoint !== undefined && this.#records.has(checkpoint))
+      await this.#confirmed(checkpoint)
+    if (!this.#transactional) return
+    const touched = [this.#current, this.#upcoming].filter(
+      (each) => each && each.phase === 'open' && each.openedAtMs !== undefined,
+    )
+    if (this.#current.phase === 'deciding') touched.push(this.#current)
+    await Promise.all(
+      touched.map(async (transaction) => {
+        if (!transaction) return
+        const id = this.#options.transactionalIds[transaction.slot]
+        this.#log.info({ transactionalId: id }, 'aborting')
+        await this.#admin.resolve(id)
+      }),
+    )
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#producer.stop()
+  }
+}

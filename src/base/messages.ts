@@ -1,0 +1,30 @@
+// What the data path and the control path tell each other. `checkpoint` and `dataflow` never import each other: they meet
+// here.
+import type { CheckpointId, TaskId } from './ids.ts'
+
+/** A partition's next offset to read. */
+export interface SourcePosition {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: bigint
+  /** Leader epoch of the last batch read; −1: none yet. */
+  readonly leaderEpoch: number
+}
+
+/**
+ * What a segment is in its task's chain. A base is fuzzy: its slices are written with the deltas of several checkpoints;
+ * when the last slice is there, everything before the first one is no longer needed.
+ */
+export type SegmentMark = 'delta' | 'base-first' | 'base-part' | 'base-last' | 'base-whole'
+
+/** A task's part of checkpoint n, acked to the coordinator. */
+export interface TaskSnapshot {
+  readonly task: TaskId
+  readonly checkpoint: CheckpointId
+  readonly positions: readonly SourcePosition[]
+  /** Changed state; null: nothing changed. */
+  readonly segment: Buffer | null
+  readonly mark: SegmentMark
+  /** Prepared transactions on other systems, by operator. */
+  readonly handles: readonly { readonly operator: string; readonly handle: Readonly<Record<string, unknown>> }[]
+}

@@ -1,0 +1,177 @@
+// Where checkpoint files live. The contract: a file is created once, durable when `create` resolves, never replaced; and a
+// name that is there already is an error. Every store passes the contract suite (test/contract).
+import { link, mkdir, open, readdir, readFile, rm, unlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { nonce } from '../base/clock.ts'
+import { MillraceError, messageOf } from '../base/errors.ts'
+
+export interface CheckpointStore {
+  /** For messages: where it is. */
+  readonly location: string
+  /** Makes the store ready for a pipeline; gives its id, the same for all that open it. @throws STORE_FOREIGN_FILE, STORE_UNWRITABLE */
+  open(pipeline: string): Promise<string>
+  /** @throws STORE_UNWRITABLE, CHECKPOINT_TOO_LARGE */
+  create(name: string, bytes: Buffer): Promise<void>
+  /** undefined: not there. */
+  read(name: string): Promise<Buffer | undefined>
+  /** Part of a file; undefined: not there; shorter than asked: cut. */
+  readRange(name: string, position: number, length: number): Promise<Buffer | undefined>
+  list(): Promise<string[]>
+  /** Deleting what is gone is no error. */
+  delete(name: string): Promise<void>
+}
+
+const ID_FILE = 'STORE'
+
+/** A folder on one host, or on a volume that all workers share. */
+export class DirectoryStore implements CheckpointStore {
+  readonly location: string
+
+  constructor(folder: string) {
+    this.location = folder
+  }
+
+  async open(pipeline: string): Promise<string> {
+    try {
+      await mkdir(this.location, { recursive: true })
+      const fresh = JSON.stringify({ pipeline, store: nonce(16) })
+      await this.#createExclusive(ID_FILE, Buffer.from(fresh)).catch((error) => {
+        if ((error as { code?: string }).code !== 'EEXIST') throw error
+      })
+      const found = JSON.parse(await readFile(join(this.location, ID_FILE), 'utf8')) as {
+        pipeline: string
+        store: string
+      }
+      if (found.pipeline !== pipeline) throw foreign(this.location, `it belongs to pipeline '${found.pipeline}'`)
+      const strange = (await readdir(this.location)).find(
+        (name) => !(name === ID_FILE || name.startsWith('.') || name.endsWith('.ckpt')),
+      )
+      if (strange) throw foreign(this.location, `'${strange}' is not a checkpoint file`)
+      return found.store
+    } catch (error) {
+      throw error instanceof MillraceError ? error : this.#unwritable('opened', error)
+    }
+  }
+
+  async create(name: string, bytes: Buffer): Promise<void> {
+    try {
+      await this.#createExclusive(name, bytes)
+    } catch (error) {
+      throw this.#unwritable(`written (${name}, ${bytes.length} bytes)`, error)
+    }
+  }
+
+  /** Write, fsync, exclusive link, fsync of the folder: after it neither a crash nor a power loss takes the file away. */
+  async #createExclusive(name: string, bytes: Buffer): Promise<void> {
+    const temporary = join(this.location, `.${name}.${nonce()}.tmp`)
+    try {
+      const file = await open(temporary, 'wx')
+      try {
+        await writeFile(file, bytes)
+        await file.sync()
+      } finally {
+        await file.close()
+      }
+      await link(temporary, join(this.location, name))
+    } finally {
+      await rm(temporary, { force: true })
+    }
+    const folder = await open(this.location, 'r')
+    try {
+      await folder.sync()
+    } finally {
+      await folder.close()
+    }
+  }
+
+  #unwritable(what: string, error: unknown): MillraceError {
+    const text = `checkpoint store ${this.location} could not be ${what}: ${messageOf(error)}; check rights and free space`
+    return new MillraceError('STORE_UNWRITABLE', text, { cause: error })
+  }
+
+  async read(name: string): Promise<Buffer | undefined> {
+    return absentIsUndefined(() => readFile(join(this.location, name)))
+  }
+
+  async readRange(name: string, position: number, length: number): Promise<Buffer | undefined> {
+    return absentIsUndefined(async () => {
+      const file = await open(join(this.location, name), 'r')
+      try {
+        const bytes = Buffer.allocUnsafe(length)
+        const { bytesRead } = await file.read(bytes, 0, length, position)
+        return bytes.subarray(0, bytesRead)
+      } finally {
+        await file.close()
+      }
+    })
+  }
+
+  async list(): Promise<string[]> {
+    return (await readdir(this.location)).filter((name) => name.endsWith('.ckpt')).sort()
+  }
+
+  async delete(name: string): Promise<void> {
+    await absentIsUndefined(() => unlink(join(this.location, name)))
+  }
+}
+
+function foreign(location: string, what: string): MillraceError {
+  return new MillraceError(
+    'STORE_FOREIGN_FILE',
+    `checkpoint store ${location}: ${what}; give each pipeline a folder of its own (checkpoint.store)`,
+  )
+}
+
+async function absentIsUndefined<T>(run: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await run()
+  } catch (error) {
+    if ((error as { code?: string }).code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+/** What a MemoryStore holds in all, in bytes. */
+export const MEMORY_STORE_BYTES_MAX: number = 5 * 1024 * 1024
+
+/** For tests: lives as long as the process, and refuses more than 5 MiB. */
+export class MemoryStore implements CheckpointStore {
+  readonly location = 'memory'
+  readonly #id: string = nonce(16)
+  readonly #files = new Map<string, Buffer>()
+  #pipeline: string | undefined
+
+  async open(pipeline: string): Promise<string> {
+    this.#pipeline ??= pipeline
+    if (this.#pipeline !== pipeline) throw foreign(this.location, `it belongs to pipeline '${this.#pipeline}'`)
+    return this.#id
+  }
+
+  async create(name: string, bytes: Buffer): Promise<void> {
+    if (this.#files.has(name))
+      throw new MillraceError('STORE_UNWRITABLE', `checkpoint store memory: ${name} is there already`)
+    const held = [...this.#files.values()].reduce((sum, file) => sum + file.length, 0)
+    if (held + bytes.length > MEMORY_STORE_BYTES_MAX) {
+      const text = `checkpoint store memory: ${held + bytes.length} bytes, the limit is ${MEMORY_STORE_BYTES_MAX}; use a directory`
+      throw new MillraceError('CHECKPOINT_TOO_LARGE', text)
+    }
+    this.#files.set(name, Buffer.from(bytes))
+  }
+
+  async read(name: string): Promise<Buffer | undefined> {
+    const file = this.#files.get(name)
+    return file && Buffer.from(file)
+  }
+
+  async readRange(name: string, position: number, length: number): Promise<Buffer | undefined> {
+    return (await this.read(name))?.subarray(position, position + length)
+  }
+
+  async list(): Promise<string[]> {
+    return [...this.#files.keys()].sort()
+  }
+
+  async delete(name: string): Promise<void> {
+    this.#files.delete(name)
+  }
+}

@@ -1,0 +1,168 @@
+// Builds the operators of one task from the stage's nodes: source to sink by direct calls, with a gate where streams meet.
+import { MillraceError } from '../base/errors.ts'
+import type { CheckpointId, OperatorId } from '../base/ids.ts'
+import { HeapStore } from '../state/heap/store.ts'
+import type { Serde } from '../state/serde.ts'
+import type { Buffering, Downstream } from './element.ts'
+import type { NodeOf, PlanNode } from './graph.ts'
+import { AsyncMapOperator } from './operators/async-map.ts'
+import { InputGate } from './operators/input-gate.ts'
+import { KeyedOperator } from './operators/keyed.ts'
+import { FanOut, FilterOperator, FlatMapOperator, MapOperator } from './operators/stateless.ts'
+import { TopicSinkOperator } from './operators/topic-sink.ts'
+import { TwoPhaseSinkOperator } from './operators/two-phase-sink.ts'
+import type { PartitionWriter, TwoPhaseCommitSink, TwoPhaseSinkConnector } from './ports.ts'
+import type { TaskContext } from './record.ts'
+
+/** A hop as the chain in front of it sees it. */
+export interface HopTarget {
+  readonly topic: string
+  readonly value: Serde<unknown>
+}
+
+export interface ChainEnvironment {
+  readonly mode: 'exactly-once' | 'at-least-once'
+  readonly channelCapacityRecords: number
+  readonly context: TaskContext
+  readonly hops: ReadonlyMap<OperatorId, HopTarget>
+  writer(topic: string): PartitionWriter
+  openTwoPhase(operator: string, connector: TwoPhaseSinkConnector<unknown, unknown>): TwoPhaseCommitSink
+  /** Something asynchronous became ready. */
+  wake(): void
+  /** A keyed operator has the aligned barrier: its state freezes. */
+  onFreeze(operator: KeyedOperator): void
+  /** A terminal operator has the barrier. */
+  onTerminal(checkpoint: CheckpointId): void
+}
+
+export interface Chain {
+  /** Where the records of each source operator go in. */
+  readonly entries: ReadonlyMap<OperatorId, Downstream>
+  readonly keyed: readonly KeyedOperator[]
+  readonly buffering: readonly Buffering[]
+  readonly asyncMaps: readonly AsyncMapOperator[]
+  readonly twoPhase: readonly TwoPhaseSinkOperator[]
+  readonly terminals: number
+}
+
+export function buildChain(
+  nodes: readonly PlanNode[],
+  sources: readonly OperatorId[],
+  environment: ChainEnvironment,
+): Chain {
+  const builder = new ChainBuilder(nodes, environment)
+  return builder.build(sources)
+}
+
+class ChainBuilder {
+  readonly #nodes: readonly PlanNode[]
+  readonly #environment: ChainEnvironment
+  readonly #gates = new Map<OperatorId, InputGate>()
+  readonly #keyed: KeyedOperator[] = []
+  readonly #buffering: Buffering[] = []
+  readonly #asyncMaps: AsyncMapOperator[] = []
+  readonly #twoPhase: TwoPhaseSinkOperator[] = []
+  #terminals = 0
+
+  constructor(nodes: readonly PlanNode[], environment: ChainEnvironment) {
+    this.#nodes = nodes
+    this.#environment = environment
+  }
+
+  build(sources: readonly OperatorId[]): Chain {
+    const entries = new Map(sources.map((source) => [source, this.#after(source)] as const))
+    return {
+      entries,
+      keyed: this.#keyed,
+      buffering: this.#buffering,
+      asyncMaps: this.#asyncMaps,
+      twoPhase: this.#twoPhase,
+      terminals: this.#terminals,
+    }
+  }
+
+  /** What follows an operator: one consumer, or a fan-out of several. */
+  #after(id: OperatorId): Downstream {
+    const consumers = this.#nodes.flatMap((node) => node.inputs.filter((input) => input === id).map(() => node))
+    const branches = consumers.map((node) => this.#operator(node))
+    const [only] = branches
+    if (only && branches.length === 1) return only
+    return new FanOut(branches)
+  }
+
+  #operator(node: PlanNode): Downstream {
+    const { context } = this.#environment
+    switch (node.kind) {
+      case 'map':
+        return new MapOperator(node.id, context, node.fn, this.#after(node.id))
+      case 'filter':
+        return new FilterOperator(node.id, context, node.fn, this.#after(node.id))
+      case 'flat-map':
+        return new FlatMapOperator(node.id, context, node.fn, this.#after(node.id))
+      case 'key-by-record-key':
+        return this.#after(node.id)
+      case 'union':
+        return this.#gate(node.id).input()
+      case 'async-map':
+        return this.#asyncMap(node)
+      case 'keyed':
+        return this.#keyedOperator(node)
+      case 'key-by':
+        return this.#hop(node)
+      case 'sink':
+        return this.#sink(node)
+      case 'source':
+        throw new MillraceError('PLAN_INVALID', `source '${node.name}' has an input`)
+    }
+  }
+
+  #gate(id: OperatorId): InputGate {
+    const existing = this.#gates.get(id)
+    if (existing) return existing
+    const { mode, channelCapacityRecords } = this.#environment
+    const gate = new InputGate(mode, channelCapacityRecords, this.#after(id))
+    this.#gates.set(id, gate)
+    this.#buffering.push(gate)
+    return gate
+  }
+
+  #asyncMap(node: NodeOf<'async-map'>): Downstream {
+    const operator = new AsyncMapOperator(node.id, node.fn, node.options, this.#after(node.id), this.#environment.wake)
+    this.#buffering.push(operator)
+    this.#asyncMaps.push(operator)
+    return operator
+  }
+
+  #keyedOperator(node: NodeOf<'keyed'>): Downstream {
+    const { context, onFreeze } = this.#environment
+    const store = new HeapStore(node.id, node.states, node.key)
+    const operator = new KeyedOperator(node.id, context, store, node.functions, this.#after(node.id), onFreeze)
+    this.#keyed.push(operator)
+    return operator
+  }
+
+  #hop(node: NodeOf<'key-by'>): Downstream {
+    const { context, hops, onTerminal } = this.#environment
+    const target = hops.get(node.id)
+    if (!target) throw new MillraceError('PLAN_INVALID', `keyBy '${node.name}' has no repartition topic`)
+    this.#terminals++
+    const settings = { key: node.key, value: target.value, topic: target.topic, keyOf: node.fn as never }
+    const writers = new Map([[target.topic, this.#environment.writer(target.topic)]])
+    return new TopicSinkOperator(node.id, context, settings, writers, onTerminal)
+  }
+
+  #sink(node: NodeOf<'sink'>): Downstream {
+    const { context, onTerminal, openTwoPhase } = this.#environment
+    const { connector } = node
+    this.#terminals++
+    if (connector.role === 'two-phase-sink') {
+      const sink = openTwoPhase(node.id, connector)
+      const operator = new TwoPhaseSinkOperator(node.id, context, sink, onTerminal)
+      this.#twoPhase.push(operator)
+      return operator
+    }
+    const writers = new Map(connector.topics.map((topic) => [topic, this.#environment.writer(topic)]))
+    const settings = { ...connector, topic: connector.topics[0] ?? '' }
+    return new TopicSinkOperator(node.id, context, settings as never, writers, onTerminal)
+  }
+}

@@ -1,0 +1,67 @@
+// The end of a chain on another system: a TwoPhaseCommitSink of one operator and task. Its handle is prepared at the
+// barrier, stored in the checkpoint file, and committed only after the worker's own transaction (the last agent).
+import type { CheckpointId, OperatorId } from '../../base/ids.ts'
+import type { Downstream } from '../element.ts'
+import type { TransactionHandle, TwoPhaseCommitSink } from '../ports.ts'
+import type { StreamRecord, TaskContext } from '../record.ts'
+
+export class TwoPhaseSinkOperator implements Downstream {
+  readonly id: OperatorId
+  readonly sink: TwoPhaseCommitSink
+  readonly #context: TaskContext
+  readonly #onBarrier: (checkpoint: CheckpointId) => void
+  /** Records behind the barrier wait until the next transaction is begun. */
+  #held: StreamRecord[] = []
+  #preparing: Promise<TransactionHandle> | undefined
+  #wrote = false
+
+  constructor(
+    id: OperatorId,
+    context: TaskContext,
+    sink: TwoPhaseCommitSink,
+    onBarrier: (checkpoint: CheckpointId) => void,
+  ) {
+    this.id = id
+    this.sink = sink
+    this.#context = context
+    this.#onBarrier = onBarrier
+  }
+
+  get hasWrites(): boolean {
+    return this.#wrote
+  }
+
+  push(record: StreamRecord): void {
+    if (this.#preparing) {
+      this.#held.push(record)
+      return
+    }
+    this.#context.current = this.id
+    this.#wrote = true
+    this.sink.write(record.value, record)
+  }
+
+  barrier(checkpoint: CheckpointId): void {
+    this.#preparing = this.#prepare(checkpoint)
+    // The ack awaits the same promise and reports its failure; this handler only keeps it from being "unhandled" before.
+    this.#preparing.catch(() => undefined)
+    this.#onBarrier(checkpoint)
+  }
+
+  async #prepare(checkpoint: CheckpointId): Promise<TransactionHandle> {
+    const handle = await this.sink.prepare(checkpoint)
+    await this.sink.begin()
+    return handle
+  }
+
+  /** The handle of the barrier that passed. Records held behind it are written when it is there. */
+  async prepared(): Promise<TransactionHandle> {
+    const handle = await this.#preparing
+    this.#preparing = undefined
+    this.#wrote = false
+    const held = this.#held
+    this.#held = []
+    for (const record of held) this.push(record)
+    return handle ?? {}
+  }
+}

@@ -1,0 +1,339 @@
+// A task: one stage, one partition. It reads its partitions' batches, pushes record by record through its chain, and at a
+// barrier notes its positions, sends the barrier down, freezes its state and encodes it in slices while it reads on.
+//
+//   inject ─▶ positions noted, barrier through the chain ─▶ terminals reached, state frozen ─▶ encoded ─▶ ack
+import { AssertionError } from 'node:assert'
+import { assert } from '../base/assert.ts'
+import { monotonicMs } from '../base/clock.ts'
+import { MillraceError, messageOf } from '../base/errors.ts'
+import { type CheckpointId, type OperatorId, operatorId, type TaskId } from '../base/ids.ts'
+import type { SourcePosition, TaskSnapshot } from '../base/messages.ts'
+import type { Serde } from '../state/serde.ts'
+import { TaskState } from '../state/task-state.ts'
+import type { ColumnarBatch } from './batch.ts'
+import { buildChain, type Chain, type ChainEnvironment } from './chain.ts'
+import type { Downstream } from './element.ts'
+import type { PlanNode } from './graph.ts'
+import type { PartitionReader, TransactionHandle } from './ports.ts'
+import { type RecordOrigin, StreamRecord, TaskContext } from './record.ts'
+
+/** Records between two looks at the clock. */
+const RECORDS_PER_LOOK = 64
+
+/** One topic partition that the task reads. */
+export interface TaskInput {
+  readonly operator: OperatorId
+  readonly topic: string
+  readonly partition: number
+  readonly key: Serde<unknown>
+  readonly value: Serde<unknown>
+  readonly onDecodeError: 'fail' | 'skip'
+}
+
+export interface TaskOptions {
+  readonly id: TaskId
+  readonly nodes: readonly PlanNode[]
+  readonly inputs: readonly TaskInput[]
+  readonly reader: PartitionReader
+  readonly environment: Omit<ChainEnvironment, 'context' | 'onFreeze' | 'onTerminal'>
+  /** All of the task's part of a checkpoint is encoded. */
+  readonly onAck: (snapshot: TaskSnapshot) => void
+  /** The barrier reached all ends of the task's chain. */
+  readonly onDelivered: (task: TaskId, checkpoint: CheckpointId) => void
+  readonly onFailure: (error: Error) => void
+}
+
+interface Input extends TaskInput {
+  readonly origin: RecordOrigin
+  readonly entry: Downstream
+  next: bigint
+  leaderEpoch: number
+  batch: ColumnarBatch | undefined
+  cursor: number
+}
+
+interface Snapshot {
+  readonly checkpoint: CheckpointId
+  readonly positions: readonly SourcePosition[]
+  terminalsLeft: number
+  handles: TaskSnapshot['handles'] | undefined
+}
+
+export type StepResult = 'more' | 'idle' | 'blocked'
+
+export class Task {
+  readonly id: TaskId
+  recordsIn = 0
+  recordsSkipped = 0
+  readonly #options: TaskOptions
+  readonly #context = new TaskContext(operatorId('start'))
+  readonly #chain: Chain
+  readonly #state: TaskState
+  readonly #inputs: Input[]
+  #snapshot: Snapshot | undefined
+  #turn = 0
+  #progressed = false
+  #disposed = false
+
+  constructor(options: TaskOptions) {
+    this.id = options.id
+    this.#options = options
+    const sources = [...new Set(options.inputs.map((input) => input.operator))]
+    this.#chain = buildChain(options.nodes, sources, {
+      ...options.environment,
+      context: this.#context,
+      onFreeze: (operator) => this.#state.freeze(operator.store),
+      onTerminal: () => this.#terminal(),
+    })
+    this.#state = new TaskState(this.#chain.keyed.map((operator) => operator.store))
+    this.#inputs = options.inputs.map((input) => this.#openInput(input))
+  }
+
+  #openInput(input: TaskInput): Input {
+    const entry = this.#chain.entries.get(input.operator)
+    assert(entry, `task ${this.id}: no chain behind source '${input.operator}'`)
+    const origin = { operator: input.operator, context: this.#context, key: input.key, value: input.value }
+    return { ...input, origin, entry, next: 0n, leaderEpoch: -1, batch: undefined, cursor: 0 }
+  }
+
+  /** Puts positions and state back; the chain is not running yet. */
+  restore(positions: readonly SourcePosition[], segments: readonly Buffer[]): void {
+    for (const input of this.#inputs) {
+      const position = positions.find((each) => each.topic === input.topic && each.partition === input.partition)
+      assert(position, `I11: task ${this.id} has no position for ${input.topic}-${input.partition}`)
+      input.next = position.offset
+      input.leaderEpoch = position.leaderEpoch
+    }
+    this.#state.restore(segments)
+  }
+
+  /** Tells the other systems' sinks what the checkpoint decided, then runs the `open` hooks. */
+  async open(handles: ReadonlyMap<string, readonly TransactionHandle[]>): Promise<void> {
+    for (const operator of this.#chain.twoPhase) {
+      await operator.sink.recover(handles.get(operator.id) ?? [])
+      await operator.sink.begin()
+    }
+    for (const operator of this.#chain.keyed) this.#guard(() => operator.open())
+  }
+
+  get positions(): SourcePosition[] {
+    return this.#inputs.map(({ topic, partition, next, leaderEpoch }) => ({
+      topic,
+      partition,
+      offset: next,
+      leaderEpoch,
+    }))
+  }
+
+  /** Something changed since the last barrier. */
+  get changed(): boolean {
+    return this.#progressed || this.#state.changed || this.#chain.twoPhase.some((operator) => operator.hasWrites)
+  }
+
+  /** Calls are under way whose results are still to come. */
+  get busy(): boolean {
+    return this.#chain.buffering.some((operator) => !operator.empty)
+  }
+
+  get keyCount(): number {
+    return this.#state.keyCount
+  }
+
+  /** Records that wait in the reader or in the batch in hand. */
+  lag(): bigint | undefined {
+    let sum = 0n
+    for (const input of this.#inputs) {
+      const lag = this.#options.reader.lag(input.topic, input.partition, input.next)
+      if (lag === undefined) return undefined
+      sum += lag
+    }
+    return sum
+  }
+
+  /** Works until `deadlineMs` (monotonic) at the longest. `read` false: only what is already inside goes on. */
+  step(deadlineMs: number, read: boolean): StepResult {
+    let result: StepResult = 'idle'
+    this.#guard(() => {
+      for (const operator of this.#chain.buffering) operator.drain()
+      if (!read) return
+      if (this.#chain.buffering.some((operator) => operator.full)) {
+        result = 'blocked'
+        return
+      }
+      for (let tried = 0; tried < this.#inputs.length; tried++) {
+        const input = this.#inputs[this.#turn++ % this.#inputs.length]
+        if (input && this.#consume(input, deadlineMs)) {
+          result = 'more'
+          return
+        }
+      }
+    })
+    return result
+  }
+
+  /** True if something was there to do. */
+  #consume(input: Input, deadlineMs: number): boolean {
+    if (!input.batch && !this.#nextBatch(input)) return false
+    const batch = input.batch
+    if (!batch) return true
+    const { entry, origin } = input
+    const context = this.#context
+    const skip = input.onDecodeError === 'skip'
+    let cursor = input.cursor
+    try {
+      while (cursor < batch.count) {
+        const end = Math.min(batch.count, cursor + RECORDS_PER_LOOK)
+        for (; cursor < end; cursor++) {
+          const record = new StreamRecord(origin, batch, cursor)
+          if (skip && !this.#decodable(record)) continue
+          entry.push(record)
+          if (context.latched) throw context.latched
+        }
+        if (monotonicMs() >= deadlineMs || this.#chain.buffering.some((operator) => operator.full)) break
+      }
+    } catch (error) {
+      throw this.#located(error, `${batch.topic}-${batch.partition}@${batch.offsetOf(cursor)}`)
+    }
+    this.recordsIn += cursor - input.cursor
+    this.#progressed = true
+    input.leaderEpoch = batch.leaderEpoch
+    input.cursor = cursor
+    if (cursor < batch.count) {
+      input.next = batch.offsetOf(cursor)
+    } else {
+      // I10: after the last offset of the batch, whether or not its last records survived compaction.
+      input.next = batch.nextOffset
+      input.batch = undefined
+    }
+    return true
+  }
+
+  #nextBatch(input: Input): boolean {
+    const element = this.#options.reader.poll(input.topic, input.partition)
+    if (!element) return false
+    if (element.kind === 'progress') {
+      if (element.nextOffset > input.next) {
+        input.next = element.nextOffset
+        this.#progressed = true
+      }
+      return true
+    }
+    const { batch } = element
+    // A restored position may lie inside a batch: the broker sends it whole.
+    let cursor = 0
+    while (cursor < batch.count && batch.offsetOf(cursor) < input.next) cursor++
+    input.batch = batch
+    input.cursor = cursor
+    return true
+  }
+
+  #decodable(record: StreamRecord): boolean {
+    try {
+      void record.key
+      void record.value
+      return true
+    } catch (error) {
+      if (!(error instanceof MillraceError) || error.code !== 'DECODE_FAILED') throw error
+      this.#context.latched = null
+      this.recordsSkipped++
+      return false
+    }
+  }
+
+  #located(error: unknown, where: string): unknown {
+    if (error instanceof AssertionError || (error instanceof MillraceError && error.code !== 'KEY_INVALID'))
+      return error
+    const code = error instanceof MillraceError ? error.code : 'OPERATOR_FAILED'
+    const text = `operator '${this.#context.current}' failed at ${where}: ${messageOf(error)}`
+    return new MillraceError(code, text, { cause: error })
+  }
+
+  #guard(run: () => void): void {
+    if (this.#disposed) return
+    try {
+      run()
+    } catch (error) {
+      const located = this.#located(error, this.id)
+      this.#options.onFailure(located instanceof Error ? located : new Error(String(located)))
+    }
+  }
+
+  /** The barrier enters between two records (I1). */
+  inject(checkpoint: CheckpointId): void {
+    assert(!this.#snapshot, `I1: barrier ${checkpoint} while ${this.#snapshot?.checkpoint} is under way in ${this.id}`)
+    this.#progressed = false
+    this.#snapshot = {
+      checkpoint,
+      positions: this.positions,
+      terminalsLeft: this.#chain.terminals,
+      handles: this.#chain.twoPhase.length > 0 ? undefined : [],
+    }
+    this.#state.begin()
+    this.#guard(() => {
+      for (const entry of this.#chain.entries.values()) entry.barrier(checkpoint)
+    })
+  }
+
+  #terminal(): void {
+    const snapshot = this.#snapshot
+    assert(snapshot, `I1: a barrier came through task ${this.id} that was not injected`)
+    if (--snapshot.terminalsLeft > 0) return
+    this.#options.onDelivered(this.id, snapshot.checkpoint)
+    if (this.#chain.twoPhase.length > 0) void this.#collectHandles(snapshot)
+  }
+
+  async #collectHandles(snapshot: Snapshot): Promise<void> {
+    try {
+      const handles: { operator: string; handle: TransactionHandle }[] = []
+      for (const operator of this.#chain.twoPhase) {
+        handles.push({ operator: operator.id, handle: await operator.prepared() })
+      }
+      snapshot.handles = handles
+      this.#options.environment.wake()
+    } catch (error) {
+      if (!this.#disposed) this.#options.onFailure(error instanceof Error ? error : new Error(String(error)))
+    }
+  }
+
+  /** Encodes the frozen state until `deadlineMs`; true while there is more to do. */
+  encode(deadlineMs: number): boolean {
+    const snapshot = this.#snapshot
+    if (!snapshot || snapshot.terminalsLeft > 0 || this.#disposed) return false
+    let done = false
+    this.#guard(() => {
+      done = this.#state.encode(() => monotonicMs() >= deadlineMs)
+      if (!done || !snapshot.handles) return
+      this.#snapshot = undefined
+      const { checkpoint, positions, handles } = snapshot
+      this.#options.onAck({ task: this.id, checkpoint, positions, handles, ...this.#state.take() })
+    })
+    return !done
+  }
+
+  /** Commits prepared handles of other systems: only after the worker's own transaction is committed. */
+  async commitHandles(handles: TaskSnapshot['handles']): Promise<void> {
+    for (const { operator, handle } of handles) {
+      await this.#chain.twoPhase.find((each) => each.id === operator)?.sink.commit(handle)
+    }
+  }
+
+  /** An orderly end: runs the `close` hooks. */
+  async close(): Promise<void> {
+    for (const operator of this.#chain.keyed) this.#guard(() => operator.close())
+    this.dispose()
+    for (const operator of this.#chain.twoPhase) await operator.sink.close()
+  }
+
+  /** Late results of asynchronous calls are ignored from here on. */
+  dispose(): void {
+    this.#disposed = true
+    for (const operator of this.#chain.asyncMaps) operator.dispose()
+  }
+
+  /** A roll-back: what other systems have open is aborted. */
+  async abort(): Promise<void> {
+    this.dispose()
+    for (const operator of this.#chain.twoPhase) await operator.sink.abort()
+    for (const operator of this.#chain.twoPhase) await operator.sink.close()
+  }
+}
