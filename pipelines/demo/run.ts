@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { check } from '../../checker/check.ts'
+import { messageOf } from '../../checker/errors.ts'
 import { KafkaAccess } from '../../checker/kafka.ts'
 import { bidTotalsModel } from '../../checker/models/bid-totals-model.ts'
 import { openReader } from '../../checker/reader.ts'
@@ -29,6 +30,7 @@ import {
   group,
   internalPrefix,
   internalTopics,
+  removeMembers,
   removeTraces,
   topicsFor,
 } from './topics.ts'
@@ -83,9 +85,9 @@ export async function runDemo(setting: DemoSetting): Promise<DemoResult> {
     const external = broker.kind === 'external'
     const topics = topicsFor(external ? 'external' : 'own')
     if (external) {
-      await claimGroup(kafka)
+      await claimGroup(kafka, signal)
       stack.defer(async () => {
-        if (!keep) await removeTraces(kafka)
+        if (!keep) await cleanUp(kafka, pipeline)
       })
     }
     await createTopics(kafka, topics)
@@ -110,6 +112,17 @@ export async function runDemo(setting: DemoSetting): Promise<DemoResult> {
     throw error
   } finally {
     await stack.disposeAsync()
+  }
+}
+
+/** Leaves somebody's cluster as it was; a failure here does not change what was found. */
+async function cleanUp(kafka: KafkaAccess, pipeline: PipelineProcess | null): Promise<void> {
+  try {
+    const workers = [...(pipeline?.workers.values() ?? [])]
+    await removeMembers(kafka, new Set(workers.map((worker) => worker.instance)))
+    await removeTraces(kafka)
+  } catch (error) {
+    console.log(`the demo's topics and group could not be removed from the cluster: ${messageOf(error)}`)
   }
 }
 

@@ -2,6 +2,8 @@
  * The demo's topics. On a broker of its own they have the plain names. On somebody's cluster each run has topics of its
  * own, and what an earlier run left in the pipeline's fixed group is removed only when it is recognisably the demo's.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ByteWriter } from '../../checker/bytes.ts'
 import type { KafkaAccess } from '../../checker/kafka.ts'
 import { committedOffsets, describeGroup, withRetries } from '../../checker/requests.ts'
 import { DemoError } from './options.ts'
@@ -12,6 +14,7 @@ export const group: string = `millrace.${pipelineName}`
 export const internalPrefix: string = `${group}.`
 
 const partitions = 4
+const emptyLimitMs = 15_000
 const ownTopic = /^(bids|bid-totals)-demo-[0-9a-z]+$/
 
 export interface DemoTopics {
@@ -51,15 +54,21 @@ export async function createTopics(kafka: KafkaAccess, topics: DemoTopics): Prom
 }
 
 /**
- * Makes sure that the group is nobody else's, and clears what earlier runs of the demo left.
+ * Makes sure that the group is nobody else's, and clears what earlier runs of the demo left. Members of a run that was
+ * itself killed stay until their session ends; they are waited for.
  *
  * @throws DemoError GROUP_IN_USE
  */
-export async function claimGroup(kafka: KafkaAccess): Promise<void> {
-  const description = await withRetries(kafka, 'describe group', () => describeGroup(kafka, group))
-  if (description.members.length > 0) {
-    const who = description.members.map((member) => member.clientId).join(', ')
-    throw new DemoError('GROUP_IN_USE', `group ${group} has members on this cluster (${who}); stop them first`)
+export async function claimGroup(kafka: KafkaAccess, signal: AbortSignal): Promise<void> {
+  const deadline = Date.now() + emptyLimitMs
+  for (;;) {
+    const { members } = await withRetries(kafka, 'describe group', () => describeGroup(kafka, group))
+    if (members.length === 0) break
+    if (Date.now() > deadline) {
+      const who = members.map((member) => member.clientId).join(', ')
+      throw new DemoError('GROUP_IN_USE', `group ${group} has members on this cluster (${who}); stop them first`)
+    }
+    await sleep(500, undefined, { signal })
   }
   const committed = await withRetries(kafka, 'committed offsets', () => committedOffsets(kafka, group, 'ignore'))
   const foreign = [...committed.keys()].filter((topic) => !ownTopic.test(topic) && !topic.startsWith(internalPrefix))
@@ -86,6 +95,24 @@ export async function removeTraces(kafka: KafkaAccess): Promise<void> {
   } finally {
     await admin.disconnect()
   }
+}
+
+/**
+ * Takes the stopped workers out of the group: a pipeline that ends keeps its static place for a while, and a group with
+ * members cannot be deleted.
+ */
+export async function removeMembers(kafka: KafkaAccess, instances: ReadonlySet<string>): Promise<void> {
+  const { members } = await withRetries(kafka, 'describe group', () => describeGroup(kafka, group))
+  const ours = members.filter((member) => instances.has(member.instanceId ?? member.clientId))
+  const request = new ByteWriter().tags().compactString(group)
+  request.compactArray(ours, ({ memberId, instanceId }) => {
+    request.compactString(memberId)
+    if (instanceId === null) request.uvarint(0)
+    else request.compactString(instanceId)
+    request.tags()
+  })
+  const body = request.tags().toBuffer()
+  await kafka.send(await kafka.coordinatorOf(group), { api: 13, version: 4, name: 'LeaveGroup', body })
 }
 
 /** The pipeline's internal topics as they are now: its hops. */
