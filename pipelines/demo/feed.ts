@@ -34,6 +34,11 @@ export class Feed {
     this.total = options.records
   }
 
+  /** Since the first write; 0 before it. */
+  get elapsedMs(): number {
+    return this.startedAtMs === 0 ? 0 : Date.now() - this.startedAtMs
+  }
+
   /** Writes everything. @throws DemoError FEED_FAILED; AbortError when `signal` says so */
   async run(signal: AbortSignal): Promise<void> {
     const { topic, records, rate, seed } = this.#options

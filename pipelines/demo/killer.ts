@@ -48,7 +48,7 @@ export class Killer {
     const step = durationMs / (kills + 1)
     for (let i = 0; i < kills; i++) {
       const moment = step * (i + 1 + (this.#random.next() - 0.5) / 2)
-      while (!feed.done && Date.now() - feed.startedAtMs < moment) await sleep(lookEveryMs, undefined, { signal })
+      while (!feed.done && feed.elapsedMs < moment) await sleep(lookEveryMs, undefined, { signal })
       const victim = await this.#chooseVictim(signal)
       if (victim === null) return
       await this.#kill(victim.worker, victim.partitions, signal)

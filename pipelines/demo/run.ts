@@ -270,7 +270,7 @@ async function judge(stage: Stage): Promise<Verdict> {
 
 function progress(feed: Feed, killer: Killer, { pipeline, watch, setting }: Stage): Progress {
   return {
-    elapsedMs: feed.startedAtMs === 0 ? 0 : Date.now() - feed.startedAtMs,
+    elapsedMs: feed.elapsedMs,
     in: feed.sent,
     total: feed.total,
     out: watch.records,
