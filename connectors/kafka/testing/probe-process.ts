@@ -5,7 +5,6 @@ import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { BrokerKitError } from './errors.ts'
 import { findJava, findJavac, kafkaCacheFolder, kafkaJars, packageRoot, withFileLock } from './kafka-jars.ts'
 import { runCommand } from './run-command.ts'
@@ -92,6 +91,8 @@ export class ProbeProcess implements AsyncDisposable {
   #onLine: ((line: ProbeLine) => void) | undefined
   #failure: BrokerKitError | undefined
   #stderr = ''
+  /** Pieces of a line whose end has not come yet. */
+  readonly #partial: string[] = []
 
   private constructor(child: ChildProcessWithoutNullStreams, onLine: ((line: ProbeLine) => void) | undefined) {
     this.#child = child
@@ -100,8 +101,7 @@ export class ProbeProcess implements AsyncDisposable {
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-stderrBytesMax)
     })
-    const output = createInterface({ input: child.stdout, crlfDelay: Number.POSITIVE_INFINITY })
-    output.on('line', (line) => this.#take(JSON.parse(line) as ProbeLine))
+    child.stdout.setEncoding('utf8').on('data', (text: string) => this.#receive(text))
     const { promise, resolve } = Promise.withResolvers<void>()
     child.once('error', (error) =>
       this.#fail(new BrokerKitError('PROBE_FAILED', 'java did not start', { cause: error })),
@@ -166,6 +166,18 @@ export class ProbeProcess implements AsyncDisposable {
   /** Ends it without caring how. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close().catch(() => undefined)
+  }
+
+  /** Splits at line feeds only: readline also splits at U+2028 and U+2029, which JSON strings may hold as they are. */
+  #receive(text: string): void {
+    const lines = text.split('\n')
+    const last = lines.pop() ?? ''
+    for (const line of lines) {
+      const whole = this.#partial.join('') + line
+      this.#partial.length = 0
+      this.#take(JSON.parse(whole) as ProbeLine)
+    }
+    if (last !== '') this.#partial.push(last)
   }
 
   #take(line: ProbeLine): void {
