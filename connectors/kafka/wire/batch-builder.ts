@@ -71,9 +71,9 @@ export class BatchBuilder {
       varlongSize(delta) +
       varintSize(this.#count) +
       varintSize(keyLength) +
-      (keyLength > 0 ? keyLength : 0) +
+      Math.max(keyLength, 0) +
       varintSize(valueLength) +
-      (valueLength > 0 ? valueLength : 0) +
+      Math.max(valueLength, 0) +
       headerBytes
     writer.ensure(size + 5)
     writer.varint(size)
