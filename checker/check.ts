@@ -9,12 +9,13 @@
  * })
  */
 import { AnomalyCollector, at } from './anomalies.ts'
+import { CheckerError } from './errors.ts'
 import { KafkaAccess } from './kafka.ts'
 import type { Model } from './models/model.ts'
 import { openReader, type Reader, type ReaderOptions } from './reader.ts'
 import { TopicLog } from './record-log.ts'
 import { replay } from './replay.ts'
-import { committedOffsets, withRetries } from './requests.ts'
+import { committedOffsets, listOffsets, withRetries } from './requests.ts'
 import { checkStability, probeOutput } from './stability.ts'
 import { type Verdict, verdictOf } from './verdict.ts'
 
@@ -34,6 +35,8 @@ export interface CheckOptions<In, State> extends ReaderOptions {
   readonly committed?: 'check' | 'ignore'
   /** Whether one plain record is written and read behind each output partition. Default `write`. */
   readonly probe?: 'write' | 'skip'
+  /** What to do when the first records of a topic are gone (retention, DeleteRecords). Default `refuse`. */
+  readonly deleted?: 'refuse' | 'accept'
   /** How long markers may take before they count as hanging. Default 15 000. */
   readonly settleMs?: number
 }
@@ -56,6 +59,8 @@ export async function check<In, State>(options: CheckOptions<In, State>): Promis
   const logs = await readTopics(reader, [...options.inputs, options.output])
   const output = logs.get(options.output) ?? new TopicLog(options.output)
   const inputs = options.inputs.map((topic) => logs.get(topic) ?? new TopicLog(topic))
+  // After the reading: retention may strike at any time, and what it took would look lost.
+  if (options.deleted !== 'accept') await refuseDeleted(kafka, [...options.inputs, options.output])
   const counts = replay(inputs, output, options.model, anomalies)
   if (options.group !== undefined && options.committed === 'check') {
     await checkCommitted(kafka, options.group, inputs, anomalies)
@@ -69,6 +74,21 @@ export async function readTopics(reader: Reader, topics: readonly string[]): Pro
   const logs = new Map(topics.map((topic) => [topic, new TopicLog(topic)]))
   await reader.readToEnd([...logs.keys()], (chunk) => logs.get(chunk.topic)?.add(chunk))
   return logs
+}
+
+/** A model cannot tell a record that retention removed from one that never was. */
+async function refuseDeleted(kafka: KafkaAccess, topics: readonly string[]): Promise<void> {
+  const firsts = await withRetries(kafka, 'first offsets', () => listOffsets(kafka, topics, 'earliest'))
+  for (const [topic, offsets] of firsts) {
+    const partition = offsets.findIndex((offset) => offset > 0)
+    if (partition < 0) continue
+    const where = `${topic}-${partition} begins at offset ${offsets[partition]}`
+    const remedy = 'set retention.ms=-1 on topics that are to be checked (old record timestamps count for retention)'
+    throw new CheckerError(
+      'RECORDS_DELETED',
+      `${where}: earlier records were deleted, no verdict is possible; ${remedy}`,
+    )
+  }
 }
 
 /** The group must stand behind the last input record: lower would be read again, much higher was never read. */

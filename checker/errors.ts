@@ -3,6 +3,7 @@ export type CheckerErrorCode =
   | 'USAGE'
   | 'BROKER_UNREACHABLE'
   | 'UNKNOWN_TOPIC'
+  | 'RECORDS_DELETED'
   | 'BROKER_REFUSED'
   | 'CORRUPT_BATCH'
   | 'READER_FAILED'

@@ -139,6 +139,7 @@ export class KafkaAccess implements AsyncDisposable {
     for (const topic of topics) {
       const metadata = await this.#metadata([topic])
       const partitions = metadata.topicMetadata.find((one) => one.topic === topic)?.partitionMetadata ?? []
+      if (partitions.length === 0) throw new CheckerError('UNKNOWN_TOPIC', `topic ${topic} has no partitions`)
       const leaders: number[] = []
       for (const { partitionId, leader } of partitions) leaders[partitionId] = leader
       found.set(topic, leaders)
