@@ -148,9 +148,11 @@ class KafkaPort implements Cluster {
   committedOffsets(
     group: string,
     partitions: readonly { topic: string; partition: number }[] | null,
-    signal?: AbortSignal,
+    options: { signal?: AbortSignal | undefined; suspects?: () => Promise<readonly TransactionRecord[]> } = {},
   ): Promise<readonly CommittedOffset[]> {
-    return fetchOffsets(this.#cluster, group, partitions, { signal })
+    const { signal, suspects } = options
+    const repair = async (): Promise<boolean> => this.#transactions.repairOffsets(group, (await suspects?.()) ?? [])
+    return fetchOffsets(this.#cluster, group, partitions, { signal, repair })
   }
 
   async resetOffsets(group: string, offsets: readonly (Position & { readonly metadata: string })[]): Promise<void> {

@@ -197,6 +197,10 @@ export class KafkaReader implements PartitionReader {
     return head.element
   }
 
+  revoke(topic: string, partition: number): void {
+    this.#feeds.delete(partitionKey(topic, partition))
+  }
+
   pause(topic: string, partition: number): void {
     const feed = this.#feeds.get(partitionKey(topic, partition))
     if (feed) feed.paused = true

@@ -39,6 +39,7 @@ public final class JavaProbe {
         case "produce" -> ProbeProduce.run(arguments, lines);
         case "decode-batches" -> ProbeCodec.decode(lines);
         case "encode-batches" -> ProbeCodec.encode(lines);
+        case "facts" -> ProbeFacts.run(lines);
         case "admin" -> ProbeAdmin.run(arguments, lines);
         default -> throw new IllegalArgumentException("unknown verb: " + arguments.verb);
       }

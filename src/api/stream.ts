@@ -37,13 +37,12 @@ export interface KeyByOptions<V, K> {
   readonly partitions?: number
 }
 
-type KeyByArguments<V, K> = false extends (K extends Key ? JsonSafe<V> : false)
-  ? [
-      options: KeyByOptions<V, K> &
-        (K extends Key ? unknown : { key: Serde<K> }) &
-        (false extends JsonSafe<V> ? { value: Serde<V> } : unknown),
-    ]
-  : [options?: KeyByOptions<V, K>]
+/** A value that JSON does not keep needs a serde of its own for the repartition topic. */
+type ValueSerde<V> = JsonSafe<V> extends true ? unknown : { readonly value: Serde<V> }
+type KeyByArguments<V, K> =
+  JsonSafe<V> extends true
+    ? [options?: KeyByOptions<V, K>]
+    : [options: KeyByOptions<V, K> & { readonly value: Serde<V> }]
 
 /** Collects nodes; one per pipeline. */
 export class GraphBuilder {
@@ -139,12 +138,19 @@ export class Stream<in out V, in out K> {
    * Routes each record through a repartition topic to the task of its new key: a key lives in one task, however many
    * workers run.
    */
+  keyBy<K2 extends Key>(
+    name: string,
+    fn: (value: V, record: RecordContext<K>) => K2,
+    ...options: KeyByArguments<V, K2>
+  ): KeyedStream<V, K2>
+  /** Keys of other types need a serde with canonical bytes: equal keys, equal bytes. */
   keyBy<K2>(
     name: string,
     fn: (value: V, record: RecordContext<K>) => K2,
-    ...[options]: KeyByArguments<V, K2>
-  ): KeyedStream<V, K2> {
-    const given: KeyByOptions<V, K2> = options ?? {}
+    options: KeyByOptions<V, K2> & { readonly key: Serde<K2> } & ValueSerde<V>,
+  ): KeyedStream<V, K2>
+  keyBy(name: string, fn: (value: V, record: RecordContext<K>) => unknown, ...options: readonly unknown[]): unknown {
+    const given = (options[0] ?? {}) as KeyByOptions<V, unknown>
     const key = (given.key ?? anyKey) as Serde<unknown>
     const id = this.builder.add({
       kind: 'key-by',
@@ -156,7 +162,7 @@ export class Stream<in out V, in out K> {
       value: given.value as Serde<unknown> | undefined,
       partitions: given.partitions,
     })
-    return new KeyedStream<V, K2>(this.builder, id, key)
+    return new KeyedStream<V, unknown>(this.builder, id, key)
   }
 
   /** Keeps the record's own key and partition: no extra hop. The topic must be partitioned by that key. */

@@ -29,6 +29,7 @@ export type ErrorCode =
   | 'TOPIC_CONFIG_WRONG'
   | 'TOPIC_ID_CHANGED'
   | 'PARTITION_COUNT_CHANGED'
+  | 'TOPIC_PARTITIONS_GREW'
   | 'OFFSET_OUT_OF_RANGE'
   | 'LOG_TRUNCATED'
   | 'BATCH_CORRUPT'
@@ -94,6 +95,11 @@ export const errorTable: Readonly<Record<ErrorCode, CodeEntry>> = {
   ),
   TOPIC_ID_CHANGED: entry('fatal', 3, 'a topic was deleted and created again since the last checkpoint'),
   PARTITION_COUNT_CHANGED: entry('fatal', 3, 'a topic of a keyed stage got more partitions: keys would move'),
+  TOPIC_PARTITIONS_GREW: entry(
+    'fatal',
+    1,
+    'a topic of a stateless stage got more partitions: the process restarts to read them',
+  ),
   OFFSET_OUT_OF_RANGE: entry('fatal', 3, 'the next offset to read does not exist in the log (any more)'),
   LOG_TRUNCATED: entry('fatal', 3, 'the log was cut below what was already read (unclean leader election)'),
   BATCH_CORRUPT: entry('fatal', 3, 'a record batch fails its checksum or its structure'),

@@ -151,7 +151,11 @@ export interface Cluster extends AsyncDisposable {
   committedOffsets(
     group: string,
     partitions: readonly { topic: string; partition: number }[] | null,
-    signal?: AbortSignal,
+    options?: {
+      readonly signal?: AbortSignal | undefined
+      /** Transactions that may hold the offsets back: repaired if they are decided and lack their markers. */
+      readonly suspects?: () => Promise<readonly TransactionRecord[]>
+    },
   ): Promise<readonly CommittedOffset[]>
   /** Plain commit, outside any transaction: `millrace reset`, with an empty group. */
   resetOffsets(group: string, offsets: readonly (Position & { readonly metadata: string })[]): Promise<void>
@@ -216,7 +220,10 @@ export interface GroupMember {
 
 /** Fetches batches ahead of the tasks, bounded; aborted and control records are gone. */
 export interface PartitionReader {
+  /** Reads these too. */
   assign(positions: readonly Position[]): void
+  /** Forgets a partition and what was fetched of it. */
+  revoke(topic: string, partition: number): void
   /** The next batch of a partition, if one is here. */
   poll(topic: string, partition: number): ReaderElement | undefined
   pause(topic: string, partition: number): void

@@ -334,7 +334,10 @@ export function decodeSubscription(bytes: Buffer): { readonly topics: string[]; 
 }
 
 /** ConsumerProtocolAssignment version 0. */
-export function encodeAssignment(partitions: readonly { topic: string; partition: number }[], userData: Buffer): Buffer {
+export function encodeAssignment(
+  partitions: readonly { topic: string; partition: number }[],
+  userData: Buffer,
+): Buffer {
   const writer = new ProtocolWriter()
   writer.int16(0)
   writer.array(byTopic(partitions), ({ topic, rows }) => {

@@ -1,0 +1,45 @@
+#!/usr/bin/env node
+// The command line: millrace run | plan | reset.
+import { MillraceError, messageOf } from '../base/errors.ts'
+import { runCommand } from './run.ts'
+
+const HELP = `millrace — exactly-once Kafka pipelines
+
+  millrace run <module> [--workers N] [--instance NAME] [--brokers HOST:PORT,…] [--store DIR]
+                        [--interval-ms N] [--http-port N] [--leave]
+      Runs a pipeline: a supervisor and N worker processes (default 1). SIGTERM stops it in an orderly way; --leave
+      gives up the workers' places in the group then.
+
+  millrace plan <module> [--json | --mermaid]
+      Prints stages, topics, ids and the ACLs that the pipeline needs. Connects to nothing.
+
+  millrace reset <module> --to earliest|latest|<timestamp in ms>|<file.json> [--state keep|drop]
+      Chooses where a stopped pipeline goes on, after a loud stop about offsets.
+
+Settings: flag, then MILLRACE_* (KAFKA_BROKERS), then the module, then the default.
+Exit codes: 0 done · 1 run-time failure · 2 usage, plan or configuration · 3 loud stop about data · 4 instance fenced ·
+5 broker unreachable.
+`
+
+async function main(argv: readonly string[]): Promise<number> {
+  const [command, ...rest] = argv
+  switch (command) {
+    case 'run':
+      return runCommand(rest)
+    case undefined:
+    case 'help':
+    case '--help':
+    case '-h':
+      process.stdout.write(HELP)
+      return command === undefined ? 2 : 0
+    default:
+      throw new MillraceError('USAGE', `unknown command '${command}'; see millrace --help`)
+  }
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2))
+} catch (error) {
+  process.stderr.write(`millrace: ${messageOf(error)}\n`)
+  process.exitCode = error instanceof MillraceError ? error.exitCode : 1
+}

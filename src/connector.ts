@@ -1,0 +1,36 @@
+export { ByteReader } from './base/byte-reader.ts'
+export { ByteWriter } from './base/byte-writer.ts'
+export { MillraceError } from './base/errors.ts'
+export { type CheckpointId, checkpointId } from './base/ids.ts'
+export type { Logger } from './base/log.ts'
+export { type CheckpointStore, DirectoryStore, MemoryStore } from './checkpoint/store.ts'
+export { ColumnarBatch, type Headers, STRIDE } from './dataflow/batch.ts'
+export type { RecordContext } from './dataflow/functions.ts'
+export type {
+  Cluster,
+  ClusterFactory,
+  ClusterOptions,
+  CommittedOffset,
+  Compression,
+  Fence,
+  GroupMember,
+  JoinedGeneration,
+  MemberAssignment,
+  MemberOptions,
+  PartitionReader,
+  PartitionWriter,
+  Position,
+  ReaderElement,
+  SinkConnector,
+  SourceConnector,
+  StartPosition,
+  TopicInfo,
+  TopicSinkConnector,
+  TransactionHandle,
+  TransactionRecord,
+  TransactionSinkOptions,
+  TwoPhaseCommitSink,
+  TwoPhaseSinkConnector,
+  WorkerSink,
+} from './dataflow/ports.ts'
+export type { Serde } from './state/serde.ts'

@@ -1,0 +1,21 @@
+export { definePipeline } from './api/define-pipeline.ts'
+export { type JsonSafe, type KeyByOptions, KeyedStream, PipelineBuilder, StatefulStream, Stream } from './api/stream.ts'
+export { type Disposition, type ErrorCode, errorTable, MillraceError } from './base/errors.ts'
+export type { Headers } from './dataflow/batch.ts'
+export type { AsyncMapOptions, ProcessContext, ProcessFunction, RecordContext } from './dataflow/functions.ts'
+export type { PipelineOptions } from './plan/options.ts'
+export type { Pipeline } from './plan/plan.ts'
+export {
+  type DeepReadonly,
+  type ListState,
+  listState,
+  type MapState,
+  mapState,
+  type StateDescriptor,
+  type StateDescriptors,
+  type StateHandles,
+  type ValueState,
+  valueState,
+} from './state/descriptors.ts'
+export { boolean, bytes, f64, int32, int64, json, type Key, nullable, type Serde, utf8 } from './state/serde.ts'
+export type { RestartStrategy } from './worker/restart.ts'

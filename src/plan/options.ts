@@ -1,0 +1,185 @@
+// Settings of a pipeline: what the module says, what flags and environment override, the defaults, and the inequalities
+// between them, checked before anything connects. The README's table is kept equal to `DEFAULTS` by a test.
+import { hostname } from 'node:os'
+import { MillraceError } from '../base/errors.ts'
+import type { CheckpointStore } from '../checkpoint/store.ts'
+import type { ClusterOptions } from '../dataflow/ports.ts'
+import type { Settings } from '../worker/job.ts'
+import type { RestartStrategy } from '../worker/restart.ts'
+
+export interface PipelineOptions {
+  readonly kafka?: Partial<ClusterOptions>
+  readonly checkpoint?: {
+    /** Between the starts of two checkpoints, in ms. Default 1 000, or 250 when the plan has a hop. */
+    readonly intervalMs?: number
+    /** Between the end of one and the start of the next, in ms. Default 0. */
+    readonly minPauseMs?: number
+    /** From its start to its durable file, in ms; then the worker rolls back. Default 20 000. */
+    readonly timeoutMs?: number
+    /** Default `exactly-once`. */
+    readonly mode?: 'exactly-once' | 'at-least-once'
+    /** A folder, or a store. Default `./.millrace/<pipeline>`. */
+    readonly store?: string | CheckpointStore
+    /** Committed checkpoints kept per task. Default 2. */
+    readonly retained?: number
+    /** Roll-backs in a row that are tolerated before the restart strategy decides. Default 3. */
+    readonly tolerableFailed?: number
+  }
+  /** Default 60 000. */
+  readonly transactionTimeoutMs?: number
+  readonly group?: {
+    readonly sessionTimeoutMs?: number
+    readonly heartbeatMs?: number
+    readonly rebalanceTimeoutMs?: number
+  }
+  /** After tolerated roll-backs are used up. Default exponential, 1 s to 60 s. */
+  readonly restart?: RestartStrategy
+  readonly state?: { readonly backend?: 'heap' }
+  /** Base port of health and metrics; worker n listens on port + n; 0: none. Default 9464. */
+  readonly http?: { readonly port?: number }
+  /** How long an orderly stop may take, in ms. Default 30 000. */
+  readonly graceMs?: number
+  /** A source pauses while its hop's reader is so many records behind. Default 1 000 000. */
+  readonly hopLagRecordsMax?: number
+  /** Accept topics with replication or min ISR below 2 on clusters of three brokers or more. Default false. */
+  readonly acceptLowReplication?: boolean
+  /** Records that an input gate may hold back while it aligns. Default 10 000. */
+  readonly channelCapacityRecords?: number
+}
+
+/** Flags of the command line; they win over everything. */
+export interface Overrides {
+  readonly instance?: string
+  readonly store?: string
+  readonly brokers?: string
+  readonly httpPort?: number
+  readonly intervalMs?: number
+}
+
+export const DEFAULTS: Readonly<Record<string, number>> = {
+  intervalMs: 1_000,
+  intervalWithHopMs: 250,
+  minPauseMs: 0,
+  checkpointTimeoutMs: 20_000,
+  tolerableFailed: 3,
+  transactionTimeoutMs: 60_000,
+  rebalanceTimeoutMs: 60_000,
+  sessionTimeoutMs: 10_000,
+  heartbeatMs: 500,
+  retained: 2,
+  httpPort: 9464,
+  graceMs: 30_000,
+  hopLagRecordsMax: 1_000_000,
+  channelCapacityRecords: 10_000,
+}
+
+const fallback = (name: string): number => DEFAULTS[name] ?? 0
+
+function fromEnvironment(name: string): string | undefined {
+  const value = process.env[`MILLRACE_${name}`]
+  return value === undefined || value === '' ? undefined : value
+}
+
+function numberFrom(name: string): number | undefined {
+  const text = fromEnvironment(name)
+  if (text === undefined) return undefined
+  const value = Number(text)
+  if (Number.isFinite(value)) return value
+  throw new MillraceError('OPTION_INVALID', `MILLRACE_${name}='${text}' is not a number`)
+}
+
+/** Lower-case letters, digits and '-': host names and flags become parts of ids. */
+export function sanitiseInstance(name: string): string {
+  const clean = name
+    .toLowerCase()
+    .replace(/[^a-z0-9-]+/g, '-')
+    .replace(/^-+|-+$/g, '')
+  if (clean === '')
+    throw new MillraceError(
+      'OPTION_INVALID',
+      `instance '${name}' has no letter or digit; set --instance or MILLRACE_INSTANCE`,
+    )
+  return clean
+}
+
+/** Precedence: flag, then `MILLRACE_*` (`KAFKA_BROKERS` for brokers), then the module, then the default. @throws OPTION_INVALID */
+export function resolveSettings(
+  pipeline: string,
+  options: PipelineOptions,
+  overrides: Overrides,
+  hasHop: boolean,
+): Settings {
+  const checkpoint = options.checkpoint ?? {}
+  const group = options.group ?? {}
+  const pick = (flag: number | undefined, variable: string, own: number | undefined, name: string): number =>
+    flag ?? numberFrom(variable) ?? own ?? fallback(name)
+  const brokersText =
+    overrides.brokers ?? fromEnvironment('BROKERS') ?? (options.kafka?.brokers ? undefined : process.env.KAFKA_BROKERS)
+  const brokers = brokersText ? brokersText.split(',').map((each) => each.trim()) : (options.kafka?.brokers ?? [])
+  const settings: Settings = {
+    kafka: { ...options.kafka, brokers },
+    intervalMs: pick(
+      overrides.intervalMs,
+      'CHECKPOINT_INTERVAL_MS',
+      checkpoint.intervalMs,
+      hasHop ? 'intervalWithHopMs' : 'intervalMs',
+    ),
+    minPauseMs: pick(undefined, 'CHECKPOINT_MIN_PAUSE_MS', checkpoint.minPauseMs, 'minPauseMs'),
+    checkpointTimeoutMs: pick(undefined, 'CHECKPOINT_TIMEOUT_MS', checkpoint.timeoutMs, 'checkpointTimeoutMs'),
+    mode: checkpoint.mode ?? 'exactly-once',
+    store: overrides.store ?? fromEnvironment('STORE') ?? checkpoint.store ?? `./.millrace/${pipeline}`,
+    retained: pick(undefined, 'RETAINED', checkpoint.retained, 'retained'),
+    tolerableFailed: pick(undefined, 'TOLERABLE_FAILED', checkpoint.tolerableFailed, 'tolerableFailed'),
+    transactionTimeoutMs: pick(
+      undefined,
+      'TRANSACTION_TIMEOUT_MS',
+      options.transactionTimeoutMs,
+      'transactionTimeoutMs',
+    ),
+    sessionTimeoutMs: pick(undefined, 'SESSION_TIMEOUT_MS', group.sessionTimeoutMs, 'sessionTimeoutMs'),
+    heartbeatMs: pick(undefined, 'HEARTBEAT_MS', group.heartbeatMs, 'heartbeatMs'),
+    rebalanceTimeoutMs: pick(undefined, 'REBALANCE_TIMEOUT_MS', group.rebalanceTimeoutMs, 'rebalanceTimeoutMs'),
+    restart: options.restart ?? { strategy: 'exponential-delay', initialMs: 1_000, maxMs: 60_000 },
+    httpPort: pick(overrides.httpPort, 'HTTP_PORT', options.http?.port, 'httpPort'),
+    graceMs: pick(undefined, 'GRACE_MS', options.graceMs, 'graceMs'),
+    hopLagRecordsMax: pick(undefined, 'HOP_LAG_RECORDS_MAX', options.hopLagRecordsMax, 'hopLagRecordsMax'),
+    acceptLowReplication: options.acceptLowReplication ?? false,
+    channelCapacityRecords: options.channelCapacityRecords ?? fallback('channelCapacityRecords'),
+    instance: sanitiseInstance(overrides.instance ?? fromEnvironment('INSTANCE') ?? hostname()),
+  }
+  checkSettings(settings)
+  return settings
+}
+
+/** @throws OPTION_INVALID with every contradiction at once */
+export function checkSettings(settings: Settings): void {
+  const { intervalMs, checkpointTimeoutMs, transactionTimeoutMs, sessionTimeoutMs, heartbeatMs, rebalanceTimeoutMs } =
+    settings
+  const problems: string[] = []
+  for (const [name, value] of Object.entries({
+    intervalMs,
+    checkpointTimeoutMs,
+    transactionTimeoutMs,
+    sessionTimeoutMs,
+    heartbeatMs,
+    rebalanceTimeoutMs,
+  })) {
+    if (!(value > 0)) problems.push(`${name} is ${value}; it must be above 0`)
+  }
+  if (settings.minPauseMs < 0) problems.push(`minPauseMs is ${settings.minPauseMs}; it must not be negative`)
+  if (!Number.isInteger(settings.retained) || settings.retained < 1)
+    problems.push(`retained is ${settings.retained}; at least 1 checkpoint must be kept`)
+  const needed = 2 * (intervalMs + checkpointTimeoutMs)
+  if (settings.mode === 'exactly-once' && needed > transactionTimeoutMs) {
+    problems.push(
+      `2 × (checkpoint interval ${intervalMs} + checkpoint timeout ${checkpointTimeoutMs}) = ${needed} ms exceeds transactionTimeoutMs ${transactionTimeoutMs}: a transaction could expire before its commit. Raise transactionTimeoutMs (up to the broker's transaction.max.timeout.ms) or lower the others`,
+    )
+  }
+  if (heartbeatMs * 3 > sessionTimeoutMs)
+    problems.push(`heartbeatMs ${heartbeatMs} must be at most a third of sessionTimeoutMs ${sessionTimeoutMs}`)
+  if (sessionTimeoutMs > rebalanceTimeoutMs)
+    problems.push(`sessionTimeoutMs ${sessionTimeoutMs} must not exceed rebalanceTimeoutMs ${rebalanceTimeoutMs}`)
+  if (rebalanceTimeoutMs <= heartbeatMs + 1_000)
+    problems.push(`rebalanceTimeoutMs ${rebalanceTimeoutMs} leaves no time to finish a checkpoint before rejoining`)
+  if (problems.length > 0) throw new MillraceError('OPTION_INVALID', problems.join('; '))
+}

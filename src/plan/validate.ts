@@ -1,0 +1,147 @@
+// All mistakes of a pipeline at once, before anything connects.
+import { MillraceError } from '../base/errors.ts'
+import type { OperatorId } from '../base/ids.ts'
+import type { Graph, NodeOf, PlanNode } from '../dataflow/graph.ts'
+import type { Pipeline } from './plan.ts'
+
+const PIPELINE_NAME = /^[a-z0-9-]+$/
+const OPERATOR_NAME = /^[a-zA-Z0-9_-]+$/
+
+/** @throws PLAN_INVALID */
+export function validate(pipeline: Pipeline): void {
+  const { name, graph } = pipeline
+  const mistakes = [
+    ...(PIPELINE_NAME.test(name) ? [] : [`pipeline name '${name}': use lower-case letters, digits and '-'`]),
+    ...nameMistakes(graph),
+    ...shapeMistakes(graph),
+    ...cycleMistakes(graph),
+    ...stateMistakes(graph),
+    ...topicMistakes(name, graph),
+    ...clusterMistakes(graph),
+  ]
+  if (mistakes.length === 0) return
+  const list = mistakes.map((mistake) => `\n  - ${mistake}`).join('')
+  throw new MillraceError(
+    'PLAN_INVALID',
+    `pipeline '${name}' has ${mistakes.length} ${mistakes.length === 1 ? 'mistake' : 'mistakes'}:${list}`,
+  )
+}
+
+type NamedNode = Extract<PlanNode, { readonly name: string }>
+
+function nameMistakes(graph: Graph): string[] {
+  const named = graph.nodes.filter((node): node is NamedNode => 'name' in node)
+  const invalid = named
+    .filter((node) => !OPERATOR_NAME.test(node.name))
+    .map((node) => `${node.kind} '${node.name}': use letters, digits, '_' and '-'`)
+  const hops = named
+    .filter((node) => node.kind === 'key-by' && !PIPELINE_NAME.test(node.name))
+    .map((node) => `keyBy '${node.name}': its name becomes a topic's; use lower-case letters, digits and '-'`)
+  const doubles = [...Map.groupBy(named, (node) => node.name)]
+    .filter(([, nodes]) => nodes.length > 1)
+    .map(
+      ([name, nodes]) =>
+        `the name '${name}' is used by ${nodes.map((node) => `a ${node.kind}`).join(' and ')}; names are addresses of state and must differ`,
+    )
+  return [...invalid, ...hops, ...doubles]
+}
+
+function shapeMistakes(graph: Graph): string[] {
+  const mistakes: string[] = []
+  const ids = new Set(graph.nodes.map((node) => node.id))
+  const used = new Set(graph.nodes.flatMap((node) => node.inputs))
+  if (!graph.nodes.some((node) => node.kind === 'source'))
+    mistakes.push('there is no source; begin with pipeline.from(…)')
+  if (!graph.nodes.some((node) => node.kind === 'sink')) mistakes.push('there is no sink; end a stream with .to(…)')
+  for (const node of graph.nodes) {
+    for (const input of node.inputs)
+      if (!ids.has(input)) mistakes.push(`'${node.id}' follows '${input}', which is not part of this pipeline`)
+    if (node.kind !== 'sink' && !used.has(node.id))
+      mistakes.push(`nothing follows '${node.id}'; end the stream with .to(…) or remove it`)
+  }
+  return mistakes
+}
+
+function cycleMistakes(graph: Graph): string[] {
+  const nodes = new Map(graph.nodes.map((node) => [node.id, node]))
+  const done = new Set<OperatorId>()
+  const mistakes: string[] = []
+  const visit = (id: OperatorId, path: readonly OperatorId[]): void => {
+    if (path.includes(id)) {
+      mistakes.push(
+        `the operators ${[...path.slice(path.indexOf(id)), id].map((each) => `'${each}'`).join(' → ')} form a cycle`,
+      )
+      return
+    }
+    if (done.has(id)) return
+    for (const input of nodes.get(id)?.inputs ?? []) visit(input, [...path, id])
+    done.add(id)
+  }
+  for (const node of graph.nodes) visit(node.id, [])
+  return mistakes
+}
+
+function stateMistakes(graph: Graph): string[] {
+  const owners = new Map<unknown, string>()
+  const mistakes: string[] = []
+  for (const node of graph.nodes) {
+    if (node.kind !== 'keyed') continue
+    for (const [name, state] of Object.entries(node.states)) {
+      const other = owners.get(state)
+      if (other !== undefined)
+        mistakes.push(
+          `state '${name}' of '${node.name}' is the same declaration as a state of '${other}'; operators do not share state: declare it for each`,
+        )
+      else owners.set(state, node.name)
+    }
+  }
+  return mistakes
+}
+
+function topicMistakes(pipeline: string, graph: Graph): string[] {
+  const mistakes: string[] = []
+  const sources = graph.nodes.filter((node): node is NodeOf<'source'> => node.kind === 'source')
+  const readBy = new Map<string, string>()
+  for (const { name, connector } of sources) {
+    if (connector.topics.length === 0) mistakes.push(`source '${name}' names no topic`)
+    for (const topic of connector.topics) {
+      const other = readBy.get(topic)
+      if (other !== undefined)
+        mistakes.push(
+          `topic '${topic}' is read by sources '${other}' and '${name}'; read it once and branch the stream`,
+        )
+      readBy.set(topic, name)
+      if (topic.startsWith('millrace.'))
+        mistakes.push(`source '${name}' reads '${topic}': topics that begin with 'millrace.' are internal`)
+    }
+  }
+  for (const node of graph.nodes) {
+    if (node.kind !== 'sink' || node.connector.role !== 'topic-sink') continue
+    if (node.connector.topics.length === 0) mistakes.push(`sink '${node.name}' names no topic`)
+    for (const topic of node.connector.topics) {
+      const source = readBy.get(topic)
+      if (source !== undefined)
+        mistakes.push(`sink '${node.name}' writes '${topic}', which source '${source}' reads: an endless loop`)
+      if (topic.startsWith(`millrace.${pipeline}.`))
+        mistakes.push(`sink '${node.name}' writes '${topic}': this name is internal`)
+    }
+  }
+  return mistakes
+}
+
+function clusterMistakes(graph: Graph): string[] {
+  const mistakes: string[] = []
+  let first: string | undefined
+  for (const node of graph.nodes) {
+    if (node.kind !== 'source' && !(node.kind === 'sink' && node.connector.role === 'topic-sink')) continue
+    const brokers = 'brokers' in node.connector ? node.connector.brokers : undefined
+    if (!brokers) continue
+    const text = [...brokers].sort().join(',')
+    first ??= text
+    if (text !== first)
+      mistakes.push(
+        `'${node.name}' is on cluster ${text}, others on ${first}: exactly-once needs sources, hops and sinks on one cluster`,
+      )
+  }
+  return mistakes
+}

@@ -1,0 +1,448 @@
+// One attempt: tasks, reader, transactions and coordinator, from a recovery until a roll-back or the end of the worker. A
+// clean rebalance keeps the attempt (and the state of tasks that stay); a roll-back throws it away as a whole, so that no
+// late result of it can touch the next.
+import { assert } from '../base/assert.ts'
+import { delay, monotonicMs, startTimer, yieldToLoop } from '../base/clock.ts'
+import { crc32c, crcHex } from '../base/crc32c.ts'
+import { isCode, MillraceError, messageOf } from '../base/errors.ts'
+import { type CheckpointId, checkpointId, type TaskId } from '../base/ids.ts'
+import type { Logger } from '../base/log.ts'
+import type { TaskSnapshot } from '../base/messages.ts'
+import { CheckpointCoordinator, type CheckpointPhases } from '../checkpoint/coordinator.ts'
+import {
+  encodeFile,
+  encodePointer,
+  fileName,
+  type Manifest,
+  type Pointer,
+  type SegmentRef,
+} from '../checkpoint/file.ts'
+import type { CheckpointStore } from '../checkpoint/store.ts'
+import type { Cluster, Fence, PartitionReader, TransactionRecord, WorkerSink } from '../dataflow/ports.ts'
+import { Task } from '../dataflow/task.ts'
+import { nextChain } from '../state/task-state.ts'
+import { names, type Plan, type Settings } from './job.ts'
+import type { RestoredTask } from './recovery.ts'
+import type { WorkerStatus } from './status.ts'
+import type { TaskPlan, Topology } from './topology.ts'
+
+/** Work in one turn before timers, sockets and acks get theirs: without it a commit's round trips took twenty times as long. */
+const SLICE_MS = 4
+const IDLE_MS = 1_000
+
+export interface AttemptEnvironment {
+  readonly cluster: Cluster
+  readonly plan: Plan
+  readonly settings: Settings
+  readonly topology: Topology
+  readonly store: CheckpointStore
+  readonly instance: string
+  readonly incarnation: string
+  readonly status: WorkerStatus
+  readonly log: Logger
+  /** A checkpoint is committed: its files, for the retention. */
+  readonly onCommitted: (manifest: Manifest) => void
+}
+
+export type Interruption =
+  | { readonly kind: 'rebalance' | 'expelled' | 'stop' }
+  | { readonly kind: 'failed'; readonly error: Error }
+
+interface Member {
+  readonly plan: TaskPlan
+  readonly task: Task
+  pointer: Pointer | null
+  chain: readonly SegmentRef[]
+}
+
+export class Attempt {
+  readonly #env: AttemptEnvironment
+  readonly #reader: PartitionReader
+  readonly #sink: WorkerSink
+  readonly #members = new Map<TaskId, Member>()
+  #order: Task[] = []
+  #coordinator: CheckpointCoordinator | undefined
+  #last = checkpointId(0)
+  #fence: Fence | undefined
+  #transaction: TransactionRecord | undefined
+  #written: { manifest: Manifest; pointer: Pointer; bytes: number } | undefined
+  #snapshots: readonly TaskSnapshot[] = []
+  #interruption: Interruption | undefined
+  #reading = false
+  #ended = false
+  #turn = 0
+  #wake: (() => void) | undefined
+
+  constructor(env: AttemptEnvironment) {
+    this.#env = env
+    const { cluster, plan, settings, instance } = env
+    this.#reader = cluster.reader(
+      () => this.wake(),
+      (error) => this.#fail(error),
+    )
+    this.#sink = cluster.transactionSink({
+      mode: settings.mode,
+      group: plan.group,
+      transactionalIds: names.transactionalIds(plan.pipeline, instance),
+      transactionTimeoutMs: settings.transactionTimeoutMs,
+      compression: new Map(
+        plan.sinks.flatMap((sink) => sink.topics.map((topic) => [topic, sink.compression] as const)),
+      ),
+      onProgress: () => this.wake(),
+      onFailure: (error) => this.#fail(error),
+    })
+  }
+
+  get taskIds(): TaskId[] {
+    return [...this.#members.keys()]
+  }
+
+  /** Files whose transactions this attempt confirmed itself. */
+  get confirmedFiles(): Set<string> {
+    return new Set([...this.#members.values()].flatMap(({ pointer }) => (pointer ? [pointer.file] : [])))
+  }
+
+  get interruption(): Interruption | undefined {
+    return this.#interruption
+  }
+
+  /**
+   * Takes over an assignment. A task stays as it is only if its pointer equals, byte for byte, the one this worker confirmed
+   * last and nothing was processed since; every other one is disposed and restored.
+   */
+  async assign(
+    fence: Fence,
+    restored: readonly RestoredTask[],
+    segments: (task: RestoredTask) => Promise<Buffer[]>,
+  ): Promise<void> {
+    this.#fence = fence
+    this.#interruption = undefined
+    const wanted = new Map(restored.map((each) => [each.task.id, each]))
+    for (const [id, member] of this.#members) {
+      const again = wanted.get(id)
+      const same = again && this.#kept(member, again)
+      if (!same) await this.#drop(id, member)
+    }
+    if (!this.#coordinator) this.#sink.begin()
+    let first = false
+    for (const each of restored) {
+      first ||= each.incomplete
+      if (each.pointer && each.pointer.checkpoint > this.#last) this.#last = each.pointer.checkpoint
+      if (!this.#members.has(each.task.id)) await this.#open(each, await segments(each))
+    }
+    // I5: ids rise on every task, whoever owned it before.
+    this.#order = this.#env.topology.tasks.flatMap((task) => this.#members.get(task.id)?.task ?? []).reverse()
+    this.#coordinator?.dispose(new MillraceError('GENERATION_STALE', 'the assignment changed'))
+    this.#coordinator = this.#newCoordinator()
+    this.#env.status.tasks = this.#members.size
+    this.#reading = !first
+    if (first && this.#members.size > 0) void this.#firstCheckpoint(this.#coordinator)
+  }
+
+  #kept(member: Member, again: RestoredTask): boolean {
+    if (!member.pointer || !again.pointer || again.incomplete || member.task.changed) return false
+    return encodePointer(member.pointer) === encodePointer(again.pointer)
+  }
+
+  async #drop(id: TaskId, member: Member): Promise<void> {
+    this.#members.delete(id)
+    for (const { topic, partition } of member.plan.inputs) this.#reader.revoke(topic, partition)
+    await member.task.close()
+  }
+
+  async #open(restored: RestoredTask, segments: readonly Buffer[]): Promise<void> {
+    const { plan, settings, topology, log } = this.#env
+    const { task: taskPlan } = restored
+    const task = new Task({
+      id: taskPlan.id,
+      nodes: taskPlan.stage.nodes,
+      inputs: taskPlan.inputs,
+      reader: this.#reader,
+      environment: {
+        mode: settings.mode,
+        channelCapacityRecords: settings.channelCapacityRecords,
+        hops: plan.hopTargets,
+        writer: (topic) => this.#sink.writer(topic, topology.topics.get(topic)?.partitions ?? 1),
+        openTwoPhase: (operator, connector) =>
+          connector.open({ pipeline: plan.pipeline, operator, partition: taskPlan.partition, log }),
+        wake: () => this.wake(),
+      },
+      onAck: (snapshot) => this.#coordinator?.acked(snapshot),
+      onDelivered: (id, checkpoint) => this.#coordinator?.delivered(id, checkpoint),
+      onFailure: (error) => this.#fail(error),
+    })
+    task.restore(restored.positions, segments)
+    await task.open(new Map(restored.handles.map(({ operator, handle }) => [operator, [handle]])))
+    this.#members.set(taskPlan.id, { plan: taskPlan, task, pointer: restored.pointer, chain: restored.chain })
+    this.#reader.assign(restored.positions)
+  }
+
+  /** A new task's offsets are confirmed before its first record: −1 can then only mean that someone deleted them. */
+  async #firstCheckpoint(coordinator: CheckpointCoordinator): Promise<void> {
+    try {
+      await coordinator.next()
+      this.#reading = true
+      this.wake()
+    } catch {
+      // The coordinator has reported the failure itself.
+    }
+  }
+
+  #newCoordinator(): CheckpointCoordinator {
+    const { settings } = this.#env
+    const options = {
+      intervalMs: settings.intervalMs,
+      minPauseMs: settings.minPauseMs,
+      timeoutMs: settings.checkpointTimeoutMs,
+    }
+    const actions = {
+      inject: (id: CheckpointId) => this.#inject(id),
+      prepare: async (id: CheckpointId) => {
+        this.#transaction = await this.#sink.prepare(id)
+      },
+      write: (id: CheckpointId, snapshots: readonly TaskSnapshot[]) => this.#write(id, snapshots),
+      commit: (id: CheckpointId) => this.#commit(id),
+      confirm: (id: CheckpointId) => this.#sink.confirm(id),
+      committed: (id: CheckpointId, phases: CheckpointPhases) => this.#committed(id, phases),
+      rollBack: (error: Error) => this.#fail(error),
+    }
+    return new CheckpointCoordinator(options, actions, [...this.#members.keys()], this.#last)
+  }
+
+  #inject(id: CheckpointId): void {
+    this.#last = id
+    this.#sink.startBarrier(id)
+    for (const { task } of this.#members.values()) task.inject(id)
+    this.wake()
+  }
+
+  async #write(id: CheckpointId, snapshots: readonly TaskSnapshot[]): Promise<void> {
+    const { plan, settings, store, instance, incarnation, topology, log } = this.#env
+    assert(this.#transaction, `I3: checkpoint ${id} was not prepared`)
+    assert(
+      snapshots.length === this.#members.size,
+      `I11: ${snapshots.length} of ${this.#members.size} tasks in checkpoint ${id}`,
+    )
+    this.#snapshots = snapshots
+    const name = fileName(id, instance, incarnation)
+    const head = {
+      pipeline: plan.pipeline,
+      checkpoint: id,
+      instance,
+      incarnation,
+      mode: settings.mode,
+      transaction: settings.mode === 'exactly-once' ? this.#transaction : null,
+      topics: Object.fromEntries(
+        [...topology.topics].map(([topic, info]) => [topic, { id: info.id, partitions: info.partitions }]),
+      ),
+    }
+    const tasks = snapshots.map(({ task, positions, segment, mark, handles }) => {
+      const member = this.#members.get(task)
+      const chain = (file: string, position: number, bytes: Buffer | null): readonly SegmentRef[] =>
+        nextChain(
+          member?.chain ?? [],
+          bytes && { file, position, length: bytes.length, checksum: crcHex(crc32c(bytes)), mark },
+        )
+      return { task, positions, segment, handles, parent: member?.pointer ?? null, chain }
+    })
+    const { bytes, pointer, manifest } = encodeFile(name, head, tasks)
+    for (let attempt = 0; ; attempt++) {
+      try {
+        await store.create(name, bytes)
+        break
+      } catch (error) {
+        // Past its barrier a checkpoint cannot be skipped: the frozen snapshot is written again until the time-out.
+        if (this.#ended || !isCode(error, 'STORE_UNWRITABLE')) throw error
+        log.warn(
+          { checkpoint: id.toString(), attempt, error: messageOf(error) },
+          'checkpoint file not written, trying again',
+        )
+        await delay(Math.min(100 * 2 ** attempt, 2_000))
+        if (this.#ended) throw error
+      }
+    }
+    this.#written = { manifest, pointer, bytes: bytes.length }
+  }
+
+  async #commit(id: CheckpointId): Promise<void> {
+    const written = this.#written
+    assert(written && written.manifest.checkpoint === id, `I3: checkpoint ${id} has no durable file`)
+    assert(this.#fence, 'I9: a commit without an assignment')
+    const metadata = encodePointer(written.pointer)
+    const offsets = written.manifest.tasks.flatMap((task) =>
+      task.positions.map((position) => ({ ...position, metadata })),
+    )
+    await this.#sink.commit(id, offsets, this.#fence)
+  }
+
+  async #committed(id: CheckpointId, phases: CheckpointPhases): Promise<void> {
+    const written = this.#written
+    assert(written && written.manifest.checkpoint === id, `I4: checkpoint ${id} is committed without a file`)
+    const { status, log } = this.#env
+    for (const entry of written.manifest.tasks) {
+      const member = this.#members.get(entry.task)
+      if (!member) continue
+      member.pointer = written.pointer
+      member.chain = entry.chain
+    }
+    // The last agent has decided: the others follow (F05 counts on the handles being in the file).
+    for (const snapshot of this.#snapshots) await this.#members.get(snapshot.task)?.task.commitHandles(snapshot.handles)
+    this.#snapshots = []
+    status.checkpointsCommitted++
+    status.lastCheckpoint = id
+    status.lastCheckpointBytes = written.bytes
+    status.lastPhases = phases
+    status.onCheckpoint(phases, written.bytes)
+    log.debug({ checkpoint: id.toString(), bytes: written.bytes, ms: Math.round(phases.total) }, 'checkpoint committed')
+    this.#env.onCommitted(written.manifest)
+    this.wake()
+  }
+
+  #fail(error: Error): void {
+    this.interrupt({ kind: 'failed', error })
+  }
+
+  /** The first failure wins; a failure wins over a rebalance or a stop. */
+  interrupt(interruption: Interruption): void {
+    if (this.#interruption?.kind === 'failed') return
+    if (this.#interruption?.kind === 'stop' && interruption.kind === 'rebalance') return
+    this.#interruption = interruption
+    this.wake()
+  }
+
+  wake(): void {
+    const wake = this.#wake
+    this.#wake = undefined
+    wake?.()
+  }
+
+  get #changed(): boolean {
+    return this.#sink.hasWrites || this.#order.some((task) => task.changed)
+  }
+
+  /** Runs until something interrupts. */
+  async run(): Promise<Interruption> {
+    for (;;) {
+      const interruption = this.#interruption
+      if (interruption) return interruption
+      await this.#loop()
+    }
+  }
+
+  /**
+   * Finishes what is under way and takes one checkpoint of everything since, confirmed. Gives what cut it short, if
+   * anything did; then the attempt must be rolled back.
+   */
+  async drain(deadlineMs: number): Promise<Interruption | undefined> {
+    this.#reading = false
+    const asked = this.#interruption
+    while (this.#coordinator) {
+      const now = this.#interruption
+      if (now && now !== asked && (now.kind === 'failed' || now.kind === 'expelled')) return now
+      if (!this.#coordinator.inFlight) {
+        if (!this.#changed && !this.#order.some((task) => task.busy)) return undefined
+        if (!this.#order.some((task) => task.busy)) this.#coordinator.trigger()
+      }
+      if (monotonicMs() >= deadlineMs) {
+        return {
+          kind: 'failed',
+          error: new MillraceError(
+            'DRAIN_TIMEOUT',
+            'the last checkpoint did not finish in time; what it held is processed again',
+          ),
+        }
+      }
+      await this.#loop()
+    }
+    return undefined
+  }
+
+  async #loop(): Promise<void> {
+    const worked = this.#slice()
+    this.#sink.flushIdle()
+    this.#report()
+    const coordinator = this.#coordinator
+    const due = coordinator?.dueInMs()
+    if (this.#reading && due === 0 && this.#changed) coordinator?.trigger()
+    if (worked) return yieldToLoop()
+    // Batches that wait for more get their turn soon; an idle worker sleeps.
+    const pause = this.#changed ? Math.min(due === undefined || due === 0 ? 20 : due, 20) : IDLE_MS
+    await this.#sleep(pause)
+  }
+
+  /** One slice of work: encode what is frozen, then records, later stages first. */
+  #slice(): boolean {
+    const end = monotonicMs() + SLICE_MS
+    let worked = false
+    for (const task of this.#order) if (task.encode(end)) worked = true
+    const tasks = this.#order
+    const read = this.#reading && !this.#sink.blocked
+    // Later stages first drains the pipeline; every fourth turn begins elsewhere, so that none starves.
+    const start = this.#turn++ % 4 === 0 ? this.#turn % Math.max(1, tasks.length) : 0
+    for (let i = 0; i < tasks.length; i++) {
+      const task = tasks[(start + i) % tasks.length]
+      if (!task) continue
+      while (task.step(end, read) === 'more') {
+        worked = true
+        if (monotonicMs() >= end) return true
+      }
+    }
+    return worked
+  }
+
+  #sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = startTimer(ms, () => this.wake())
+      this.#wake = () => {
+        timer.cancel()
+        resolve()
+      }
+      if (this.#interruption && this.#reading) this.wake()
+    })
+  }
+
+  #report(): void {
+    const { status } = this.#env
+    status.recordsIn = this.#order.reduce((sum, task) => sum + task.recordsIn, 0)
+    status.recordsSkipped = this.#order.reduce((sum, task) => sum + task.recordsSkipped, 0)
+    status.recordsOut = this.#sink.recordsWritten
+    status.bytesOut = this.#sink.bytesWritten
+    status.openTransactionAgeMs = this.#sink.openAgeMs
+  }
+
+  /** For the metrics page, computed when asked. */
+  lags(): { topic: string; partition: number; lag: number }[] {
+    return [...this.#members.values()].flatMap(({ task }) =>
+      task.positions.map(({ topic, partition, offset }) => ({
+        topic,
+        partition,
+        lag: Number(this.#reader.lag(topic, partition, offset) ?? 0n),
+      })),
+    )
+  }
+
+  keyCount(): number {
+    return this.#order.reduce((sum, task) => sum + task.keyCount, 0)
+  }
+
+  /** Throws everything away; open transactions are aborted. */
+  async rollBack(): Promise<void> {
+    this.#ended = true
+    this.#reader.stop()
+    this.#coordinator?.dispose(new MillraceError('TRANSACTION_FAILED', 'the attempt was rolled back'))
+    for (const { task } of this.#members.values()) task.dispose()
+    await this.#sink.abort()
+    for (const { task } of this.#members.values()) await task.abort()
+    this.#members.clear()
+    this.#order = []
+  }
+
+  /** An orderly end, after a drain. */
+  async close(): Promise<void> {
+    this.#ended = true
+    this.#reader.stop()
+    this.#coordinator?.dispose(new MillraceError('GENERATION_STALE', 'the worker stops'))
+    for (const { task } of this.#members.values()) await task.close()
+    await this.#sink.close()
+  }
+}

@@ -1,0 +1,87 @@
+// What a worker runs: the plan's stages and names, and the settings, as data. The plan layer makes them.
+import type { OperatorId } from '../base/ids.ts'
+import type { CheckpointStore } from '../checkpoint/store.ts'
+import type { HopTarget } from '../dataflow/chain.ts'
+import type { Graph, PlanNode } from '../dataflow/graph.ts'
+import type { ClusterFactory, ClusterOptions, SourceConnector, TopicSinkConnector } from '../dataflow/ports.ts'
+import type { RestartStrategy } from './restart.ts'
+
+export interface StageSource {
+  readonly operator: OperatorId
+  readonly kind: 'source' | 'hop'
+  readonly topics: readonly string[]
+  readonly connector: SourceConnector<unknown, unknown>
+}
+
+export interface Stage {
+  readonly id: string
+  readonly sources: readonly StageSource[]
+  /** Operators of the stage in declaration order, hops that it writes included. */
+  readonly nodes: readonly PlanNode[]
+  /** Holds keyed state, or feeds a hop by key: its topics must have equal partition counts. */
+  readonly keyed: boolean
+}
+
+export interface Hop {
+  readonly operator: OperatorId
+  readonly name: string
+  readonly topic: string
+  readonly partitions: number | undefined
+  /** The stage that writes it. */
+  readonly from: string
+  readonly configs: ReadonlyMap<string, string>
+}
+
+export interface Plan {
+  readonly pipeline: string
+  readonly group: string
+  readonly graph: Graph
+  /** Upstream stages first. */
+  readonly stages: readonly Stage[]
+  readonly hops: readonly Hop[]
+  readonly hopTargets: ReadonlyMap<OperatorId, HopTarget>
+  readonly sourceTopics: readonly string[]
+  readonly sinks: readonly TopicSinkConnector<unknown, unknown>[]
+  readonly factory: ClusterFactory
+  /** Equal for equal plans. */
+  readonly hash: string
+}
+
+/** Names that belong to a pipeline: parsed and compared exactly, never by prefix alone (`bid` is not `bid-totals`). */
+export const names = {
+  group: (pipeline: string): string => `millrace.${pipeline}`,
+  hop: (pipeline: string, name: string): string => `millrace.${pipeline}.hop.${name}`,
+  prefix: (pipeline: string): string => `millrace.${pipeline}.`,
+  transactionalIds: (pipeline: string, instance: string): [string, string] => [
+    `millrace.${pipeline}.${instance}.0`,
+    `millrace.${pipeline}.${instance}.1`,
+  ],
+  /** undefined: not a transactional id of this pipeline. */
+  instanceOf(pipeline: string, transactionalId: string): string | undefined {
+    const match = /^millrace\.([a-z0-9-]+)\.([a-z0-9-]+)\.[01]$/.exec(transactionalId)
+    return match && match[1] === pipeline ? match[2] : undefined
+  },
+}
+
+export interface Settings {
+  readonly kafka: ClusterOptions
+  readonly intervalMs: number
+  readonly minPauseMs: number
+  readonly checkpointTimeoutMs: number
+  readonly mode: 'exactly-once' | 'at-least-once'
+  readonly store: string | CheckpointStore
+  readonly retained: number
+  readonly tolerableFailed: number
+  readonly transactionTimeoutMs: number
+  readonly sessionTimeoutMs: number
+  readonly heartbeatMs: number
+  readonly rebalanceTimeoutMs: number
+  readonly restart: RestartStrategy
+  readonly httpPort: number
+  readonly graceMs: number
+  readonly hopLagRecordsMax: number
+  readonly acceptLowReplication: boolean
+  readonly channelCapacityRecords: number
+  /** The worker's stable name without its slot. */
+  readonly instance: string
+}

@@ -1,0 +1,146 @@
+// The supervisor of one deployment unit: N worker processes. It restarts a child that died at once under its instance id
+// (no rebalance, generation kept) and speaks for it meanwhile: its open transactions are aborted the moment its exit is
+// seen, so that nobody waits for a time-out. A child that ended on purpose (fenced, bad data, bad settings) is not restarted.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { delay, monotonicMs } from '../base/clock.ts'
+import { messageOf } from '../base/errors.ts'
+import type { Logger } from '../base/log.ts'
+import type { Cluster } from '../dataflow/ports.ts'
+import { names, type Plan, type Settings } from './job.ts'
+
+/** A child that lives shorter than this before it dies again is restarted with growing pauses. */
+const STABLE_MS = 10_000
+const PAUSE_MAX_MS = 10_000
+
+export interface SupervisorOptions {
+  readonly plan: Plan
+  readonly settings: Settings
+  readonly workers: number
+  /** Starts a worker process with an IPC channel: command and arguments. */
+  readonly command: (slot: number) => { readonly file: string; readonly args: readonly string[] }
+  readonly log: Logger
+}
+
+/** What supervisor and child tell each other. */
+export type ChildMessage =
+  | { readonly kind: 'running' }
+  | { readonly kind: 'failed'; readonly code: string; readonly message: string }
+export type SupervisorMessage = { readonly kind: 'stop'; readonly how: 'stop' | 'leave' }
+
+interface Slot {
+  readonly slot: number
+  readonly instance: string
+  child: ChildProcess | undefined
+  startedMs: number
+  deaths: number
+  failure: string | undefined
+  ended: Promise<number>
+}
+
+export class Supervisor {
+  readonly #options: SupervisorOptions
+  readonly #slots: Slot[] = []
+  #cluster: Cluster | undefined
+  #stopping: 'no' | 'stop' | 'leave' = 'no'
+  #exitCode = 0
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options
+  }
+
+  /** Runs until all children ended; gives the exit code. */
+  async run(): Promise<number> {
+    const { workers, settings } = this.#options
+    for (let index = 0; index < workers; index++) {
+      const slot: Slot = {
+        slot: index,
+        instance: `${settings.instance}-${index}`,
+        child: undefined,
+        startedMs: 0,
+        deaths: 0,
+        failure: undefined,
+        ended: Promise.resolve(0),
+      }
+      this.#slots.push(slot)
+      slot.ended = this.#keepAlive(slot)
+    }
+    try {
+      const codes = await Promise.all(this.#slots.map((slot) => slot.ended))
+      return this.#exitCode || Math.max(...codes)
+    } finally {
+      await this.#cluster?.[Symbol.asyncDispose]()
+    }
+  }
+
+  stop(how: 'stop' | 'leave'): void {
+    this.#stopping = how
+    for (const { child } of this.#slots)
+      if (child?.connected) child.send({ kind: 'stop', how } satisfies SupervisorMessage)
+  }
+
+  async #keepAlive(slot: Slot): Promise<number> {
+    for (;;) {
+      const { code, signal } = await this.#spawn(slot)
+      if (code === 0) return 0
+      const deliberate = code !== null && code !== 1
+      const exhausted = slot.failure === 'RESTARTS_EXHAUSTED' || slot.failure === 'DRAIN_TIMEOUT'
+      const { log } = this.#options
+      log[deliberate || exhausted ? 'error' : 'warn'](
+        { event: 'worker-exited', instance: slot.instance, slot: slot.slot, code, signal, failure: slot.failure },
+        'worker exited',
+      )
+      void this.#speakFor(slot)
+      if (deliberate || exhausted) {
+        const exit = code ?? 1
+        // A fenced slot leaves the others alone; every other loud end concerns the whole pipeline.
+        if (exit !== 4) {
+          this.#exitCode ||= exit
+          this.stop('stop')
+        }
+        return exit
+      }
+      if (this.#stopping !== 'no') return code ?? 1
+      await this.#pause(slot)
+    }
+  }
+
+  async #pause(slot: Slot): Promise<void> {
+    const lived = monotonicMs() - slot.startedMs
+    slot.deaths = lived > STABLE_MS ? 0 : slot.deaths + 1
+    // The first deaths in a row cost no pause: a killed worker is back at once.
+    if (slot.deaths > 3) await delay(Math.min(PAUSE_MAX_MS, 250 * 2 ** (slot.deaths - 3)))
+  }
+
+  #spawn(slot: Slot): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+    const { command, log } = this.#options
+    const { file, args } = command(slot.slot)
+    slot.startedMs = monotonicMs()
+    slot.failure = undefined
+    const child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    slot.child = child
+    log.info({ event: 'worker-started', pid: child.pid, instance: slot.instance, slot: slot.slot }, 'worker started')
+    child.on('message', (message: ChildMessage) => {
+      if (message.kind === 'failed') slot.failure = message.code
+    })
+    if (this.#stopping !== 'no') child.send({ kind: 'stop', how: this.#stopping } satisfies SupervisorMessage)
+    return new Promise((resolve) => {
+      child.on('error', () => resolve({ code: 1, signal: null }))
+      child.on('exit', (code, signal) => resolve({ code, signal }))
+    })
+  }
+
+  /** Only for a child whose exit was seen: a stopped child is not dead. */
+  async #speakFor(slot: Slot): Promise<void> {
+    const { plan, settings, log } = this.#options
+    if (settings.mode !== 'exactly-once') return
+    try {
+      this.#cluster ??= await plan.factory.connect(settings.kafka, `${settings.instance}-supervisor`, log)
+      await this.#cluster.resolveTransactions(names.transactionalIds(plan.pipeline, slot.instance))
+    } catch (error) {
+      log.warn(
+        { instance: slot.instance, error: messageOf(error) },
+        'could not resolve the transactions of a dead worker; its successor will',
+      )
+    }
+  }
+}

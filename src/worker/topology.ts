@@ -1,0 +1,202 @@
+// The pipeline's topics as they are on the cluster: checked, hops created, and what follows from the partition counts:
+// the tasks.
+import { MillraceError } from '../base/errors.ts'
+import { partitionKey, type TaskId, type TopicPartition, taskId } from '../base/ids.ts'
+import type { Logger } from '../base/log.ts'
+import type { Cluster, TopicInfo } from '../dataflow/ports.ts'
+import type { TaskInput } from '../dataflow/task.ts'
+import type { Plan, Settings, Stage } from './job.ts'
+
+export interface TaskPlan {
+  readonly id: TaskId
+  readonly stage: Stage
+  readonly partition: number
+  readonly inputs: readonly TaskInput[]
+}
+
+export interface Topology {
+  readonly topics: ReadonlyMap<string, TopicInfo>
+  /** All tasks of the pipeline, upstream stages first. */
+  readonly tasks: readonly TaskPlan[]
+}
+
+/** Checks every topic, creates missing hops. @throws TOPIC_UNKNOWN, TOPIC_PARTITIONS_WRONG, TOPIC_CONFIG_WRONG, KAFKA_LIMIT */
+export async function prepareTopology(
+  cluster: Cluster,
+  plan: Plan,
+  settings: Settings,
+  log: Logger,
+): Promise<Topology> {
+  const sinkTopics = plan.sinks.flatMap((sink) => sink.topics)
+  const external = [...new Set([...plan.sourceTopics, ...sinkTopics])]
+  const topics = new Map(await cluster.topics(external))
+  const missing = external.filter((name) => !topics.has(name))
+  if (missing.length > 0) {
+    const what = missing
+      .map((name) => `'${name}' (${plan.sourceTopics.includes(name) ? 'read' : 'written'})`)
+      .join(', ')
+    throw new MillraceError(
+      'TOPIC_UNKNOWN',
+      `missing on the cluster: ${what}. Create them, with the partition count that you want to keep; Millrace creates only its own topics`,
+    )
+  }
+  await checkLimits(cluster, settings)
+  for (const hop of plan.hops) {
+    const stage = plan.stages.find((each) => each.id === hop.from)
+    if (!stage) continue
+    topics.set(
+      hop.topic,
+      await prepareHop(
+        cluster,
+        hop.topic,
+        hop.partitions ?? stagePartitions(stage, topics),
+        hop.configs,
+        hop.partitions !== undefined,
+        log,
+      ),
+    )
+  }
+  await checkDurability(cluster, plan, settings, topics, log)
+  return { topics, tasks: plan.stages.flatMap((stage) => stageTasks(stage, topics)) }
+}
+
+/** Read again while running: the ids and counts only. */
+export async function readTopics(cluster: Cluster, plan: Plan): Promise<ReadonlyMap<string, TopicInfo>> {
+  return cluster.topics([
+    ...plan.sourceTopics,
+    ...plan.sinks.flatMap((sink) => sink.topics),
+    ...plan.hops.map((hop) => hop.topic),
+  ])
+}
+
+async function prepareHop(
+  cluster: Cluster,
+  name: string,
+  partitions: number,
+  configs: ReadonlyMap<string, string>,
+  explicit: boolean,
+  log: Logger,
+): Promise<TopicInfo> {
+  let info = (await cluster.topics([name])).get(name)
+  if (!info) {
+    log.info({ topic: name, partitions }, 'creating repartition topic')
+    await cluster.createTopic(name, partitions, configs)
+    info = (await cluster.topics([name])).get(name)
+  }
+  if (!info)
+    throw new MillraceError(
+      'TOPIC_UNKNOWN',
+      `repartition topic ${name} was created but is not there; check the brokers' logs`,
+    )
+  if (explicit && info.partitions !== partitions) {
+    throw new MillraceError(
+      'TOPIC_PARTITIONS_WRONG',
+      `repartition topic ${name} has ${info.partitions} partitions, the pipeline wants ${partitions}; its keys cannot be moved in place: set partitions back, or give the keyBy a new name`,
+    )
+  }
+  const actual = (await cluster.topicConfigs([name])).get(name)
+  for (const [key, wanted] of configs) {
+    const found = actual?.get(key)
+    if (found !== undefined && found !== wanted) {
+      throw new MillraceError(
+        'TOPIC_CONFIG_WRONG',
+        `repartition topic ${name} has ${key}=${found}, needed is ${wanted}: records could be deleted before they are read. Run kafka-configs.sh --alter --topic ${name} --add-config ${key}=${wanted}`,
+      )
+    }
+  }
+  return info
+}
+
+async function checkLimits(cluster: Cluster, settings: Settings): Promise<void> {
+  const configs = await cluster.brokerConfigs()
+  const limit = Number(configs?.get('transaction.max.timeout.ms') ?? Number.POSITIVE_INFINITY)
+  if (settings.mode === 'exactly-once' && settings.transactionTimeoutMs > limit) {
+    throw new MillraceError(
+      'KAFKA_LIMIT',
+      `transactionTimeoutMs ${settings.transactionTimeoutMs} exceeds the brokers' transaction.max.timeout.ms ${limit}; lower it, or raise the broker's`,
+    )
+  }
+  const minimum = Number(configs?.get('group.min.session.timeout.ms') ?? 0)
+  const maximum = Number(configs?.get('group.max.session.timeout.ms') ?? Number.POSITIVE_INFINITY)
+  if (settings.sessionTimeoutMs < minimum || settings.sessionTimeoutMs > maximum) {
+    throw new MillraceError(
+      'KAFKA_LIMIT',
+      `sessionTimeoutMs ${settings.sessionTimeoutMs} is outside the brokers' ${minimum}–${maximum} (group.min/max.session.timeout.ms)`,
+    )
+  }
+}
+
+/** A partition whose only replica dies loses decided output (or its commit marker): refused on clusters that could do better. */
+async function checkDurability(
+  cluster: Cluster,
+  plan: Plan,
+  settings: Settings,
+  topics: ReadonlyMap<string, TopicInfo>,
+  log: Logger,
+): Promise<void> {
+  const written = [...new Set([...plan.sinks.flatMap((sink) => sink.topics), ...plan.hops.map((hop) => hop.topic)])]
+  const internal = ['__consumer_offsets', '__transaction_state']
+  const states = new Map([...topics, ...(await cluster.topics(internal))])
+  const configs = await cluster.topicConfigs(written)
+  const weak = [...written, ...internal].flatMap((name) => {
+    const replication = states.get(name)?.replication
+    const isr = Number(configs.get(name)?.get('min.insync.replicas') ?? 2)
+    if (replication === undefined || (replication >= 2 && isr >= 2)) return []
+    return [`${name} (replication ${replication}${isr < 2 ? `, min.insync.replicas ${isr}` : ''})`]
+  })
+  if (weak.length === 0) return
+  const text = `a single broker failure can lose or hang committed output: ${weak.join(', ')}. Use replication ≥ 2 and min.insync.replicas ≥ 2`
+  if (cluster.brokerCount >= 3 && !settings.acceptLowReplication && settings.mode === 'exactly-once') {
+    throw new MillraceError('TOPIC_CONFIG_WRONG', `${text}, or set acceptLowReplication`)
+  }
+  log.warn({ topics: weak }, text)
+}
+
+function partitionsOf(topics: ReadonlyMap<string, TopicInfo>, name: string): number {
+  return topics.get(name)?.partitions ?? 0
+}
+
+/** Tasks of a stage: one per partition. @throws TOPIC_PARTITIONS_WRONG where keys would not meet */
+export function stagePartitions(stage: Stage, topics: ReadonlyMap<string, TopicInfo>): number {
+  const names = stage.sources.flatMap((source) => source.topics)
+  const counts = names.map((name) => partitionsOf(topics, name))
+  const widest = Math.max(...counts)
+  if (stage.keyed && counts.some((count) => count !== widest)) {
+    const list = names.map((name) => `${name} (${partitionsOf(topics, name)})`).join(', ')
+    throw new MillraceError(
+      'TOPIC_PARTITIONS_WRONG',
+      `the keyed stage '${stage.id}' reads topics with different partition counts: ${list}. Equal keys would be in different tasks: give them equal counts, or use keyBy`,
+    )
+  }
+  return widest
+}
+
+function stageTasks(stage: Stage, topics: ReadonlyMap<string, TopicInfo>): TaskPlan[] {
+  const count = stagePartitions(stage, topics)
+  return Array.from({ length: count }, (_, partition) => {
+    const inputs = stage.sources.flatMap(({ operator, connector }) =>
+      connector.topics
+        .filter((topic) => partition < partitionsOf(topics, topic))
+        .map(
+          (topic): TaskInput => ({
+            operator,
+            topic,
+            partition,
+            key: connector.key,
+            value: connector.value,
+            onDecodeError: connector.onDecodeError,
+          }),
+        ),
+    )
+    return { id: taskId(stage.id, partition), stage, partition, inputs }
+  })
+}
+
+/** Which task reads a partition. */
+export function taskOf(topology: Topology): ReadonlyMap<string, TaskPlan> {
+  return new Map(
+    topology.tasks.flatMap((task) =>
+      task.inputs.map((input: TopicPartition) => [partitionKey(input.topic, input.partition), task] as const),
+    ),
+  )
+}

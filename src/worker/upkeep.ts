@@ -1,0 +1,92 @@
+// What a running worker does on the side: watches that topics are still the same ones, and purges what is confirmed read
+// from repartition topics, at most every 30 s.
+import { startInterval, type Timer } from '../base/clock.ts'
+import { MillraceError, messageOf } from '../base/errors.ts'
+import type { Logger } from '../base/log.ts'
+import type { Manifest } from '../checkpoint/file.ts'
+import type { Cluster } from '../dataflow/ports.ts'
+import type { Plan } from './job.ts'
+import { checkTopic } from './recovery.ts'
+import { readTopics, type Topology } from './topology.ts'
+
+const EVERY_MS = 30_000
+
+export interface UpkeepOptions {
+  readonly cluster: Cluster
+  readonly plan: Plan
+  readonly topology: Topology
+  readonly log: Logger
+  readonly onFailure: (error: Error) => void
+}
+
+export class Upkeep {
+  readonly #options: UpkeepOptions
+  readonly #timer: Timer
+  /** Confirmed positions in hops, by topic and partition. */
+  readonly #confirmed = new Map<string, Map<number, bigint>>()
+  #busy = false
+
+  constructor(options: UpkeepOptions) {
+    this.#options = options
+    this.#timer = startInterval(EVERY_MS, () => void this.#run())
+  }
+
+  committed(manifest: Manifest): void {
+    const hops = new Set(this.#options.plan.hops.map((hop) => hop.topic))
+    for (const { topic, partition, offset } of manifest.tasks.flatMap((task) => task.positions)) {
+      if (!hops.has(topic)) continue
+      const positions = this.#confirmed.get(topic) ?? new Map<number, bigint>()
+      positions.set(partition, offset)
+      this.#confirmed.set(topic, positions)
+    }
+  }
+
+  async #run(): Promise<void> {
+    if (this.#busy) return
+    this.#busy = true
+    try {
+      await this.#watchTopics()
+      await this.#purgeHops()
+    } catch (error) {
+      if (error instanceof MillraceError && error.disposition === 'fatal') this.#options.onFailure(error)
+      else this.#options.log.warn({ error: messageOf(error) }, 'upkeep failed; trying again later')
+    } finally {
+      this.#busy = false
+    }
+  }
+
+  async #watchTopics(): Promise<void> {
+    const { cluster, plan, topology } = this.#options
+    const now = await readTopics(cluster, plan)
+    for (const task of topology.tasks) {
+      for (const [name, was] of topology.topics) {
+        const info = now.get(name)
+        if (info) checkTopic(name, was, info, task)
+      }
+    }
+    for (const [name, was] of topology.topics) {
+      const grown = now.get(name)
+      if (grown && grown.partitions > was.partitions) {
+        throw new MillraceError(
+          'TOPIC_PARTITIONS_GREW',
+          `topic ${name} has ${grown.partitions} partitions now, ${was.partitions} at the start; restarting to read them`,
+        )
+      }
+    }
+  }
+
+  async #purgeHops(): Promise<void> {
+    const { cluster } = this.#options
+    for (const [topic, positions] of this.#confirmed) {
+      const offsets = [...positions]
+        .filter(([, offset]) => offset > 0n)
+        .map(([partition, offset]) => ({ partition, offset }))
+      if (offsets.length > 0) await cluster.deleteRecords(topic, offsets)
+    }
+    this.#confirmed.clear()
+  }
+
+  stop(): void {
+    this.#timer.cancel()
+  }
+}

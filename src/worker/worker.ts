@@ -1,0 +1,329 @@
+// A worker's life: connect, look before touching, join the group, recover, run; drain before every rejoin; roll back in
+// place on any failure that a replay can cure. Roll-back and recovery are one code path.
+//
+//   start ─▶ join ─▶ recover ─▶ run ─┬─ rebalance ─▶ drain ─▶ join
+//               ▲        ▲           ├─ failure ──▶ roll back ─▶ recover (or join, if the group moved on)
+//               │        └───────────┤
+//               └────────────────────┴─ stop ──▶ drain ─▶ end
+import { AssertionError } from 'node:assert'
+import { delay, monotonicMs, nonce } from '../base/clock.ts'
+import { isCode, MillraceError, messageOf } from '../base/errors.ts'
+import { partitionKey } from '../base/ids.ts'
+import type { Logger } from '../base/log.ts'
+import { Retention } from '../checkpoint/retention.ts'
+import { type CheckpointStore, DirectoryStore } from '../checkpoint/store.ts'
+import type { Cluster, GroupMember, JoinedGeneration } from '../dataflow/ports.ts'
+import { assignTasks, decodeRefusal, encodeReport } from './assignment.ts'
+import { Attempt, type Interruption } from './attempt.ts'
+import { names, type Plan, type Settings } from './job.ts'
+import { Recovery } from './recovery.ts'
+import { RestartPolicy } from './restart.ts'
+import { WorkerStatus } from './status.ts'
+import { prepareTopology, type TaskPlan, type Topology, taskOf } from './topology.ts'
+import { Upkeep } from './upkeep.ts'
+
+export interface WorkerOptions {
+  readonly plan: Plan
+  readonly settings: Settings
+  /** Stable name with its slot: `group.instance.id`. */
+  readonly instance: string
+  readonly log: Logger
+  /** Named events for a supervisor and for tests: running, checkpoint, … */
+  readonly onEvent?: (event: WorkerEvent) => void
+}
+
+export type WorkerEvent = {
+  readonly event: 'joined' | 'running' | 'rolled-back' | 'stopped'
+  readonly instance: string
+  readonly generation: number
+}
+
+export class Worker {
+  readonly status: WorkerStatus
+  readonly #options: WorkerOptions
+  readonly #log: Logger
+  readonly #incarnation = nonce()
+  readonly #stopping = new AbortController()
+  readonly #restarts: RestartPolicy
+  #attempt: Attempt | undefined
+  #stop: 'no' | 'stop' | 'leave' = 'no'
+  #inRow = 0
+
+  constructor(options: WorkerOptions) {
+    this.#options = options
+    this.#log = options.log
+    this.#restarts = new RestartPolicy(options.settings.restart)
+    this.status = new WorkerStatus(options.instance)
+  }
+
+  /** Asks for an orderly end: final checkpoint, confirmed. `leave` gives up the static place in the group. */
+  stop(how: 'stop' | 'leave' = 'stop'): void {
+    if (this.#stop === 'no') this.#log.info({}, 'stopping: final checkpoint')
+    this.#stop = how
+    this.#stopping.abort()
+    this.#attempt?.interrupt({ kind: 'stop' })
+  }
+
+  lags(): { topic: string; partition: number; lag: number }[] {
+    return this.#attempt?.lags() ?? []
+  }
+
+  keyCount(): number {
+    return this.#attempt?.keyCount() ?? 0
+  }
+
+  /** Resolves after an orderly stop; rejects with the coded error that ended the worker. */
+  async run(): Promise<void> {
+    const { plan, settings, instance } = this.#options
+    const cluster = await plan.factory.connect(settings.kafka, instance, this.#log)
+    try {
+      const store = typeof settings.store === 'string' ? new DirectoryStore(settings.store) : settings.store
+      const storeId = await store.open(plan.pipeline)
+      const topology = await prepareTopology(cluster, plan, settings, this.#log)
+      // Look before touching: an earlier life's open transactions are aborted, decided ones are left alone.
+      if (settings.mode === 'exactly-once')
+        await cluster.resolveTransactions(names.transactionalIds(plan.pipeline, instance))
+      const generations = new Generations(
+        this.#options,
+        cluster,
+        store,
+        storeId,
+        topology,
+        () => this.#attempt?.taskIds ?? [],
+      )
+      await this.#live(cluster, store, topology, generations)
+      this.status.phase = 'stopped'
+    } catch (error) {
+      this.status.phase = 'failed'
+      this.status.lastError = messageOf(error)
+      throw error
+    } finally {
+      await cluster[Symbol.asyncDispose]()
+    }
+  }
+
+  async #live(cluster: Cluster, store: CheckpointStore, topology: Topology, generations: Generations): Promise<void> {
+    const { plan, settings, log } = { ...this.#options, log: this.#log }
+    const retention = new Retention({
+      cluster,
+      group: plan.group,
+      store,
+      retained: settings.retained,
+      instance: this.#options.instance,
+      log,
+    })
+    const upkeep = new Upkeep({
+      cluster,
+      plan,
+      topology,
+      log,
+      onFailure: (error) => this.#attempt?.interrupt({ kind: 'failed', error }),
+    })
+    const member = generations.member
+    member.onRebalance = (reason) => this.#attempt?.interrupt({ kind: reason })
+    member.onFenced = (error) => this.#attempt?.interrupt({ kind: 'failed', error })
+    try {
+      let joined: JoinedGeneration | undefined
+      while (this.#stop === 'no') {
+        this.status.phase = 'joining'
+        joined ??= await generations.join(this.#stopping.signal)
+        const outcome = await this.#generation(cluster, store, topology, joined, retention, upkeep, member)
+        if (outcome === 'rejoin') {
+          joined = undefined
+          this.status.rebalances++
+        }
+      }
+      if (this.#stop === 'leave') await member.leave()
+    } catch (error) {
+      // While joining, a stop request gives up: nothing runs yet, nothing is lost.
+      if (!(this.#stop !== 'no' && isCode(error, 'GENERATION_STALE'))) throw error
+    } finally {
+      upkeep.stop()
+      retention.stop()
+      member.close()
+    }
+  }
+
+  /** One recovery and what runs after it. Says whether the place in the group is still good. */
+  async #generation(
+    cluster: Cluster,
+    store: CheckpointStore,
+    topology: Topology,
+    joined: JoinedGeneration,
+    retention: Retention,
+    upkeep: Upkeep,
+    member: GroupMember,
+  ): Promise<'rejoin' | 'again'> {
+    const { plan, settings, instance } = this.#options
+    this.status.phase = 'restoring'
+    this.status.generation = joined.fence.generation
+    const tasks = tasksOf(topology, joined)
+    if (joined.leader) void this.#sweep(cluster, joined)
+    this.#attempt ??= new Attempt({
+      cluster,
+      plan,
+      settings,
+      topology,
+      store,
+      instance,
+      incarnation: this.#incarnation,
+      status: this.status,
+      log: this.#log,
+      onCommitted: (manifest) => {
+        this.#inRow = 0
+        retention.committed(manifest)
+        upkeep.committed(manifest)
+      },
+    })
+    const attempt = this.#attempt
+    let interruption: Interruption
+    try {
+      const recovery = new Recovery(cluster, plan, store, topology, this.#log)
+      const restored = await recovery.recover(tasks, attempt.confirmedFiles, this.#stopping.signal)
+      await attempt.assign(joined.fence, restored, (task) => recovery.segments(task))
+      this.#emit('joined', joined)
+      if (this.#stop !== 'no') attempt.interrupt({ kind: 'stop' })
+      this.status.phase = 'running'
+      this.#log.info(
+        { event: 'worker-running', instance, generation: joined.fence.generation, tasks: tasks.map((task) => task.id) },
+        'running',
+      )
+      this.#emit('running', joined)
+      interruption = await attempt.run()
+    } catch (error) {
+      interruption = { kind: 'failed', error: error as Error }
+    }
+    if (interruption.kind === 'rebalance' || interruption.kind === 'stop')
+      interruption = await this.#drain(attempt, interruption, member)
+    return this.#after(attempt, interruption)
+  }
+
+  async #drain(attempt: Attempt, asked: Interruption, member: GroupMember): Promise<Interruption> {
+    const { settings } = this.#options
+    this.status.phase = 'draining'
+    // What is accepted before the rejoin is safe; after the rebalance time-out the group expels us and refuses commits.
+    const byGroup = member.lastHeartbeatMs + settings.rebalanceTimeoutMs - settings.heartbeatMs - 1_000
+    const deadline = asked.kind === 'stop' ? monotonicMs() + settings.graceMs : byGroup
+    return (await attempt.drain(deadline)) ?? asked
+  }
+
+  async #after(attempt: Attempt, interruption: Interruption): Promise<'rejoin' | 'again'> {
+    if (interruption.kind === 'rebalance') {
+      this.#log.info({}, 'the group rebalances: drained, rejoining')
+      return 'rejoin'
+    }
+    this.#attempt = undefined
+    if (interruption.kind === 'stop') {
+      await attempt.close()
+      return 'again'
+    }
+    const error =
+      interruption.kind === 'failed'
+        ? interruption.error
+        : new MillraceError('GENERATION_STALE', 'the group expelled this worker')
+    await this.#rollBack(attempt, error)
+    if (this.#stop !== 'no') {
+      if (isCode(error, 'DRAIN_TIMEOUT')) throw error
+      return 'again'
+    }
+    return isCode(error, 'GENERATION_STALE') ? 'rejoin' : 'again'
+  }
+
+  async #rollBack(attempt: Attempt, error: Error): Promise<void> {
+    const fatal = error instanceof AssertionError || (error instanceof MillraceError && error.disposition === 'fatal')
+    this.status.lastError = messageOf(error)
+    this.status.rollBacks++
+    this.status.checkpointsFailed++
+    const stale = isCode(error, 'GENERATION_STALE')
+    this.#log[fatal ? 'error' : 'warn'](
+      { event: 'roll-back', error: messageOf(error), code: error instanceof MillraceError ? error.code : undefined },
+      'rolling back',
+    )
+    // An unknown commit must not be touched any more: the next start looks at it first.
+    if (!isCode(error, 'TRANSACTION_UNKNOWN')) await attempt.rollBack()
+    if (fatal) throw error
+    this.#options.onEvent?.({
+      event: 'rolled-back',
+      instance: this.#options.instance,
+      generation: this.status.generation,
+    })
+    if (stale || ++this.#inRow <= this.#options.settings.tolerableFailed) return
+    const wait = this.#restarts.next()
+    if (wait === undefined) {
+      throw new MillraceError(
+        'RESTARTS_EXHAUSTED',
+        `no restart is left (${this.#options.settings.restart.strategy}); the last failure: ${messageOf(error)}`,
+        { cause: error },
+      )
+    }
+    this.status.restarts++
+    this.#log.warn({ waitMs: wait }, 'restarting after a pause')
+    await delay(wait, this.#stopping.signal)
+  }
+
+  /** The leader, once per generation: transactions of instances that are no members any more would block their successors. */
+  async #sweep(cluster: Cluster, joined: JoinedGeneration): Promise<void> {
+    const { plan, settings } = this.#options
+    if (settings.mode !== 'exactly-once') return
+    try {
+      const open = await cluster.openTransactions(names.prefix(plan.pipeline))
+      const foreign = open.filter((id) => {
+        const instance = names.instanceOf(plan.pipeline, id)
+        return instance !== undefined && !joined.instances.includes(instance)
+      })
+      if (foreign.length > 0) await cluster.resolveTransactions(foreign)
+    } catch (error) {
+      this.#log.warn(
+        { error: messageOf(error) },
+        'looking for abandoned transactions failed; they expire by themselves',
+      )
+    }
+  }
+
+  #emit(event: WorkerEvent['event'], joined: JoinedGeneration): void {
+    this.#options.onEvent?.({ event, instance: this.#options.instance, generation: joined.fence.generation })
+  }
+}
+
+function tasksOf(topology: Topology, joined: JoinedGeneration): TaskPlan[] {
+  const owners = taskOf(topology)
+  return [
+    ...new Set(joined.partitions.flatMap(({ topic, partition }) => owners.get(partitionKey(topic, partition)) ?? [])),
+  ]
+}
+
+/** Membership: what this worker says of itself, and the plan it makes when it leads. */
+class Generations {
+  readonly member: GroupMember
+
+  constructor(
+    options: WorkerOptions,
+    cluster: Cluster,
+    _store: CheckpointStore,
+    storeId: string,
+    topology: Topology,
+    ownedTasks: () => readonly TaskPlan['id'][],
+  ) {
+    const { plan, settings, instance } = options
+    const identity = { plan: plan.hash, store: storeId }
+    const topics = [...new Set(topology.tasks.flatMap((task) => task.inputs.map((input) => input.topic)))]
+    this.member = cluster.member({
+      group: plan.group,
+      instance,
+      topics: () => topics,
+      sessionTimeoutMs: settings.sessionTimeoutMs,
+      rebalanceTimeoutMs: settings.rebalanceTimeoutMs,
+      heartbeatMs: settings.heartbeatMs,
+      userData: () => encodeReport({ ...identity, tasks: ownedTasks() }),
+      assign: async (members) => assignTasks(topology, identity, members),
+    })
+  }
+
+  async join(signal: AbortSignal): Promise<JoinedGeneration> {
+    const joined = await this.member.join(signal)
+    const refusal = decodeRefusal(joined.userData)
+    if (!refusal) return joined
+    await this.member.leave().catch(() => undefined)
+    throw refusal
+  }
+}
