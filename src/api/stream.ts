@@ -44,6 +44,21 @@ type KeyByArguments<V, K> =
     ? [options?: KeyByOptions<V, K>]
     : [options: KeyByOptions<V, K> & { readonly value: Serde<V> }]
 
+/** The signatures of `keyBy`. */
+export interface KeyBy<V, K> {
+  <K2 extends Key>(
+    name: string,
+    fn: (value: V, record: RecordContext<K>) => K2,
+    ...options: KeyByArguments<V, K2>
+  ): KeyedStream<V, K2>
+  /** Keys of other types need a serde with canonical bytes: equal keys, equal bytes. */
+  <K2>(
+    name: string,
+    fn: (value: V, record: RecordContext<K>) => K2,
+    options: KeyByOptions<V, K2> & { readonly key: Serde<K2> } & ValueSerde<V>,
+  ): KeyedStream<V, K2>
+}
+
 /** Collects nodes; one per pipeline. */
 export class GraphBuilder {
   readonly #nodes: PlanNode[] = []
@@ -138,19 +153,11 @@ export class Stream<in out V, in out K> {
    * Routes each record through a repartition topic to the task of its new key: a key lives in one task, however many
    * workers run.
    */
-  keyBy<K2 extends Key>(
-    name: string,
-    fn: (value: V, record: RecordContext<K>) => K2,
-    ...options: KeyByArguments<V, K2>
-  ): KeyedStream<V, K2>
-  /** Keys of other types need a serde with canonical bytes: equal keys, equal bytes. */
-  keyBy<K2>(
-    name: string,
-    fn: (value: V, record: RecordContext<K>) => K2,
-    options: KeyByOptions<V, K2> & { readonly key: Serde<K2> } & ValueSerde<V>,
-  ): KeyedStream<V, K2>
-  keyBy(name: string, fn: (value: V, record: RecordContext<K>) => unknown, ...options: readonly unknown[]): unknown {
-    const given = (options[0] ?? {}) as KeyByOptions<V, unknown>
+  readonly keyBy: KeyBy<V, K> = ((name: string, fn: unknown, options?: KeyByOptions<V, unknown>) =>
+    this.#keyBy(name, fn, options)) as never
+
+  #keyBy(name: string, fn: unknown, options: KeyByOptions<V, unknown> | undefined): KeyedStream<V, unknown> {
+    const given = options ?? {}
     const key = (given.key ?? anyKey) as Serde<unknown>
     const id = this.builder.add({
       kind: 'key-by',
