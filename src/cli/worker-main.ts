@@ -17,7 +17,7 @@ async function main(): Promise<void> {
   const { module, slot, overrides } = JSON.parse(process.argv[2] ?? '{}') as WorkerArguments
   const { plan, settings } = await loadPipeline(module, overrides)
   const instance = `${settings.instance}-${slot}`
-  const log = createLogger({ pipeline: plan.pipeline, instance })
+  const log = createLogger({ pipeline: plan.pipeline, instance, slot, pid: process.pid })
   const tell = (message: ChildMessage): void => {
     if (process.connected) process.send?.(message)
   }

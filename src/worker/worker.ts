@@ -185,7 +185,7 @@ export class Worker {
       if (this.#stop !== 'no') attempt.interrupt({ kind: 'stop' })
       this.status.phase = 'running'
       this.#log.info(
-        { event: 'worker-running', instance, generation: joined.fence.generation, tasks: tasks.map((task) => task.id) },
+        { event: 'worker-running', generation: joined.fence.generation, tasks: tasks.map((task) => task.id) },
         'running',
       )
       this.#emit('running', joined)

@@ -22,7 +22,8 @@ class Context implements ProcessContext<unknown, StateDescriptors, unknown> {
     this.#next = next
   }
 
-  emit(value: unknown): void {
+  /** An own property, because users destructure it. */
+  readonly emit = (value: unknown): void => {
     this.#next.push(this.record.withValue(value))
     this.#task.current = this.#operator
   }
