@@ -83,6 +83,8 @@ export class Connection {
   async send<Request, Response>(api: Api<Request, Response>, request: Request, timeoutMs = 30_000): Promise<Response> {
     const version = this.version(api as unknown as Api<never, unknown>)
     const reader = await this.#exchange(api as unknown as Api<unknown, unknown>, request, version, timeoutMs)
+    // The response's header ends with tags. Read here, so that malformed ones fail this request, not the socket's handler.
+    reader.tags()
     return api.decode(reader, version)
   }
 
@@ -148,7 +150,6 @@ export class Connection {
     this.#pending.delete(correlation)
     pending.timer.cancel()
     reader.flexible = pending.flexible
-    reader.tags()
     pending.resolve(reader)
   }
 
