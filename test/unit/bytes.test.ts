@@ -131,7 +131,9 @@ describe('ByteWriter and ByteReader', () => {
     )
     fc.assert(property)
   })
+})
 
+describe('memory and bounds', () => {
   test('a copy survives the writer; a view and the reset memory are the writer’s', () => {
     const writer = new ByteWriter(8)
     writer.utf8('first')
