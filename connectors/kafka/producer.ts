@@ -5,6 +5,7 @@ import { delay, jitter, monotonicMs } from '../../src/base/clock.ts'
 import { isCode } from '../../src/base/errors.ts'
 import { partitionKey } from '../../src/base/ids.ts'
 import type { Logger } from '../../src/base/log.ts'
+import type { StepListener } from '../../src/base/messages.ts'
 import type { KafkaCluster } from './cluster.ts'
 import type { BuilderPool, InFlight, OutputPartition, Transaction } from './output.ts'
 import { Code, kafkaError, retryClass } from './wire/codes.ts'
@@ -24,6 +25,7 @@ export class Producer {
   readonly #log: Logger
   readonly #onAck: (bytes: number, records: number) => void
   readonly #onFailure: (error: Error) => void
+  readonly #onStep: StepListener
   readonly #busy = new Set<number>()
   /** In the order of their checkpoints. */
   #transactions: readonly Transaction[] = []
@@ -38,7 +40,9 @@ export class Producer {
     log: Logger,
     onAck: (bytes: number, records: number) => void,
     onFailure: (error: Error) => void,
+    onStep: StepListener,
   ) {
+    this.#onStep = onStep
     this.#cluster = cluster
     this.#pool = pool
     this.#log = log
@@ -104,6 +108,7 @@ export class Producer {
   async #sendPartitions(transaction: Transaction, fresh: readonly OutputPartition[]): Promise<void> {
     const identity = transaction.identity
     if (!identity) return
+    this.#onStep('before', 'add-partitions', transaction.checkpoint)
     try {
       await this.#cluster.call(
         AddPartitionsToTxn,
@@ -115,6 +120,7 @@ export class Producer {
           codeOf: (rows) => worstCode(rows),
         },
       )
+      this.#onStep('after', 'add-partitions', transaction.checkpoint)
       for (const output of fresh) output.added = 'yes'
     } finally {
       this.#adding = false
@@ -165,6 +171,7 @@ export class Producer {
     let retry: boolean
     try {
       const connection = await this.#cluster.node(node, 'produce')
+      this.#onStep('before', 'produce', load.transaction.checkpoint)
       const answers = await connection.send(Produce, {
         transactionalId: load.transaction.transactional ? (load.transaction.identity?.transactionalId ?? null) : null,
         timeoutMs: 30_000,
@@ -174,6 +181,7 @@ export class Producer {
           batch: batch.bytes,
         })),
       })
+      this.#onStep('after', 'produce', load.transaction.checkpoint)
       retry = this.#settle(load, answers)
     } catch (error) {
       if (!isCode(error, 'KAFKA_CONNECTION_LOST', 'KAFKA_REQUEST_TIMEOUT', 'KAFKA_RETRIABLE')) throw error

@@ -8,6 +8,7 @@ import { monotonicMs } from '../../src/base/clock.ts'
 import { isCode, MillraceError } from '../../src/base/errors.ts'
 import { type CheckpointId, partitionKey } from '../../src/base/ids.ts'
 import type { Logger } from '../../src/base/log.ts'
+import { traced } from '../../src/base/messages.ts'
 import type {
   Fence,
   PartitionWriter,
@@ -69,6 +70,7 @@ export class KafkaTransactionSink implements WorkerSink {
       log,
       (bytes, records) => this.#onAck(bytes, records),
       options.onFailure,
+      options.onStep,
     )
     this.#current = this.#transaction(0)
   }
@@ -89,16 +91,16 @@ export class KafkaTransactionSink implements WorkerSink {
     const to = this.#transactional
       ? ({ kind: 'coordinator', type: 'transaction', key: transactionalId } as const)
       : ({ kind: 'any' } as const)
-    const identity = this.#cluster
-      .call(
+    const identity = traced(this.#options.onStep, 'init-producer', () =>
+      this.#cluster.call(
         InitProducerId,
         {
           transactionalId: this.#transactional ? transactionalId : null,
           timeoutMs: this.#options.transactionTimeoutMs,
         },
         { to, purpose: 'transaction', what: `InitProducerId ${transactionalId}`, codeOf: (response) => response.code },
-      )
-      .then(({ producerId, epoch }) => ({ transactionalId, producerId, epoch }))
+      ),
+    ).then(({ producerId, epoch }) => ({ transactionalId, producerId, epoch }))
     identity.catch((error: Error) => !this.#closed && this.#options.onFailure(error))
     return identity
   }
@@ -275,27 +277,39 @@ export class KafkaTransactionSink implements WorkerSink {
     assert(identity, 'I6: a commit without a producer')
     const toCoordinator = { kind: 'coordinator', type: 'transaction', key: identity.transactionalId } as const
     transaction.openedAtMs ??= monotonicMs()
-    await this.#cluster.call(
-      AddOffsetsToTxn,
-      { ...identity, group: membership.group },
-      {
-        to: toCoordinator,
-        purpose: 'transaction',
-        what: `AddOffsetsToTxn ${identity.transactionalId}`,
-        codeOf: (response) => response.code,
-      },
+    await traced(
+      this.#options.onStep,
+      'add-offsets',
+      () =>
+        this.#cluster.call(
+          AddOffsetsToTxn,
+          { ...identity, group: membership.group },
+          {
+            to: toCoordinator,
+            purpose: 'transaction',
+            what: `AddOffsetsToTxn ${identity.transactionalId}`,
+            codeOf: (response) => response.code,
+          },
+        ),
+      transaction.checkpoint,
     )
     // Every code is 0 here, or the call threw: EndTxn would commit the other partitions (I11).
-    const rows = await this.#cluster.call(
-      TxnOffsetCommit,
-      { ...identity, membership, offsets },
-      this.#toGroup('TxnOffsetCommit'),
+    const rows = await traced(
+      this.#options.onStep,
+      'txn-offset-commit',
+      () => this.#cluster.call(TxnOffsetCommit, { ...identity, membership, offsets }, this.#toGroup('TxnOffsetCommit')),
+      transaction.checkpoint,
     )
     const answered = new Set(rows.map((row) => partitionKey(row.topic, row.partition)))
     for (const row of offsets)
       assert(answered.has(partitionKey(row.topic, row.partition)), `I11: no answer for ${row.topic}-${row.partition}`)
     transaction.phase = 'deciding'
-    await this.#endTransaction(identity, toCoordinator, offsets)
+    await traced(
+      this.#options.onStep,
+      'end-txn',
+      () => this.#endTransaction(identity, toCoordinator, offsets),
+      transaction.checkpoint,
+    )
     transaction.phase = 'decided'
   }
 

@@ -28,3 +28,44 @@ export interface TaskSnapshot {
   /** Prepared transactions on other systems, by operator. */
   readonly handles: readonly { readonly operator: string; readonly handle: Readonly<Record<string, unknown>> }[]
 }
+
+/**
+ * The effects of the protocol, by name: reported before and after each is carried out (`before:write`, `after:end-txn`), for
+ * tracing, and for the tests that end the process at every one of them.
+ */
+export type ProtocolStep =
+  | 'resolve'
+  | 'join'
+  | 'read-offsets'
+  | 'load'
+  | 'confirm-restored'
+  | 'restore'
+  | 'init-producer'
+  | 'add-partitions'
+  | 'produce'
+  | 'inject'
+  | 'prepare'
+  | 'write'
+  | 'add-offsets'
+  | 'txn-offset-commit'
+  | 'end-txn'
+  | 'confirm'
+  | 'commit-handles'
+  | 'roll-back'
+  | 'drain'
+  | 'leave'
+
+export type StepListener = (when: 'before' | 'after', step: ProtocolStep, checkpoint?: CheckpointId) => void
+
+/** Reports both sides of an effect. */
+export async function traced<T>(
+  listener: StepListener,
+  step: ProtocolStep,
+  run: () => Promise<T>,
+  checkpoint?: CheckpointId,
+): Promise<T> {
+  listener('before', step, checkpoint)
+  const result = await run()
+  listener('after', step, checkpoint)
+  return result
+}

@@ -2,6 +2,7 @@
 // cluster. The engine knows no Kafka client; `kafkaSource()` carries the factory of one.
 import type { CheckpointId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
+import type { StepListener } from '../base/messages.ts'
 import type { Serde } from '../state/serde.ts'
 import type { ColumnarBatch } from './batch.ts'
 import type { RecordContext } from './functions.ts'
@@ -246,6 +247,7 @@ export interface TransactionSinkOptions {
   readonly compression: ReadonlyMap<string, Compression>
   /** Something changed that may unblock tasks. */
   readonly onProgress: () => void
+  readonly onStep: StepListener
   /** The transaction cannot go on: roll back. */
   readonly onFailure: (error: Error) => void
 }

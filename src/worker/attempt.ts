@@ -7,7 +7,7 @@ import { crc32c, crcHex } from '../base/crc32c.ts'
 import { isCode, MillraceError, messageOf } from '../base/errors.ts'
 import { type CheckpointId, checkpointId, type TaskId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
-import type { TaskSnapshot } from '../base/messages.ts'
+import { type StepListener, type TaskSnapshot, traced } from '../base/messages.ts'
 import { CheckpointCoordinator, type CheckpointPhases } from '../checkpoint/coordinator.ts'
 import {
   encodeFile,
@@ -40,6 +40,7 @@ export interface AttemptEnvironment {
   readonly incarnation: string
   readonly status: WorkerStatus
   readonly log: Logger
+  readonly onStep: StepListener
   /** A checkpoint is committed: its files, for the retention. */
   readonly onCommitted: (manifest: Manifest) => void
 }
@@ -89,6 +90,7 @@ export class Attempt {
         plan.sinks.flatMap((sink) => sink.topics.map((topic) => [topic, sink.compression] as const)),
       ),
       onProgress: () => this.wake(),
+      onStep: env.onStep,
       onFailure: (error) => this.#fail(error),
     })
   }
@@ -198,11 +200,12 @@ export class Attempt {
     const actions = {
       inject: (id: CheckpointId) => this.#inject(id),
       prepare: async (id: CheckpointId) => {
-        this.#transaction = await this.#sink.prepare(id)
+        this.#transaction = await traced(this.#env.onStep, 'prepare', () => this.#sink.prepare(id), id)
       },
-      write: (id: CheckpointId, snapshots: readonly TaskSnapshot[]) => this.#write(id, snapshots),
+      write: (id: CheckpointId, snapshots: readonly TaskSnapshot[]) =>
+        traced(this.#env.onStep, 'write', () => this.#write(id, snapshots), id),
       commit: (id: CheckpointId) => this.#commit(id),
-      confirm: (id: CheckpointId) => this.#sink.confirm(id),
+      confirm: (id: CheckpointId) => traced(this.#env.onStep, 'confirm', () => this.#sink.confirm(id), id),
       committed: (id: CheckpointId, phases: CheckpointPhases) => this.#committed(id, phases),
       rollBack: (error: Error) => this.#fail(error),
     }
@@ -211,8 +214,10 @@ export class Attempt {
 
   #inject(id: CheckpointId): void {
     this.#last = id
+    this.#env.onStep('before', 'inject', id)
     this.#sink.startBarrier(id)
     for (const { task } of this.#members.values()) task.inject(id)
+    this.#env.onStep('after', 'inject', id)
     this.wake()
   }
 
@@ -286,7 +291,7 @@ export class Attempt {
       member.chain = entry.chain
     }
     // The last agent has decided: the others follow (F05 counts on the handles being in the file).
-    for (const snapshot of this.#snapshots) await this.#members.get(snapshot.task)?.task.commitHandles(snapshot.handles)
+    await traced(this.#env.onStep, 'commit-handles', () => this.#commitHandles(), id)
     this.#snapshots = []
     status.checkpointsCommitted++
     status.lastCheckpoint = id
@@ -296,6 +301,10 @@ export class Attempt {
     log.debug({ checkpoint: id.toString(), bytes: written.bytes, ms: Math.round(phases.total) }, 'checkpoint committed')
     this.#env.onCommitted(written.manifest)
     this.wake()
+  }
+
+  async #commitHandles(): Promise<void> {
+    for (const snapshot of this.#snapshots) await this.#members.get(snapshot.task)?.task.commitHandles(snapshot.handles)
   }
 
   #fail(error: Error): void {

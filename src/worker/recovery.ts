@@ -4,7 +4,7 @@ import { crc32c, crcHex } from '../base/crc32c.ts'
 import { MillraceError } from '../base/errors.ts'
 import type { TaskId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
-import type { SourcePosition, TaskSnapshot } from '../base/messages.ts'
+import { type SourcePosition, type StepListener, type TaskSnapshot, traced } from '../base/messages.ts'
 import {
   decodeFile,
   decodePointer,
@@ -34,20 +34,31 @@ export interface RestoredTask {
 
 const EXIT = 'Choose where to go on with `millrace reset <module> --to earliest|latest|timestamp|<file>`'
 
+export interface RecoveryOptions {
+  readonly cluster: Cluster
+  readonly plan: Plan
+  readonly store: CheckpointStore
+  readonly topology: Topology
+  readonly log: Logger
+  readonly onStep: StepListener
+}
+
 export class Recovery {
   readonly #cluster: Cluster
   readonly #plan: Plan
   readonly #store: CheckpointStore
   readonly #topology: Topology
   readonly #log: Logger
+  readonly #onStep: StepListener
   readonly #files = new Map<string, Manifest>()
 
-  constructor(cluster: Cluster, plan: Plan, store: CheckpointStore, topology: Topology, log: Logger) {
-    this.#cluster = cluster
-    this.#plan = plan
-    this.#store = store
-    this.#topology = topology
-    this.#log = log
+  constructor(options: RecoveryOptions) {
+    this.#cluster = options.cluster
+    this.#plan = options.plan
+    this.#store = options.store
+    this.#topology = options.topology
+    this.#log = options.log
+    this.#onStep = options.onStep
   }
 
   /** `confirmed`: transactions that this worker confirmed itself need no second look. */
@@ -57,10 +68,9 @@ export class Recovery {
     signal: AbortSignal,
   ): Promise<RestoredTask[]> {
     const partitions = tasks.flatMap((task) => task.inputs.map(({ topic, partition }) => ({ topic, partition })))
-    const offsets = await this.#cluster.committedOffsets(this.#plan.group, partitions, {
-      signal,
-      suspects: () => this.#suspects(),
-    })
+    const offsets = await traced(this.#onStep, 'read-offsets', () =>
+      this.#cluster.committedOffsets(this.#plan.group, partitions, { signal, suspects: () => this.#suspects() }),
+    )
     const restored: RestoredTask[] = []
     for (const task of tasks) {
       const rows = offsets.filter((row) =>
@@ -70,7 +80,9 @@ export class Recovery {
     }
     for (const file of new Set(restored.flatMap(({ pointer }) => (pointer ? [pointer.file] : [])))) {
       const record = this.#files.get(file)?.transaction
-      if (record && !confirmed.has(file)) await this.#cluster.confirmTransaction(record, signal)
+      if (record && !confirmed.has(file)) {
+        await traced(this.#onStep, 'confirm-restored', () => this.#cluster.confirmTransaction(record, signal))
+      }
     }
     return restored
   }
@@ -145,7 +157,7 @@ export class Recovery {
   async #load(pointer: Pointer, task: TaskPlan): Promise<Manifest> {
     const known = this.#files.get(pointer.file)
     if (known) return known
-    const bytes = await this.#store.read(pointer.file)
+    const bytes = await traced(this.#onStep, 'load', () => this.#store.read(pointer.file))
     if (!bytes) return this.#missing(pointer, task)
     verifyFile(pointer, bytes)
     const manifest = decodeFile(pointer.file, bytes)

@@ -10,6 +10,7 @@ import { delay, monotonicMs, nonce } from '../base/clock.ts'
 import { isCode, MillraceError, messageOf } from '../base/errors.ts'
 import { partitionKey } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
+import { type StepListener, traced } from '../base/messages.ts'
 import { Retention } from '../checkpoint/retention.ts'
 import { type CheckpointStore, DirectoryStore } from '../checkpoint/store.ts'
 import type { Cluster, GroupMember, JoinedGeneration } from '../dataflow/ports.ts'
@@ -30,6 +31,8 @@ export interface WorkerOptions {
   readonly log: Logger
   /** Named events for a supervisor and for tests: running, checkpoint, … */
   readonly onEvent?: (event: WorkerEvent) => void
+  /** Every effect of the protocol, before and after. */
+  readonly onStep?: StepListener
 }
 
 export type WorkerEvent = {
@@ -45,6 +48,7 @@ export class Worker {
   readonly #incarnation = nonce()
   readonly #stopping = new AbortController()
   readonly #restarts: RestartPolicy
+  readonly #onStep: StepListener
   #attempt: Attempt | undefined
   #stop: 'no' | 'stop' | 'leave' = 'no'
   #inRow = 0
@@ -52,6 +56,7 @@ export class Worker {
   constructor(options: WorkerOptions) {
     this.#options = options
     this.#log = options.log
+    this.#onStep = options.onStep ?? (() => {})
     this.#restarts = new RestartPolicy(options.settings.restart)
     this.status = new WorkerStatus(options.instance)
   }
@@ -126,14 +131,14 @@ export class Worker {
       let joined: JoinedGeneration | undefined
       while (this.#stop === 'no') {
         this.status.phase = 'joining'
-        joined ??= await generations.join(this.#stopping.signal)
+        joined ??= await traced(this.#onStep, 'join', () => generations.join(this.#stopping.signal))
         const outcome = await this.#generation(cluster, store, topology, joined, retention, upkeep, member)
         if (outcome === 'rejoin') {
           joined = undefined
           this.status.rebalances++
         }
       }
-      if (this.#stop === 'leave') await member.leave()
+      if (this.#stop === 'leave') await traced(this.#onStep, 'leave', () => member.leave())
     } catch (error) {
       // While joining, a stop request gives up: nothing runs yet, nothing is lost.
       if (!(this.#stop !== 'no' && isCode(error, 'GENERATION_STALE'))) throw error
@@ -169,6 +174,7 @@ export class Worker {
       incarnation: this.#incarnation,
       status: this.status,
       log: this.#log,
+      onStep: this.#onStep,
       onCommitted: (manifest) => {
         this.#inRow = 0
         retention.committed(manifest)
@@ -178,9 +184,11 @@ export class Worker {
     const attempt = this.#attempt
     let interruption: Interruption
     try {
-      const recovery = new Recovery(cluster, plan, store, topology, this.#log)
+      const recovery = new Recovery({ cluster, plan, store, topology, log: this.#log, onStep: this.#onStep })
       const restored = await recovery.recover(tasks, attempt.confirmedFiles, this.#stopping.signal)
-      await attempt.assign(joined.fence, restored, (task) => recovery.segments(task))
+      await traced(this.#onStep, 'restore', () =>
+        attempt.assign(joined.fence, restored, (task) => recovery.segments(task)),
+      )
       this.#emit('joined', joined)
       if (this.#stop !== 'no') attempt.interrupt({ kind: 'stop' })
       this.status.phase = 'running'
@@ -204,7 +212,7 @@ export class Worker {
     // What is accepted before the rejoin is safe; after the rebalance time-out the group expels us and refuses commits.
     const byGroup = member.lastHeartbeatMs + settings.rebalanceTimeoutMs - settings.heartbeatMs - 1_000
     const deadline = asked.kind === 'stop' ? monotonicMs() + settings.graceMs : byGroup
-    return (await attempt.drain(deadline)) ?? asked
+    return (await traced(this.#onStep, 'drain', () => attempt.drain(deadline))) ?? asked
   }
 
   async #after(attempt: Attempt, interruption: Interruption): Promise<'rejoin' | 'again'> {
@@ -240,7 +248,7 @@ export class Worker {
       'rolling back',
     )
     // An unknown commit must not be touched any more: the next start looks at it first.
-    if (!isCode(error, 'TRANSACTION_UNKNOWN')) await attempt.rollBack()
+    if (!isCode(error, 'TRANSACTION_UNKNOWN')) await traced(this.#onStep, 'roll-back', () => attempt.rollBack())
     if (fatal) throw error
     this.#options.onEvent?.({
       event: 'rolled-back',
