@@ -277,6 +277,16 @@ export class TransactionAdmin {
 
   /** Repairs the group's offsets partition for the transactions that are decided; true if a marker was written. */
   async repairOffsets(group: string, candidates: readonly TransactionRecord[]): Promise<boolean> {
+    try {
+      return await this.#repairOffsets(group, candidates)
+    } catch (error) {
+      // Without the right to look we wait: most delays end by themselves, and the deadline is loud.
+      if (isCode(error, 'KAFKA_NOT_AUTHORIZED')) return false
+      throw error
+    }
+  }
+
+  async #repairOffsets(group: string, candidates: readonly TransactionRecord[]): Promise<boolean> {
     const partition = await this.offsetsPartition(group)
     const leader = await this.#cluster.leader(partition.topic, partition.partition)
     if (!leader) return false

@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 // The command line: millrace run | plan | reset.
 import { MillraceError, messageOf } from '../base/errors.ts'
+import { planCommand } from './plan.ts'
+import { resetCommand } from './reset.ts'
 import { runCommand } from './run.ts'
 
 const HELP = `millrace — exactly-once Kafka pipelines
@@ -26,6 +28,10 @@ async function main(argv: readonly string[]): Promise<number> {
   switch (command) {
     case 'run':
       return runCommand(rest)
+    case 'plan':
+      return planCommand(rest)
+    case 'reset':
+      return resetCommand(rest)
     case undefined:
     case 'help':
     case '--help':

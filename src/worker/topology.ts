@@ -1,6 +1,6 @@
 // The pipeline's topics as they are on the cluster: checked, hops created, and what follows from the partition counts:
 // the tasks.
-import { MillraceError } from '../base/errors.ts'
+import { isCode, MillraceError } from '../base/errors.ts'
 import { partitionKey, type TaskId, type TopicPartition, taskId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { Cluster, TopicInfo } from '../dataflow/ports.ts'
@@ -136,7 +136,12 @@ async function checkDurability(
 ): Promise<void> {
   const written = [...new Set([...plan.sinks.flatMap((sink) => sink.topics), ...plan.hops.map((hop) => hop.topic)])]
   const internal = ['__consumer_offsets', '__transaction_state']
-  const states = new Map([...topics, ...(await cluster.topics(internal))])
+  // Without DESCRIBE on Kafka's own topics we cannot judge them; they need not be readable for us.
+  const internalTopics = await cluster.topics(internal).catch((error: unknown) => {
+    if (isCode(error, 'KAFKA_NOT_AUTHORIZED')) return new Map<string, TopicInfo>()
+    throw error
+  })
+  const states = new Map([...topics, ...internalTopics])
   const configs = await cluster.topicConfigs(written)
   const weak = [...written, ...internal].flatMap((name) => {
     const replication = states.get(name)?.replication
