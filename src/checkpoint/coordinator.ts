@@ -43,6 +43,8 @@ export interface CheckpointPhases {
   readonly total: number
 }
 
+const FIRST_AFTER_MS = 30
+
 interface Waiter {
   resolve(): void
   reject(error: Error): void
@@ -67,7 +69,8 @@ export class CheckpointCoordinator {
     this.#actions = actions
     this.#tasks = tasks
     this.#state = { phase: 'idle', last }
-    this.#startedMs = monotonicMs()
+    // The first checkpoint of an attempt comes early: after a crash its output is what everybody waits for.
+    this.#startedMs = monotonicMs() - options.intervalMs + Math.min(options.intervalMs, FIRST_AFTER_MS)
   }
 
   get inFlight(): boolean {
