@@ -14,6 +14,8 @@ const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm'
 
 function fail(message) {
   process.stderr.write(`millrace: ${message}\n`)
+  // The main job ends with a verdict line whatever happens: scripts read it.
+  if (process.argv[2]?.includes('demo')) process.stdout.write('verdict error=SETUP_FAILED\n')
   process.exit(2)
 }
 
