@@ -70,6 +70,7 @@ export class Attempt {
   #snapshots: readonly TaskSnapshot[] = []
   #interruption: Interruption | undefined
   #reading = false
+  #heldBack: ReadonlySet<Task> = new Set()
   #ended = false
   #turn = 0
   #wake: (() => void) | undefined
@@ -325,6 +326,15 @@ export class Attempt {
     wake?.()
   }
 
+  /** Tasks of these stages read no more for now: their repartition topic's reader is too far behind. */
+  holdBack(stages: ReadonlySet<string>): void {
+    const held = [...this.#members.values()].filter(({ plan }) => stages.has(plan.stage.id)).map(({ task }) => task)
+    if (held.length > 0 && this.#heldBack.size === 0)
+      this.#env.log.info({ stages: [...stages] }, 'pausing sources: a repartition topic lags')
+    this.#heldBack = new Set(held)
+    this.wake()
+  }
+
   get #changed(): boolean {
     return this.#sink.hasWrites || this.#order.some((task) => task.changed)
   }
@@ -391,7 +401,7 @@ export class Attempt {
     for (let i = 0; i < tasks.length; i++) {
       const task = tasks[(start + i) % tasks.length]
       if (!task) continue
-      while (task.step(end, read) === 'more') {
+      while (task.step(end, read && !this.#heldBack.has(task)) === 'more') {
         worked = true
         if (monotonicMs() >= end) return true
       }

@@ -1,5 +1,5 @@
-// What a running worker does on the side: watches that topics are still the same ones, and purges what is confirmed read
-// from repartition topics, at most every 30 s.
+// What a running worker does on the side: watches that topics are still the same ones; purges what is confirmed read from
+// repartition topics, at most every 30 s; and holds back stages whose repartition topic grows faster than it is read.
 import { startInterval, type Timer } from '../base/clock.ts'
 import { MillraceError, messageOf } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
@@ -10,25 +10,31 @@ import { checkTopic } from './recovery.ts'
 import { readTopics, type Topology } from './topology.ts'
 
 const EVERY_MS = 30_000
+const LAG_EVERY_MS = 1_000
 
 export interface UpkeepOptions {
   readonly cluster: Cluster
   readonly plan: Plan
   readonly topology: Topology
   readonly log: Logger
+  readonly hopLagRecordsMax: number
+  /** The stages that must not read more for now. */
+  readonly onHeldBack: (stages: ReadonlySet<string>) => void
   readonly onFailure: (error: Error) => void
 }
 
 export class Upkeep {
   readonly #options: UpkeepOptions
-  readonly #timer: Timer
+  readonly #timers: Timer[]
   /** Confirmed positions in hops, by topic and partition. */
   readonly #confirmed = new Map<string, Map<number, bigint>>()
   #busy = false
+  #measuring = false
 
   constructor(options: UpkeepOptions) {
     this.#options = options
-    this.#timer = startInterval(EVERY_MS, () => void this.#run())
+    this.#timers = [startInterval(EVERY_MS, () => void this.#run())]
+    if (options.plan.hops.length > 0) this.#timers.push(startInterval(LAG_EVERY_MS, () => void this.#watchLag()))
   }
 
   committed(manifest: Manifest): void {
@@ -86,7 +92,37 @@ export class Upkeep {
     this.#confirmed.clear()
   }
 
+  /** Flow control between stages: a hop's writers pause while its reader is too far behind. */
+  async #watchLag(): Promise<void> {
+    if (this.#measuring) return
+    this.#measuring = true
+    const { plan, topology, hopLagRecordsMax, onHeldBack, log } = this.#options
+    try {
+      const held = new Set<string>()
+      for (const hop of plan.hops) {
+        const lag = await this.#lagOf(hop.topic, topology.topics.get(hop.topic)?.partitions ?? 0)
+        if (lag > BigInt(hopLagRecordsMax)) held.add(hop.from)
+      }
+      onHeldBack(held)
+    } catch (error) {
+      log.debug({ error: messageOf(error) }, 'the lag of repartition topics could not be read')
+    } finally {
+      this.#measuring = false
+    }
+  }
+
+  async #lagOf(topic: string, count: number): Promise<bigint> {
+    const { cluster, plan } = this.#options
+    const partitions = Array.from({ length: count }, (_, partition) => ({ topic, partition }))
+    const committed = await cluster.committedOffsets(plan.group, partitions)
+    const ends = await Promise.all(partitions.map(({ partition }) => cluster.startOffset(topic, partition, 'latest')))
+    return committed.reduce((sum, row) => {
+      const end = ends[row.partition] ?? 0n
+      return row.offset >= 0n && end > row.offset ? sum + end - row.offset : sum
+    }, 0n)
+  }
+
   stop(): void {
-    this.#timer.cancel()
+    for (const timer of this.#timers) timer.cancel()
   }
 }

@@ -87,7 +87,9 @@ export class Worker {
       const topology = await prepareTopology(cluster, plan, settings, this.#log)
       // Look before touching: an earlier life's open transactions are aborted, decided ones are left alone.
       if (settings.mode === 'exactly-once')
-        await cluster.resolveTransactions(names.transactionalIds(plan.pipeline, instance))
+        await traced(this.#onStep, 'resolve', () =>
+          cluster.resolveTransactions(names.transactionalIds(plan.pipeline, instance)),
+        )
       const generations = new Generations(
         this.#options,
         cluster,
@@ -122,6 +124,8 @@ export class Worker {
       plan,
       topology,
       log,
+      hopLagRecordsMax: settings.hopLagRecordsMax,
+      onHeldBack: (stages) => this.#attempt?.holdBack(stages),
       onFailure: (error) => this.#attempt?.interrupt({ kind: 'failed', error }),
     })
     const member = generations.member
