@@ -201,6 +201,21 @@ export class KafkaGroupMember implements GroupMember {
     }
   }
 
+  async verify(): Promise<void> {
+    const { group, instance } = this.#options
+    await this.#cluster.call(
+      Heartbeat,
+      { group, instance, generation: this.#generation, member: this.#member },
+      {
+        to: this.#target,
+        purpose: 'group',
+        what: `heartbeat of ${instance} in group ${group}`,
+        codeOf: (response) => response.code,
+        accept: (code) => code === Code.REBALANCE_IN_PROGRESS,
+      },
+    )
+  }
+
   /** Gives the static place up: the others take over at once. */
   async leave(): Promise<void> {
     this.#stopHeartbeat()

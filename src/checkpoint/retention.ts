@@ -1,6 +1,7 @@
 // Deletes checkpoint files that nothing can need any more. File f goes only if, for every task in it, the group's confirmed
 // pointer has a higher id, and neither that pointer nor the R−1 checkpoints before it (parent links) reach f. Unreachable
-// stays unreachable, so a late delete is harmless. Each worker looks after its own files and those of instances it outlived.
+// stays unreachable, so a late delete is harmless. Each worker looks after its own files; the leader also after those of
+// instances that are no members any more.
 import { startInterval, type Timer } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
 import type { TaskId } from '../base/ids.ts'
@@ -29,6 +30,7 @@ export class Retention {
   readonly #options: RetentionOptions
   readonly #manifests = new Map<string, Manifest>()
   readonly #timer: Timer
+  #members: readonly string[] | undefined
   #busy = false
   #fresh = 0
 
@@ -45,6 +47,15 @@ export class Retention {
       const [oldest] = this.#manifests.keys()
       if (oldest !== undefined) this.#manifests.delete(oldest)
     }
+  }
+
+  /** On the leader: the instances of the generation, whose files are their own business. */
+  lookAfter(members: readonly string[] | undefined): void {
+    this.#members = members
+  }
+
+  #ours(instance: string): boolean {
+    return instance === this.#options.instance || (this.#members !== undefined && !this.#members.includes(instance))
   }
 
   stop(): void {
@@ -66,7 +77,7 @@ export class Retention {
 
   /** One pass; gives the deleted names. */
   async collect(): Promise<string[]> {
-    const { cluster, group, store, instance } = this.#options
+    const { cluster, group, store } = this.#options
     const rows = await cluster.committedOffsets(group, null)
     const pointers = new Map<string, Pointer>()
     for (const row of rows) {
@@ -78,7 +89,7 @@ export class Retention {
     const deleted: string[] = []
     for (const name of await store.list()) {
       const parsed = parseFileName(name)
-      if (!parsed || parsed.instance !== instance || reachable.has(name)) continue
+      if (!parsed || !this.#ours(parsed.instance) || reachable.has(name)) continue
       const manifest = await this.#load(name)
       const passed = manifest?.tasks.every((entry) => (current.get(entry.task) ?? -1n) > parsed.checkpoint)
       if (!passed) continue

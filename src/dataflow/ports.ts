@@ -213,6 +213,8 @@ export interface GroupMember {
   /** Called when the group wants this member to rejoin, or does not know it any more. */
   onRebalance: (reason: 'rebalance' | 'expelled') => void
   onFenced: (error: Error) => void
+  /** Asks the group whether this member is still the one. @throws INSTANCE_FENCED, GENERATION_STALE */
+  verify(): Promise<void>
   /** On our monotonic clock. */
   readonly lastHeartbeatMs: number
   leave(): Promise<void>

@@ -72,7 +72,12 @@ export class Upkeep {
     }
     for (const [name, was] of topology.topics) {
       const grown = now.get(name)
-      if (grown && grown.partitions > was.partitions) {
+      if (!grown)
+        throw new MillraceError(
+          'TOPIC_UNKNOWN',
+          `topic ${name} is gone while the pipeline runs; create it again only together with \`millrace reset\``,
+        )
+      if (grown.partitions > was.partitions) {
         throw new MillraceError(
           'TOPIC_PARTITIONS_GREW',
           `topic ${name} has ${grown.partitions} partitions now, ${was.partitions} at the start; restarting to read them`,

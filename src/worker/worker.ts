@@ -49,6 +49,7 @@ export class Worker {
   readonly #stopping = new AbortController()
   readonly #restarts: RestartPolicy
   readonly #onStep: StepListener
+  #member: GroupMember | undefined
   #attempt: Attempt | undefined
   #stop: 'no' | 'stop' | 'leave' = 'no'
   #inRow = 0
@@ -129,6 +130,7 @@ export class Worker {
       onFailure: (error) => this.#attempt?.interrupt({ kind: 'failed', error }),
     })
     const member = generations.member
+    this.#member = member
     member.onRebalance = (reason) => this.#attempt?.interrupt({ kind: reason })
     member.onFenced = (error) => this.#attempt?.interrupt({ kind: 'failed', error })
     try {
@@ -168,6 +170,7 @@ export class Worker {
     this.status.generation = joined.fence.generation
     const tasks = tasksOf(topology, joined)
     if (joined.leader) void this.#sweep(cluster, joined)
+    retention.lookAfter(joined.leader ? joined.instances : undefined)
     this.#attempt ??= new Attempt({
       cluster,
       plan,
@@ -229,16 +232,28 @@ export class Worker {
       await attempt.close()
       return 'again'
     }
-    const error =
+    const failure =
       interruption.kind === 'failed'
         ? interruption.error
         : new MillraceError('GENERATION_STALE', 'the group expelled this worker')
+    const error = await this.#fencedBy(failure)
     await this.#rollBack(attempt, error)
     if (this.#stop !== 'no') {
       if (isCode(error, 'DRAIN_TIMEOUT')) throw error
       return 'again'
     }
     return isCode(error, 'GENERATION_STALE') ? 'rejoin' : 'again'
+  }
+
+  /** Someone took over a transactional id: is it a successor with our instance id? Then nothing of it is touched. */
+  async #fencedBy(error: Error): Promise<Error> {
+    if (!isCode(error, 'TRANSACTION_FENCED')) return error
+    try {
+      await this.#member?.verify()
+      return error
+    } catch (other) {
+      return isCode(other, 'INSTANCE_FENCED', 'GENERATION_STALE') ? other : error
+    }
   }
 
   async #rollBack(attempt: Attempt, error: Error): Promise<void> {
@@ -251,8 +266,14 @@ export class Worker {
       { event: 'roll-back', error: messageOf(error), code: error instanceof MillraceError ? error.code : undefined },
       'rolling back',
     )
-    // An unknown commit must not be touched any more: the next start looks at it first.
-    if (!isCode(error, 'TRANSACTION_UNKNOWN')) await traced(this.#onStep, 'roll-back', () => attempt.rollBack())
+    // An unknown commit must not be touched any more: the next start looks at it first. And once another process has our
+    // instance id, the transactional ids are its own: two deployments do not fight.
+    if (!isCode(error, 'TRANSACTION_UNKNOWN', 'INSTANCE_FENCED')) {
+      await traced(this.#onStep, 'roll-back', () => attempt.rollBack()).catch((secondary: unknown) => {
+        if (!fatal) throw secondary
+        this.#log.warn({ error: messageOf(secondary) }, 'the roll-back failed, too; the next start cleans up')
+      })
+    }
     if (fatal) throw error
     this.#options.onEvent?.({
       event: 'rolled-back',
