@@ -22,6 +22,8 @@ export interface ClientOptions {
   readonly sasl?: SaslOptions
   /** How long the first contact may take, in ms. Default 30 000. */
   readonly connectTimeoutMs?: number
+  /** Where to reach a broker that advertises `host:port`: for tunnels, port forwards and proxies. Default: right there. */
+  readonly translateAddress?: (address: string) => string
 }
 
 export interface OpenedSocket {

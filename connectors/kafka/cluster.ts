@@ -162,7 +162,9 @@ export class KafkaCluster {
   }
 
   async #open(host: string, port: number, address: string): Promise<Connection> {
-    const { socket, sessionLifetimeMs } = await openSocket(host, port, this.clientId, this.#options)
+    const { translateAddress } = this.#options
+    const place = translateAddress ? parseAddress(translateAddress(address)) : { host, port }
+    const { socket, sessionLifetimeMs } = await openSocket(place.host, place.port, this.clientId, this.#options)
     const known = this.#versions.get(address)
     const connection = new Connection(socket, address, this.clientId, sessionLifetimeMs, known ?? new Map())
     if (this.#closed) connection.close()

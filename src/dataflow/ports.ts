@@ -20,6 +20,8 @@ export interface ClusterOptions {
   }
   /** How long the first contact may take, in ms. Default 30 000. */
   readonly connectTimeoutMs?: number
+  /** Where to reach a broker that advertises `host:port`: for tunnels, port forwards and proxies. Default: right there. */
+  readonly translateAddress?: (address: string) => string
 }
 
 /** Opens clusters of one kind; sources and sinks of that kind carry it. */
