@@ -1,0 +1,104 @@
+// Goal: F01 and F02: a worker that dies by SIGKILL before or after any effect of the protocol, and once more while its
+// successor recovers, loses nothing and doubles nothing. Method: one real broker; each test has a pipeline of its own with
+// a repartition topic and two workers under load; one of them kills itself exactly at the named effect, its successor
+// starts on the same store, the other one survives; the independent checker judges.
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
+import type { ProtocolStep } from '../../src/base/messages.ts'
+import type { Point, PointName } from '../support/crash-worker.ts'
+import { Stage } from '../support/harness.ts'
+
+let stage: Stage
+beforeAll(async () => {
+  stage = await Stage.open()
+})
+afterEach(() => stage.clear())
+afterAll(() => stage[Symbol.asyncDispose]())
+
+const kill = (at: PointName, nth = 1): Point => ({ at, nth, do: 'kill' })
+const sides = (step: ProtocolStep): PointName[] => [`before:${step}`, `after:${step}`]
+
+/** Two workers, one with these lives, under load until the last planned death; then everything must add up. */
+async function survives(lives: readonly (readonly Point[])[], key: 'hop' | 'record' = 'hop'): Promise<void> {
+  const job = await stage.job('crash', { key, seed: lives.length * 7 + 1 })
+  await job.feed.wave(60)
+  const victim = job.start('a', { lives })
+  job.start('b')
+  job.feed.stream()
+  const deaths = lives.filter((points) => points.some((point) => point.do === 'kill')).length
+  await victim.deaths(deaths)
+  await victim.reachedEvent('running')
+  await job.feed.wave(30)
+  const verdict = await job.finish()
+  expect(verdict.counts.out).toBeGreaterThan(60)
+}
+
+/** Effects that every checkpoint has: once in the very first one (F53), once in the middle of the work. */
+const perCheckpoint: readonly ProtocolStep[] = [
+  'init-producer',
+  'inject',
+  'prepare',
+  'write',
+  'add-offsets',
+  'txn-offset-commit',
+  'end-txn',
+  'confirm',
+  'commit-handles',
+]
+
+/** Effects of a recovery: they happen once in a life. */
+const perRecovery: readonly ProtocolStep[] = ['resolve', 'join', 'read-offsets', 'load', 'confirm-restored', 'restore']
+/** The first life ends here, so that there is something to recover: a decided transaction, or an open one. */
+const decided = kill('after:end-txn', 4)
+const open = kill('after:txn-offset-commit', 4)
+
+describe('F01 crash-every-await: in the middle of the work', () => {
+  test.each([...perCheckpoint, 'add-partitions', 'produce'].flatMap((step) => sides(step as ProtocolStep)))(
+    'SIGKILL %s',
+    (at) => survives([[kill(at, 4)]]),
+  )
+
+  test.each(sides('roll-back'))('SIGKILL %s, after a failure that rolls back in place', (at) =>
+    survives([[{ at: 'before:add-offsets', nth: 4, do: 'fail' }, kill(at)]]),
+  )
+
+  test.each(sides('drain'))('SIGKILL %s, asked to stop', (at) =>
+    survives([[{ at: 'after:inject', nth: 4, do: 'term' }, kill(at)]]),
+  )
+
+  test.each(sides('leave'))('SIGKILL %s, asked to leave the group', (at) =>
+    survives([[{ at: 'after:inject', nth: 4, do: 'leave' }, kill(at)]]),
+  )
+})
+
+describe('F53 first-checkpoint-crash: a first start is still a first start', () => {
+  test.each([...perRecovery.filter((step) => !/load|confirm/.test(step)), ...perCheckpoint].flatMap(sides))(
+    'SIGKILL %s, the first time',
+    (at) => survives([[kill(at)]], 'record'),
+  )
+})
+
+describe('F02 crash-pair: recovery is idempotent', () => {
+  test.each(perRecovery.flatMap(sides))('SIGKILL after:end-txn, then %s of its recovery', (at) =>
+    survives([[decided], [kill(at)]]),
+  )
+
+  test.each<PointName>([
+    'after:resolve',
+    'after:read-offsets',
+    'after:confirm-restored',
+    'after:restore',
+    'before:init-producer',
+    'after:init-producer',
+    'before:end-txn',
+    'after:end-txn',
+  ])('SIGKILL with an open transaction, then %s of its recovery', (at) => survives([[open], [kill(at)]]))
+
+  test('four lives in a row end, each one effect further', () =>
+    survives([
+      [decided],
+      [kill('after:resolve')],
+      [kill('after:load')],
+      [kill('before:write')],
+      [kill('after:end-txn')],
+    ]))
+})
