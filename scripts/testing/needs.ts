@@ -11,7 +11,7 @@ import { nothing, type Tally } from './tally.ts'
 export type Need = 'nothing' | 'broker' | 'java'
 
 const kit = /connectors\/kafka\/testing\/|'millrace\/testing'/
-const javaOnly = /\bJava[A-Z]\w*|\bprepareProbes|\bjava[A-Z]\w*|\bkind: 'java'|\bnodes: 3/
+const javaOnly = /\bJava[A-Z]\w*|\b\w*Probe\w*|\bjava[A-Z]\w*|\bkind: 'java'|\bnodes: 3/
 
 /** Of a test file and the support files that it imports; the path is relative to the root. */
 export function needOf(path: string, seen: Set<string> = new Set()): Need {

@@ -1,0 +1,90 @@
+// Goal: state handles have the types of their declarations, values in state cannot be changed in place, and what a keyed
+// function gives is the next stream's type. Method: nothing here runs; tsc checks that each expected error is one.
+import {
+  type DeepReadonly,
+  f64,
+  json,
+  type ListState,
+  listState,
+  type MapState,
+  mapState,
+  nullable,
+  type PipelineBuilder,
+  type Stream,
+  utf8,
+  type ValueState,
+  valueState,
+} from 'millrace'
+import { kafkaSource } from 'millrace/kafka'
+import { some, type } from './equal.ts'
+
+interface Cart {
+  items: { name: string; amount: number }[]
+}
+
+const source = kafkaSource({ topic: 'bids', key: utf8, value: json<{ readonly price: number }>() })
+const keyed = some<PipelineBuilder>().from('bids', source).keyByRecordKey()
+
+// Handles by declaration: with an initial value `get` never gives undefined.
+const stateful = keyed.withState({
+  count: valueState(f64, 0),
+  last: valueState(f64),
+  cart: valueState(json<Cart>(), () => ({ items: [] })),
+  prices: listState(f64),
+  byName: mapState(utf8, json<Cart>()),
+  maybe: valueState(nullable(utf8), 'none'),
+})
+stateful.map('handles', (_, { key, state, record }) => {
+  type(key).is<string>()
+  type(record.offset).is<bigint>()
+  type(state.count).is<ValueState<number, never>>()
+  type(state.count.get()).is<number>()
+  type(state.last.get()).is<number | undefined>()
+  type(state.prices).is<ListState<number>>()
+  type(state.byName).is<MapState<string, Cart>>()
+  type(state.byName.get('a')).is<DeepReadonly<Cart> | undefined>()
+  type(state.maybe.get()).is<string | null>()
+  // @ts-expect-error: a number is expected
+  state.count.set('one')
+  // @ts-expect-error: a number is expected
+  state.prices.add('one')
+  // @ts-expect-error: the map's keys are strings
+  state.byName.get(1)
+  // @ts-expect-error: no such state
+  state.total.get()
+  // @ts-expect-error: values in state cannot be changed in place
+  state.cart.get().items.push({ name: 'a', amount: 1 })
+  // @ts-expect-error: nor deeper
+  state.cart.get().items[0].amount = 2
+  // @ts-expect-error: a list is read, not changed
+  state.prices.get().push(1)
+  return 0
+})
+
+// An object as initial value would be shared by all keys.
+// @ts-expect-error: a function that makes it is expected
+valueState(json<Cart>(), { items: [] })
+// @ts-expect-error: another type than the serde's
+valueState(f64, 'zero')
+// @ts-expect-error: values without a serde
+valueState(0)
+
+// Outputs.
+type(stateful.map('m', (bid) => bid.price)).is<Stream<number, string>>()
+type(stateful.flatMap('f', (bid) => [bid.price, null])).is<Stream<number | null, string>>()
+type(
+  stateful.process<{ total: number }>('p', {
+    onRecord(bid, { emit }) {
+      emit({ total: bid.price })
+      // @ts-expect-error: another type than declared
+      emit({ total: 'much' })
+    },
+  }),
+).is<Stream<{ total: number }, string>>()
+// @ts-expect-error: a name is needed: it is the address of the state
+stateful.map((bid) => bid.price)
+const unkeyed = some<PipelineBuilder>().from('bids', source)
+// @ts-expect-error: state needs a keyed stream
+unkeyed.withState({ count: valueState(f64, 0) })
+// @ts-expect-error: a result stream is keyed again only by keyBy or keyByRecordKey
+stateful.map('m2', (bid) => bid.price).withState({ count: valueState(f64, 0) })
