@@ -85,7 +85,8 @@ export class KafkaGroupMember implements GroupMember {
 
   async #sync(joined: JoinGroupResponse, signal?: AbortSignal): Promise<JoinedGeneration | undefined> {
     const { group, instance } = this.#options
-    const leader = joined.leader === joined.member
+    // Without the list of members nobody can lead, whatever the broker says.
+    const leader = joined.leader === joined.member && joined.members.length > 0
     const plan = leader && !joined.skipAssignment ? await this.#plan(joined) : new Map<string, MemberAssignment>()
     const again: readonly number[] = [Code.REBALANCE_IN_PROGRESS, Code.ILLEGAL_GENERATION, Code.UNKNOWN_MEMBER_ID]
     const synced = await this.#cluster.call(

@@ -57,15 +57,19 @@ export class TransactionAdmin {
 
   /** Ongoing is aborted (by `InitProducerId`, once); a decision under way is waited for; anything else is left alone. */
   async resolve(id: string): Promise<void> {
+    let aborted: number | undefined
     const deadline = monotonicMs() + PREPARE_DEADLINE_MS
     for (;;) {
       const description = await this.describe(id)
+      // Ongoing again under a newer epoch is a successor's work.
+      if (description?.state === 'Ongoing' && aborted !== undefined && description.epoch > aborted + 1) return
       if (description?.state === 'Ongoing') {
+        aborted = description.epoch
         this.#log.info(
           { transactionalId: id, epoch: description.epoch },
           'aborting an open transaction of an earlier life',
         )
-        await this.#initProducerId(id)
+        await this.#abortOpen(description)
         continue
       }
       if (!description || !/^(Prepare|Ongoing)/.test(description.state)) return
@@ -79,17 +83,25 @@ export class TransactionAdmin {
     }
   }
 
-  async #initProducerId(id: string): Promise<void> {
-    await this.#cluster.call(
+  /** A new epoch ends the open transaction; only if it is still the described one: a successor is left alone. */
+  async #abortOpen({ transactionalId: id, producerId, epoch }: TransactionDescription): Promise<void> {
+    const newer: readonly number[] = [
+      Code.INVALID_PRODUCER_EPOCH,
+      Code.PRODUCER_FENCED,
+      Code.INVALID_PRODUCER_ID_MAPPING,
+    ]
+    const answer = await this.#cluster.call(
       InitProducerId,
-      { transactionalId: id, timeoutMs: 60_000 },
+      { transactionalId: id, timeoutMs: 60_000, expected: { producerId, epoch } },
       {
         to: { kind: 'coordinator', type: 'transaction', key: id },
         purpose: 'transaction',
         what: `InitProducerId ${id}`,
-        codeOf: (r) => r.code,
+        codeOf: (response) => response.code,
+        accept: (code) => newer.includes(code),
       },
     )
+    if (answer.code !== Code.NONE) this.#log.info({ transactionalId: id }, 'a successor has taken the id over already')
   }
 
   /** Open ids that begin with `prefix`, from every broker: each lists only its own. */

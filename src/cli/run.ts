@@ -14,15 +14,13 @@ export async function runCommand(argv: readonly string[]): Promise<number> {
   const workers = integerFlag(values, 'workers', 1) ?? 1
   const { plan, settings } = await loadPipeline(module, overrides)
   const log = createLogger({ pipeline: plan.pipeline })
+  const given: WorkerArguments = { module, overrides: { ...overrides, instance: settings.instance } }
   const supervisor = new Supervisor({
     plan,
     settings,
     workers,
     log,
-    command: (slot) => {
-      const given: WorkerArguments = { module, slot, overrides: { ...overrides, instance: settings.instance } }
-      return { file: process.execPath, args: [...process.execArgv, workerEntry(), JSON.stringify(given)] }
-    },
+    command: { file: process.execPath, args: [...process.execArgv, workerEntry(), JSON.stringify(given)] },
   })
   const stop = (): void => supervisor.stop(values.leave === true ? 'leave' : 'stop')
   process.on('SIGTERM', stop)

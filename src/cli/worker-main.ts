@@ -1,4 +1,5 @@
-// The process of one worker. Arguments: one JSON object. Ends with the exit code of the error that ended it.
+// The process of one worker. Arguments: one JSON object; its slot comes by message, so that a spare process can load
+// everything in advance. Ends with the exit code of the error that ended it.
 import { errorTable, MillraceError, messageOf } from '../base/errors.ts'
 import { createLogger } from '../base/log.ts'
 import { serveHttp } from '../observe/http.ts'
@@ -9,13 +10,25 @@ import { loadPipeline } from './load.ts'
 
 export interface WorkerArguments {
   readonly module: string
-  readonly slot: number
   readonly overrides: Overrides
 }
 
+/** Waits to be told which slot to fill; undefined: the supervisor has no use for this process any more. */
+function firstSlot(): Promise<number | undefined> {
+  return new Promise((resolve) => {
+    process.on('message', (message: SupervisorMessage) => resolve(message.kind === 'start' ? message.slot : undefined))
+    process.on('disconnect', () => resolve(undefined))
+    // Ctrl-C reaches the whole process group; a spare has nothing to finish.
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => resolve(undefined))
+  })
+}
+
 async function main(): Promise<void> {
-  const { module, slot, overrides } = JSON.parse(process.argv[2] ?? '{}') as WorkerArguments
+  const { module, overrides } = JSON.parse(process.argv[2] ?? '{}') as WorkerArguments
+  const received = firstSlot()
   const { plan, settings } = await loadPipeline(module, overrides)
+  const slot = await received
+  if (slot === undefined) return
   const instance = `${settings.instance}-${slot}`
   const log = createLogger({ pipeline: plan.pipeline, instance, slot, pid: process.pid })
   const tell = (message: ChildMessage): void => {
@@ -31,7 +44,7 @@ async function main(): Promise<void> {
     },
   })
   const stop = (how: 'stop' | 'leave'): void => worker.stop(how)
-  process.on('message', (message: SupervisorMessage) => stop(message.how))
+  process.on('message', (message: SupervisorMessage) => message.kind === 'stop' && stop(message.how))
   process.on('SIGTERM', () => stop('stop'))
   process.on('SIGINT', () => stop('stop'))
   // A child whose supervisor is gone drains and exits.

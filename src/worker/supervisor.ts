@@ -1,6 +1,7 @@
 // The supervisor of one deployment unit: N worker processes. It restarts a child that died at once under its instance id
 // (no rebalance, generation kept) and speaks for it meanwhile: its open transactions are aborted the moment its exit is
 // seen, so that nobody waits for a time-out. A child that ended on purpose (fenced, bad data, bad settings) is not restarted.
+// One spare process waits with everything loaded: a successor need not start Node first.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -18,8 +19,8 @@ export interface SupervisorOptions {
   readonly plan: Plan
   readonly settings: Settings
   readonly workers: number
-  /** Starts a worker process with an IPC channel: command and arguments. */
-  readonly command: (slot: number) => { readonly file: string; readonly args: readonly string[] }
+  /** Starts a worker process with an IPC channel, which waits for its slot: command and arguments. */
+  readonly command: { readonly file: string; readonly args: readonly string[] }
   readonly log: Logger
 }
 
@@ -27,7 +28,9 @@ export interface SupervisorOptions {
 export type ChildMessage =
   | { readonly kind: 'running' }
   | { readonly kind: 'failed'; readonly code: string; readonly message: string }
-export type SupervisorMessage = { readonly kind: 'stop'; readonly how: 'stop' | 'leave' }
+export type SupervisorMessage =
+  | { readonly kind: 'start'; readonly slot: number }
+  | { readonly kind: 'stop'; readonly how: 'stop' | 'leave' }
 
 interface Slot {
   readonly slot: number
@@ -42,6 +45,7 @@ interface Slot {
 export class Supervisor {
   readonly #options: SupervisorOptions
   readonly #slots: Slot[] = []
+  #spare: ChildProcess | undefined
   #cluster: Cluster | undefined
   #stopping: 'no' | 'stop' | 'leave' = 'no'
   #exitCode = 0
@@ -70,14 +74,16 @@ export class Supervisor {
       const codes = await Promise.all(this.#slots.map((slot) => slot.ended))
       return this.#exitCode || Math.max(...codes)
     } finally {
+      this.#spare?.kill()
       await this.#cluster?.[Symbol.asyncDispose]()
     }
   }
 
   stop(how: 'stop' | 'leave'): void {
     this.#stopping = how
-    for (const { child } of this.#slots)
-      if (child?.connected) child.send({ kind: 'stop', how } satisfies SupervisorMessage)
+    for (const { child } of this.#slots) if (child) this.#send(child, { kind: 'stop', how })
+    this.#spare?.kill()
+    this.#spare = undefined
   }
 
   async #keepAlive(slot: Slot): Promise<number> {
@@ -113,24 +119,43 @@ export class Supervisor {
     if (slot.deaths > 3) await delay(Math.min(PAUSE_MAX_MS, 250 * 2 ** (slot.deaths - 3)))
   }
 
+  /** Runs one life of a worker: by the spare if there is one. */
   #spawn(slot: Slot): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
-    const { command, log } = this.#options
-    const { file, args } = command(slot.slot)
+    const { log } = this.#options
     slot.startedMs = monotonicMs()
     slot.failure = undefined
-    // Compiled modules are kept between lives: a restarted worker is up in half the time.
-    const env = { NODE_COMPILE_CACHE: join(tmpdir(), 'millrace-compile-cache'), ...process.env }
-    const child = spawn(file, args, { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    const spare = this.#spare
+    this.#spare = undefined
+    const child = spare?.connected ? spare : this.#fork()
     slot.child = child
     log.info({ event: 'worker-started', pid: child.pid, instance: slot.instance, slot: slot.slot }, 'worker started')
     child.on('message', (message: ChildMessage) => {
       if (message.kind === 'failed') slot.failure = message.code
+      // Not earlier: the new spare must not compete with the recovery.
+      if (message.kind === 'running' && this.#stopping === 'no') this.#spare ??= this.#fork()
     })
-    if (this.#stopping !== 'no') child.send({ kind: 'stop', how: this.#stopping } satisfies SupervisorMessage)
-    return new Promise((resolve) => {
+    const ended = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
       child.on('error', () => resolve({ code: 1, signal: null }))
       child.on('exit', (code, signal) => resolve({ code, signal }))
     })
+    this.#send(child, { kind: 'start', slot: slot.slot })
+    if (this.#stopping !== 'no') this.#send(child, { kind: 'stop', how: this.#stopping })
+    return ended
+  }
+
+  #fork(): ChildProcess {
+    // Compiled modules are kept between lives: a process is up in half the time.
+    const env = { NODE_COMPILE_CACHE: join(tmpdir(), 'millrace-compile-cache'), ...process.env }
+    const { file, args } = this.#options.command
+    const child = spawn(file, args, { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    child.on('error', (error) =>
+      this.#options.log.error({ error: messageOf(error) }, 'a worker process cannot be started'),
+    )
+    return child
+  }
+
+  #send(child: ChildProcess, message: SupervisorMessage): void {
+    if (child.connected) child.send(message)
   }
 
   /** Only for a child whose exit was seen: a stopped child is not dead. */

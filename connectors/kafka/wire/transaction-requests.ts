@@ -11,7 +11,12 @@ export interface ProducerIdentity {
 }
 
 export const InitProducerId: Api<
-  { transactionalId: string | null; timeoutMs: number },
+  {
+    transactionalId: string | null
+    timeoutMs: number
+    /** Only if this is still the id's producer (KIP-360): someone newer is not fenced. Default: whoever it is. */
+    expected?: { readonly producerId: bigint; readonly epoch: number }
+  },
   { readonly code: number; readonly producerId: bigint; readonly epoch: number }
 > = {
   name: 'InitProducerId',
@@ -19,11 +24,11 @@ export const InitProducerId: Api<
   min: 4,
   max: 4,
   flexibleFrom: 2,
-  encode(writer, { transactionalId, timeoutMs }) {
+  encode(writer, { transactionalId, timeoutMs, expected }) {
     writer.nullableString(transactionalId)
     writer.int32(timeoutMs)
-    writer.int64(-1n)
-    writer.int16(-1)
+    writer.int64(expected?.producerId ?? -1n)
+    writer.int16(expected?.epoch ?? -1)
     writer.tags()
   },
   decode(reader) {
