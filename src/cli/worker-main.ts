@@ -39,6 +39,7 @@ async function main(): Promise<void> {
     settings,
     instance,
     log,
+    onStep: (when, step, checkpoint) => log.debug({ step: `${when}:${step}`, checkpoint: checkpoint?.toString() }),
     onEvent: ({ event }) => {
       if (event === 'running') tell({ kind: 'running' })
     },
