@@ -1,6 +1,6 @@
 // Requests about the cluster itself: versions, metadata, coordinators, offsets of the log, topics and their configs.
 // Field order: Kafka's message schemas (clients/src/main/resources/common/message).
-import type { Api, ProtocolReader } from './primitives.ts'
+import { type Api, type ProtocolReader, readByTopic } from './primitives.ts'
 
 export interface ApiVersionsResponse {
   readonly code: number
@@ -173,24 +173,14 @@ export const ListOffsets: Api<ListOffsetsRequest, ListedOffset[]> = {
   },
   decode(reader) {
     reader.int32()
-    const listed = reader.array(() => {
-      const topic = reader.string()
-      const partitions = reader.array(() => {
-        const row = {
-          topic,
-          partition: reader.int32(),
-          code: reader.int16(),
-          timestamp: reader.int64(),
-          offset: reader.int64(),
-          leaderEpoch: reader.int32(),
-        }
-        reader.tags()
-        return row
-      })
-      reader.tags()
-      return partitions
-    })
-    return listed.flat()
+    return readByTopic(reader, (topic, partition) => ({
+      topic,
+      partition,
+      code: reader.int16(),
+      timestamp: reader.int64(),
+      offset: reader.int64(),
+      leaderEpoch: reader.int32(),
+    }))
   },
 }
 
@@ -331,18 +321,9 @@ export const DeleteRecords: Api<
   },
   decode(reader) {
     reader.int32()
-    const topics = reader.array(() => {
-      reader.string()
-      const partitions = reader.array(() => {
-        const partition = reader.int32()
-        reader.int64()
-        const code = reader.int16()
-        reader.tags()
-        return { partition, code }
-      })
-      reader.tags()
-      return partitions
+    return readByTopic(reader, (_, partition) => {
+      reader.int64()
+      return { partition, code: reader.int16() }
     })
-    return topics.flat()
   },
 }

@@ -105,8 +105,17 @@ const errorCodes = new Map<number, ErrorCode>([
   [Code.OFFSET_OUT_OF_RANGE, 'OFFSET_OUT_OF_RANGE'],
 ])
 
+/** What to do, where the code alone tells it. */
+const remedies: Partial<Record<ErrorCode, string>> = {
+  KAFKA_NOT_AUTHORIZED: 'grant the right; `millrace plan <module>` lists the ACLs that are needed',
+  KAFKA_LIMIT: "lower transactionTimeoutMs, or raise the brokers' transaction.max.timeout.ms",
+  SINK_RECORD_TOO_LARGE: "make the records smaller, or raise the topic's max.message.bytes",
+}
+
 /** The coded error for a broker's answer; `what` names the request and its subject, and the remedy where there is one. */
 export function kafkaError(code: number, what: string): MillraceError {
   const own = errorCodes.get(code) ?? (retryClass(code) ? 'KAFKA_RETRIABLE' : 'KAFKA_ERROR')
-  return new MillraceError(own, `${what}: the broker answered ${codeName(code)}`, { kafkaCode: code })
+  const remedy = remedies[own]
+  const text = `${what}: the broker answered ${codeName(code)}${remedy ? `; ${remedy}` : ''}`
+  return new MillraceError(own, text, { kafkaCode: code })
 }

@@ -1,7 +1,6 @@
 // Produce and Fetch: the only requests that carry records. Their bytes are not copied or decoded here.
 import type { Isolation } from './cluster-requests.ts'
-import { byTopic } from './group-requests.ts'
-import type { Api, ProtocolReader } from './primitives.ts'
+import { type Api, type ProtocolReader, readByTopic, writeByTopic } from './primitives.ts'
 
 export interface ProduceBatch {
   readonly topic: string
@@ -31,39 +30,22 @@ export const Produce: Api<
     writer.nullableString(transactionalId)
     writer.int16(-1)
     writer.int32(timeoutMs)
-    writer.array(byTopic(batches), ({ topic, rows }) => {
-      writer.string(topic)
-      writer.array(rows, ({ partition, batch }) => {
-        writer.int32(partition)
-        writer.data(batch)
-        writer.tags()
-      })
-      writer.tags()
-    })
+    writeByTopic(writer, batches, ({ batch }) => writer.data(batch))
     writer.tags()
   },
   decode(reader) {
-    const topics = reader.array(() => {
-      const topic = reader.string()
-      const partitions = reader.array(() => {
-        const partition = reader.int32()
-        const code = reader.int16()
-        const baseOffset = reader.int64()
-        reader.int64()
-        reader.int64()
-        reader.array(() => {
-          reader.int32()
-          reader.nullableString()
-          reader.tags()
-        })
-        const message = reader.nullableString()
+    return readByTopic(reader, (topic, partition) => {
+      const code = reader.int16()
+      const baseOffset = reader.int64()
+      reader.int64()
+      reader.int64()
+      reader.array(() => {
+        reader.int32()
+        reader.nullableString()
         reader.tags()
-        return { topic, partition, code, baseOffset, message }
       })
-      reader.tags()
-      return partitions
+      return { topic, partition, code, baseOffset, message: reader.nullableString() }
     })
-    return topics.flat()
   },
 }
 
@@ -116,18 +98,12 @@ export const Fetch: Api<FetchRequest, { readonly code: number; readonly partitio
     writer.uint8(request.isolation === 'read_committed' ? 1 : 0)
     writer.int32(0)
     writer.int32(-1)
-    writer.array(byTopic(request.partitions), ({ topic, rows }) => {
-      writer.string(topic)
-      writer.array(rows, (row) => {
-        writer.int32(row.partition)
-        writer.int32(row.leaderEpoch)
-        writer.int64(row.offset)
-        writer.int32(row.lastEpoch)
-        writer.int64(-1n)
-        writer.int32(request.partitionBytesMax)
-        writer.tags()
-      })
-      writer.tags()
+    writeByTopic(writer, request.partitions, (row) => {
+      writer.int32(row.leaderEpoch)
+      writer.int64(row.offset)
+      writer.int32(row.lastEpoch)
+      writer.int64(-1n)
+      writer.int32(request.partitionBytesMax)
     })
     writer.array([], () => {})
     writer.string('')

@@ -1,6 +1,6 @@
 // Requests of the classic consumer-group protocol, and the two embedded messages that Kafka's own tools can read
 // (ConsumerProtocolSubscription and ConsumerProtocolAssignment).
-import { type Api, ProtocolReader, ProtocolWriter } from './primitives.ts'
+import { type Api, ProtocolReader, ProtocolWriter, readByTopic, writeByTopic, writePartitions } from './primitives.ts'
 
 export interface JoinGroupRequest {
   readonly group: string
@@ -188,21 +188,15 @@ export const OffsetFetch: Api<
   },
   decode(reader) {
     reader.int32()
-    const offsets = reader.array(() => {
-      const topic = reader.string()
-      const partitions = reader.array(() => {
-        const partition = reader.int32()
-        const offset = reader.int64()
-        const leaderEpoch = reader.int32()
-        const metadata = reader.nullableString() ?? ''
-        const code = reader.int16()
-        reader.tags()
-        return { topic, partition, offset, leaderEpoch, metadata, code }
-      })
-      reader.tags()
-      return partitions
-    })
-    return { offsets: offsets.flat(), code: reader.int16() }
+    const offsets = readByTopic(reader, (topic, partition) => ({
+      topic,
+      partition,
+      offset: reader.int64(),
+      leaderEpoch: reader.int32(),
+      metadata: reader.nullableString() ?? '',
+      code: reader.int16(),
+    }))
+    return { offsets, code: reader.int16() }
   },
 }
 
@@ -237,17 +231,7 @@ export const OffsetCommit: Api<Membership & { offsets: readonly CommitOffset[] }
     writer.int32(request.generation)
     writer.string(request.member)
     writer.nullableString(request.instance === '' ? null : request.instance)
-    writer.array(byTopic(request.offsets), ({ topic, rows }) => {
-      writer.string(topic)
-      writer.array(rows, (row) => {
-        writer.int32(row.partition)
-        writer.int64(row.offset)
-        writer.int32(row.leaderEpoch)
-        writer.nullableString(row.metadata)
-        writer.tags()
-      })
-      writer.tags()
-    })
+    writeByTopic(writer, request.offsets, (row) => writeCommit(writer, row))
     writer.tags()
   },
   decode: (reader) => {
@@ -258,17 +242,14 @@ export const OffsetCommit: Api<Membership & { offsets: readonly CommitOffset[] }
 
 /** `[topic, [partition, code]]`, the response of several requests. */
 export function partitionCodes(reader: ProtocolReader): PartitionCode[] {
-  const rows = reader.array(() => {
-    const topic = reader.string()
-    const partitions = reader.array(() => {
-      const row = { topic, partition: reader.int32(), code: reader.int16() }
-      reader.tags()
-      return row
-    })
-    reader.tags()
-    return partitions
-  })
-  return rows.flat()
+  return readByTopic(reader, (topic, partition) => ({ topic, partition, code: reader.int16() }))
+}
+
+/** What OffsetCommit and TxnOffsetCommit say of a partition. */
+export function writeCommit(writer: ProtocolWriter, row: CommitOffset): void {
+  writer.int64(row.offset)
+  writer.int32(row.leaderEpoch)
+  writer.nullableString(row.metadata)
 }
 
 export interface GroupDescription {
@@ -340,10 +321,7 @@ export function encodeAssignment(
 ): Buffer {
   const writer = new ProtocolWriter()
   writer.int16(0)
-  writer.array(byTopic(partitions), ({ topic, rows }) => {
-    writer.string(topic)
-    writer.array(rows, ({ partition }) => writer.int32(partition))
-  })
+  writePartitions(writer, partitions)
   writer.data(userData)
   return writer.copy()
 }

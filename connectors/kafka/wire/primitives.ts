@@ -109,3 +109,47 @@ export interface Api<Request, Response> {
   encode(writer: ProtocolWriter, request: Request, version: number): void
   decode(reader: ProtocolReader, version: number): Response
 }
+
+/** Writes rows as most requests want them: `[topic, [row]]`. `row` writes what stands behind the partition. */
+export function writeByTopic<T extends { readonly topic: string; readonly partition: number }>(
+  writer: ProtocolWriter,
+  rows: readonly T[],
+  row: (row: T) => void,
+): void {
+  writer.array([...Map.groupBy(rows, (each) => each.topic)], ([topic, grouped]) => {
+    writer.string(topic)
+    writer.array(grouped, (each) => {
+      writer.int32(each.partition)
+      row(each)
+      writer.tags()
+    })
+    writer.tags()
+  })
+}
+
+/** Writes bare partitions: `[topic, [partition]]`, without tags behind each number. */
+export function writePartitions(
+  writer: ProtocolWriter,
+  rows: readonly { readonly topic: string; readonly partition: number }[],
+): void {
+  writer.array([...Map.groupBy(rows, (each) => each.topic)], ([topic, grouped]) => {
+    writer.string(topic)
+    writer.array(grouped, (each) => writer.int32(each.partition))
+    writer.tags()
+  })
+}
+
+/** Reads `[topic, [partition, row]]` as flat rows; `row` reads what stands behind the partition, up to the tags. */
+export function readByTopic<T>(reader: ProtocolReader, row: (topic: string, partition: number) => T): T[] {
+  const topics = reader.array(() => {
+    const topic = reader.string()
+    const rows = reader.array(() => {
+      const each = row(topic, reader.int32())
+      reader.tags()
+      return each
+    })
+    reader.tags()
+    return rows
+  })
+  return topics.flat()
+}

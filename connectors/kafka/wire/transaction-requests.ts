@@ -1,7 +1,20 @@
 // Requests of the transaction protocol, "transactions v1" (KIP-98, KIP-447): versions that keep one epoch per
 // InitProducerId and name fenced producers (90). EndTxn v5 and its kin (KIP-890, v2) are never mixed in.
-import { byTopic, type CommitOffset, type Membership, type PartitionCode, partitionCodes } from './group-requests.ts'
-import type { Api, ProtocolReader, ProtocolWriter } from './primitives.ts'
+import {
+  type CommitOffset,
+  type Membership,
+  type PartitionCode,
+  partitionCodes,
+  writeCommit,
+} from './group-requests.ts'
+import {
+  type Api,
+  type ProtocolReader,
+  type ProtocolWriter,
+  readByTopic,
+  writeByTopic,
+  writePartitions,
+} from './primitives.ts'
 
 /** Who speaks to the transaction coordinator. */
 export interface ProducerIdentity {
@@ -54,11 +67,7 @@ export const AddPartitionsToTxn: Api<
   flexibleFrom: 3,
   encode(writer, request) {
     writeProducer(writer, request)
-    writer.array(byTopic(request.partitions), ({ topic, rows }) => {
-      writer.string(topic)
-      writer.array(rows, ({ partition }) => writer.int32(partition))
-      writer.tags()
-    })
+    writePartitions(writer, request.partitions)
     writer.tags()
   },
   decode(reader) {
@@ -104,17 +113,7 @@ export const TxnOffsetCommit: Api<
     writer.int32(request.membership.generation)
     writer.string(request.membership.member)
     writer.nullableString(request.membership.instance)
-    writer.array(byTopic(request.offsets), ({ topic, rows }) => {
-      writer.string(topic)
-      writer.array(rows, (row) => {
-        writer.int32(row.partition)
-        writer.int64(row.offset)
-        writer.int32(row.leaderEpoch)
-        writer.nullableString(row.metadata)
-        writer.tags()
-      })
-      writer.tags()
-    })
+    writeByTopic(writer, request.offsets, (row) => writeCommit(writer, row))
     writer.tags()
   },
   decode(reader) {
@@ -246,29 +245,16 @@ export const DescribeProducers: Api<
   max: 0,
   flexibleFrom: 0,
   encode(writer, { partitions }) {
-    writer.array(byTopic(partitions), ({ topic, rows }) => {
-      writer.string(topic)
-      writer.array(rows, ({ partition }) => writer.int32(partition))
-      writer.tags()
-    })
+    writePartitions(writer, partitions)
     writer.tags()
   },
   decode(reader) {
     reader.int32()
-    const topics = reader.array(() => {
-      const topic = reader.string()
-      const partitions = reader.array(() => {
-        const partition = reader.int32()
-        const code = reader.int16()
-        reader.nullableString()
-        const producers = reader.array(() => activeProducer(reader))
-        reader.tags()
-        return { topic, partition, code, producers }
-      })
-      reader.tags()
-      return partitions
+    return readByTopic(reader, (topic, partition) => {
+      const code = reader.int16()
+      reader.nullableString()
+      return { topic, partition, code, producers: reader.array(() => activeProducer(reader)) }
     })
-    return topics.flat()
   },
 }
 
@@ -304,11 +290,7 @@ export const WriteTxnMarkers: Api<
       writer.int64(marker.producerId)
       writer.int16(marker.epoch)
       writer.boolean(marker.result === 'commit')
-      writer.array(byTopic(marker.partitions), ({ topic, rows }) => {
-        writer.string(topic)
-        writer.array(rows, ({ partition }) => writer.int32(partition))
-        writer.tags()
-      })
+      writePartitions(writer, marker.partitions)
       writer.int32(marker.coordinatorEpoch)
       writer.tags()
     })
