@@ -194,7 +194,7 @@ export class Recovery {
   }
 
   async #firstStart(task: TaskPlan): Promise<RestoredTask> {
-    const manifests = await this.#manifestsWith(task.id)
+    const manifests = await this.#allManifests()
     const grown = manifests.find((each) => each.tasks.some((entry) => entry.task === task.id && entry.parent !== null))
     if (grown)
       throw missingOffsets(
@@ -215,8 +215,8 @@ export class Recovery {
     return { task, pointer: null, positions, chain: [], handles: [], incomplete: true }
   }
 
-  /** Every file of the store that may know the task: all of them, when a task claims to be new. */
-  async #manifestsWith(_task: TaskId): Promise<Manifest[]> {
+  /** Every file of the store: any of them may know a task that claims to be new. */
+  async #allManifests(): Promise<Manifest[]> {
     const manifests: Manifest[] = []
     for (const file of await this.#store.list()) {
       const cached = this.#files.get(file)

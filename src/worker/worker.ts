@@ -91,14 +91,7 @@ export class Worker {
         await traced(this.#onStep, 'resolve', () =>
           cluster.resolveTransactions(names.transactionalIds(plan.pipeline, instance)),
         )
-      const generations = new Generations(
-        this.#options,
-        cluster,
-        store,
-        storeId,
-        topology,
-        () => this.#attempt?.taskIds ?? [],
-      )
+      const generations = new Generations(this.#options, cluster, storeId, topology, () => this.#attempt?.taskIds ?? [])
       await this.#live(cluster, store, topology, generations)
       this.status.phase = 'stopped'
     } catch (error) {
@@ -332,7 +325,6 @@ class Generations {
   constructor(
     options: WorkerOptions,
     cluster: Cluster,
-    _store: CheckpointStore,
     storeId: string,
     topology: Topology,
     ownedTasks: () => readonly TaskPlan['id'][],
