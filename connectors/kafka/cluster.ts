@@ -2,14 +2,30 @@
 // its own connection because a pending JoinGroup blocks everything behind it; so have fetch, produce and transactions.
 // `call` is the one retry loop of all control requests: it repeats what may be repeated, at the right broker, until a
 // deadline, and turns every other answer into a coded error.
-import { delay, jitter, monotonicMs } from '../../src/base/clock.ts'
+import { delay, jitter, monotonicMs, startTimer } from '../../src/base/clock.ts'
 import { isCode, MillraceError, messageOf } from '../../src/base/errors.ts'
 import type { Logger } from '../../src/base/log.ts'
 import { type ClientOptions, openSocket } from './client.ts'
-import { FindCoordinator, Metadata, type MetadataResponse, type MetadataTopic } from './wire/cluster-requests.ts'
+import {
+  FindCoordinator,
+  ListOffsets,
+  Metadata,
+  type MetadataResponse,
+  type MetadataTopic,
+} from './wire/cluster-requests.ts'
 import { Code, kafkaError, type RetryClass, retryClass } from './wire/codes.ts'
 import { Connection, type VersionRanges } from './wire/connection.ts'
+import { Fetch, Produce } from './wire/data-requests.ts'
+import { JoinGroup, OffsetFetch } from './wire/group-requests.ts'
 import type { Api } from './wire/primitives.ts'
+import {
+  DescribeProducers,
+  DescribeTransactions,
+  EndTxn,
+  InitProducerId,
+  ListTransactions,
+  TxnOffsetCommit,
+} from './wire/transaction-requests.ts'
 
 export type Purpose = 'control' | 'group' | 'transaction' | 'produce' | 'fetch'
 
@@ -41,6 +57,12 @@ export interface CallOptions<Response> {
 
 const METADATA_MAX_AGE_MS = 60_000
 
+/** Asked of every broker at the first contact: one that is too old says so then, and not in the middle of a commit. */
+const NEEDED: readonly unknown[] = [
+  ...[Metadata, FindCoordinator, ListOffsets, Fetch, Produce, JoinGroup, OffsetFetch, InitProducerId, TxnOffsetCommit],
+  ...[EndTxn, DescribeTransactions, ListTransactions, DescribeProducers],
+]
+
 export class KafkaCluster {
   readonly clientId: string
   readonly #options: ClientOptions
@@ -65,11 +87,12 @@ export class KafkaCluster {
     const deadline = monotonicMs() + limit
     for (;;) {
       try {
-        await this.#refresh([])
+        await within(this.#refresh([]), deadline - monotonicMs())
         return
       } catch (error) {
         if (isCode(error, 'KAFKA_AUTHENTICATION', 'KAFKA_TOO_OLD', 'OPTION_INVALID')) throw error
         if (monotonicMs() >= deadline) {
+          void this.close()
           const text = `no broker of ${this.#options.brokers.join(', ')} answered in ${limit} ms (${messageOf(error)}); check KAFKA_BROKERS, the network and the listener's protocol`
           throw new MillraceError('KAFKA_UNREACHABLE', text, { cause: error })
         }
@@ -168,7 +191,11 @@ export class KafkaCluster {
     const known = this.#versions.get(address)
     const connection = new Connection(socket, address, this.clientId, sessionLifetimeMs, known ?? new Map())
     if (this.#closed) connection.close()
-    if (!known) this.#versions.set(address, await connection.negotiate())
+    if (!known) {
+      const versions = await connection.negotiate()
+      for (const api of NEEDED) connection.version(api as Api<never, unknown>)
+      this.#versions.set(address, versions)
+    }
     return connection
   }
 
@@ -273,6 +300,15 @@ export class KafkaCluster {
       if (connection.status === 'fulfilled') connection.value.close()
     }
   }
+}
+
+/** A peer that accepts and never answers must not cost more than the caller allows. */
+function within(work: Promise<void>, limitMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const late = new MillraceError('KAFKA_CONNECTION_LOST', 'connected, but no answer')
+    const timer = startTimer(Math.max(1, limitMs), () => reject(late))
+    work.then(resolve, reject).finally(() => timer.cancel())
+  })
 }
 
 function parseAddress(text: string): Address {

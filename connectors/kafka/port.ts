@@ -6,6 +6,7 @@ import type {
   ClusterFactory,
   ClusterOptions,
   CommittedOffset,
+  DecidedTransaction,
   GroupMember,
   MemberOptions,
   PartitionReader,
@@ -207,8 +208,13 @@ class KafkaPort implements Cluster {
     return new KafkaTransactionSink(this.#cluster, this.#transactions, options, this.#log)
   }
 
-  async resolveTransactions(ids: readonly string[]): Promise<void> {
-    await Promise.all(ids.map((id) => this.#transactions.resolve(id)))
+  async resolveTransactions(ids: readonly string[]): Promise<readonly DecidedTransaction[]> {
+    const resolved = await Promise.all(ids.map((id) => this.#transactions.resolve(id)))
+    return resolved.flatMap((each) =>
+      each?.state === 'CompleteCommit'
+        ? [{ transactionalId: each.transactionalId, producerId: each.producerId.toString(), epoch: each.epoch }]
+        : [],
+    )
   }
 
   openTransactions(prefix: string): Promise<readonly string[]> {

@@ -56,13 +56,14 @@ export class TransactionAdmin {
   }
 
   /** Ongoing is aborted (by `InitProducerId`, once); a decision under way is waited for; anything else is left alone. */
-  async resolve(id: string): Promise<void> {
+  async resolve(id: string): Promise<TransactionDescription | undefined> {
     let aborted: number | undefined
     const deadline = monotonicMs() + PREPARE_DEADLINE_MS
     for (;;) {
       const description = await this.describe(id)
       // Ongoing again under a newer epoch is a successor's work.
-      if (description?.state === 'Ongoing' && aborted !== undefined && description.epoch > aborted + 1) return
+      if (description?.state === 'Ongoing' && aborted !== undefined && description.epoch > aborted + 1)
+        return description
       if (description?.state === 'Ongoing') {
         aborted = description.epoch
         this.#log.info(
@@ -72,7 +73,7 @@ export class TransactionAdmin {
         await this.#abortOpen(description)
         continue
       }
-      if (!description || !/^(Prepare|Ongoing)/.test(description.state)) return
+      if (!description || !/^(Prepare|Ongoing)/.test(description.state)) return description
       if (monotonicMs() > deadline) {
         throw new MillraceError(
           'MARKERS_DROPPED',

@@ -38,10 +38,8 @@ export class DirectoryStore implements CheckpointStore {
       await this.#createExclusive(ID_FILE, Buffer.from(fresh)).catch((error) => {
         if ((error as { code?: string }).code !== 'EEXIST') throw error
       })
-      const found = JSON.parse(await readFile(join(this.location, ID_FILE), 'utf8')) as {
-        pipeline: string
-        store: string
-      }
+      const found = identity(await readFile(join(this.location, ID_FILE), 'utf8'))
+      if (!found) throw foreign(this.location, `its file '${ID_FILE}' was not written by Millrace`)
       if (found.pipeline !== pipeline) throw foreign(this.location, `it belongs to pipeline '${found.pipeline}'`)
       const strange = (await readdir(this.location)).find(
         (name) => !(name === ID_FILE || name.startsWith('.') || name.endsWith('.ckpt')),
@@ -112,6 +110,16 @@ export class DirectoryStore implements CheckpointStore {
 
   async delete(name: string): Promise<void> {
     await absentIsUndefined(() => unlink(join(this.location, name)))
+  }
+}
+
+/** undefined: not ours. It is never half-written: it was linked when it was whole. */
+function identity(text: string): { readonly pipeline: string; readonly store: string } | undefined {
+  try {
+    const { pipeline, store } = JSON.parse(text) as { pipeline?: unknown; store?: unknown }
+    return typeof pipeline === 'string' && typeof store === 'string' ? { pipeline, store } : undefined
+  } catch {
+    return undefined
   }
 }
 

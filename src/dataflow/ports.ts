@@ -139,6 +139,13 @@ export interface TransactionRecord {
   readonly partitions: readonly { readonly topic: string; readonly partition: number; readonly lastOffset: string }[]
 }
 
+/** The coordinator recorded a commit for exactly this producer and epoch. */
+export interface DecidedTransaction {
+  readonly transactionalId: string
+  readonly producerId: string
+  readonly epoch: number
+}
+
 export interface Cluster extends AsyncDisposable {
   readonly brokerCount: number
   /** Missing topics are absent from the answer. */
@@ -167,8 +174,11 @@ export interface Cluster extends AsyncDisposable {
   member(options: MemberOptions): GroupMember
   reader(onReady: () => void, onError: (error: Error) => void): PartitionReader
   transactionSink(options: TransactionSinkOptions): WorkerSink
-  /** Looks before it touches: aborts an id's open transaction, waits for one that is being decided, leaves the others. */
-  resolveTransactions(ids: readonly string[]): Promise<void>
+  /**
+   * Looks before it touches: aborts an id's open transaction, waits for one that is being decided, leaves the others. Gives
+   * the ids whose last transaction is committed.
+   */
+  resolveTransactions(ids: readonly string[]): Promise<readonly DecidedTransaction[]>
   /** Open transactional ids that begin with `prefix`. */
   openTransactions(prefix: string): Promise<readonly string[]>
   /** Checks that a decided transaction is visible on all its partitions, and repairs dropped markers. @throws MARKERS_DROPPED */

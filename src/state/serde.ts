@@ -121,6 +121,21 @@ export function nullable<T>(serde: Serde<T>): Serde<T | null> {
   }
 }
 
+/** How state writes a value: with a mark where it may be null, because nothing at all may be a value too (an empty string). */
+export function encodeState(serde: Serde<unknown>, value: unknown, out: ByteWriter): void {
+  if (serde.nullable) {
+    out.uint8(value === null ? 0 : 1)
+    if (value === null) return
+  }
+  serde.encode(value, out)
+}
+
+/** What `encodeState` wrote. State keeps what it decodes: give it bytes of its own. */
+export function decodeState(serde: Serde<unknown>, bytes: Buffer): unknown {
+  if (!serde.nullable) return serde.decode(bytes, 0, bytes.length)
+  return bytes[0] === 0 ? null : serde.decode(bytes, 1, bytes.length)
+}
+
 /** What may be a stream key without a serde of its own. */
 export type Key = string | number | bigint | boolean
 

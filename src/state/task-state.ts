@@ -21,14 +21,16 @@ interface Base {
 
 export class TaskState {
   readonly #stores: readonly HeapStore[]
+  readonly #baseSliceSlots: number
   #chainLength = 0
   #base: Base | null = null
   #writer: SegmentWriter | null = null
   #slice: { readonly index: number; readonly of: number } | null = null
   #mark: SegmentMark = 'delta'
 
-  constructor(stores: readonly HeapStore[]) {
+  constructor(stores: readonly HeapStore[], baseSliceSlots: number = BASE_SLICE_SLOTS) {
     this.#stores = stores
+    this.#baseSliceSlots = baseSliceSlots
   }
 
   get changed(): boolean {
@@ -60,7 +62,9 @@ export class TaskState {
     if (!this.#base && this.#chainLength >= CHAIN_SEGMENTS_MAX - BASE_SLICES_MAX) {
       const slots = this.#stores.map((store) => store.slotCount)
       const total = slots.reduce((sum, count) => sum + count, 0)
-      const slices = Math.min(BASE_SLICES_MAX, Math.max(1, Math.ceil(total / BASE_SLICE_SLOTS)))
+      // After a restore in the middle of a base the chain has its slices already: a new base gets what is left.
+      const room = Math.min(BASE_SLICES_MAX, CHAIN_SEGMENTS_MAX - this.#chainLength)
+      const slices = Math.max(1, Math.min(room, Math.ceil(total / this.#baseSliceSlots)))
       this.#base = { slices, slots, next: 0 }
     }
     if (!this.#base) {

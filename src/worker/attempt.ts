@@ -5,7 +5,7 @@ import { assert } from '../base/assert.ts'
 import { delay, monotonicMs, startTimer, yieldToLoop } from '../base/clock.ts'
 import { crc32c, crcHex } from '../base/crc32c.ts'
 import { isCode, MillraceError, messageOf } from '../base/errors.ts'
-import { type CheckpointId, checkpointId, type TaskId } from '../base/ids.ts'
+import type { CheckpointId, TaskId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import { type StepListener, type TaskSnapshot, traced } from '../base/messages.ts'
 import { CheckpointCoordinator, type CheckpointPhases } from '../checkpoint/coordinator.ts'
@@ -41,6 +41,8 @@ export interface AttemptEnvironment {
   readonly status: WorkerStatus
   readonly log: Logger
   readonly onStep: StepListener
+  /** The last id that this worker ever gave, in earlier attempts too: none is given twice (I5). */
+  readonly last: CheckpointId
   /** A checkpoint is committed: its files, for the retention. */
   readonly onCommitted: (manifest: Manifest) => void
 }
@@ -63,7 +65,7 @@ export class Attempt {
   readonly #members = new Map<TaskId, Member>()
   #order: Task[] = []
   #coordinator: CheckpointCoordinator | undefined
-  #last = checkpointId(0)
+  #last: CheckpointId
   #fence: Fence | undefined
   #transaction: TransactionRecord | undefined
   #written: { manifest: Manifest; pointer: Pointer; bytes: number } | undefined
@@ -77,6 +79,7 @@ export class Attempt {
 
   constructor(env: AttemptEnvironment) {
     this.#env = env
+    this.#last = env.last
     const { cluster, plan, settings, instance } = env
     this.#reader = cluster.reader(
       () => this.wake(),
@@ -94,6 +97,11 @@ export class Attempt {
       onStep: env.onStep,
       onFailure: (error) => this.#fail(error),
     })
+  }
+
+  /** The last checkpoint id given. */
+  get last(): CheckpointId {
+    return this.#last
   }
 
   get taskIds(): TaskId[] {

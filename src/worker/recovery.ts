@@ -1,7 +1,7 @@
 // Recovery of the assigned tasks: what the group's committed offsets say, the file that their pointer names, and the checks
 // before anything runs. Nothing is guessed: whatever does not fit stops loudly and names its exit.
 import { crc32c, crcHex } from '../base/crc32c.ts'
-import { MillraceError } from '../base/errors.ts'
+import { isCode, MillraceError } from '../base/errors.ts'
 import type { TaskId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import { type SourcePosition, type StepListener, type TaskSnapshot, traced } from '../base/messages.ts'
@@ -11,6 +11,7 @@ import {
   encodePointer,
   type Manifest,
   type Pointer,
+  parseFileName,
   type SegmentRef,
   verifyFile,
 } from '../checkpoint/file.ts'
@@ -19,7 +20,9 @@ import type { Cluster, CommittedOffset, TransactionRecord } from '../dataflow/po
 import type { Plan } from './job.ts'
 import type { TaskPlan, Topology } from './topology.ts'
 
-const SUSPECT_FILES_MAX = 20
+const NEWEST_FILES = 20
+/** Two ids are in turn: a worker's last two transactions, and files whose commit failed. */
+const OWN_FILES = 4
 
 export interface RestoredTask {
   readonly task: TaskPlan
@@ -69,7 +72,10 @@ export class Recovery {
   ): Promise<RestoredTask[]> {
     const partitions = tasks.flatMap((task) => task.inputs.map(({ topic, partition }) => ({ topic, partition })))
     const offsets = await traced(this.#onStep, 'read-offsets', () =>
-      this.#cluster.committedOffsets(this.#plan.group, partitions, { signal, suspects: () => this.#suspects() }),
+      this.#cluster.committedOffsets(this.#plan.group, partitions, {
+        signal,
+        suspects: () => newestTransactions(this.#store),
+      }),
     )
     const restored: RestoredTask[] = []
     for (const task of tasks) {
@@ -85,18 +91,6 @@ export class Recovery {
       }
     }
     return restored
-  }
-
-  /** Transactions that may hold the offsets back: those that the newest files name. */
-  async #suspects(): Promise<readonly TransactionRecord[]> {
-    const files = (await this.#store.list()).slice(-SUSPECT_FILES_MAX)
-    const records: TransactionRecord[] = []
-    for (const file of files) {
-      const bytes = await this.#store.read(file)
-      const manifest = bytes && decodeFile(file, bytes)
-      if (manifest?.transaction) records.push(manifest.transaction)
-    }
-    return records
   }
 
   async #recoverTask(task: TaskPlan, rows: readonly CommittedOffset[]): Promise<RestoredTask> {
@@ -267,6 +261,30 @@ export class Recovery {
     }
     return segments
   }
+}
+
+/**
+ * The transactions that the newest files of a store (of one instance) name: those that may be undecided or lack markers. A
+ * file that cannot be read is passed over here: whoever needs it finds out, loudly.
+ */
+export async function newestTransactions(
+  store: CheckpointStore,
+  instance?: string,
+): Promise<readonly TransactionRecord[]> {
+  const files = (await store.list()).filter(
+    (name) => instance === undefined || parseFileName(name)?.instance === instance,
+  )
+  const records: TransactionRecord[] = []
+  for (const file of files.slice(instance === undefined ? -NEWEST_FILES : -OWN_FILES)) {
+    try {
+      const bytes = await store.read(file)
+      const manifest = bytes && decodeFile(file, bytes)
+      if (manifest?.transaction) records.push(manifest.transaction)
+    } catch (error) {
+      if (!isCode(error, 'CHECKPOINT_CORRUPT', 'CHECKPOINT_MISMATCH')) throw error
+    }
+  }
+  return records
 }
 
 function missingOffsets(what: string, group: string, evidence: string): MillraceError {

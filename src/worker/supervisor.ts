@@ -11,6 +11,8 @@ import type { Logger } from '../base/log.ts'
 import type { Cluster } from '../dataflow/ports.ts'
 import { names, type Plan, type Settings } from './job.ts'
 
+/** What the end of the supervisor waits for to speak for a child that died meanwhile. */
+const SPEAK_AT_END_MS = 5_000
 /** A child that lives shorter than this before it dies again is restarted with growing pauses. */
 const STABLE_MS = 10_000
 const PAUSE_MAX_MS = 10_000
@@ -49,6 +51,8 @@ export class Supervisor {
   #cluster: Cluster | undefined
   #stopping: 'no' | 'stop' | 'leave' = 'no'
   #exitCode = 0
+  readonly #speaking = new Set<Promise<void>>()
+  #over = false
 
   constructor(options: SupervisorOptions) {
     this.#options = options
@@ -75,6 +79,8 @@ export class Supervisor {
       return this.#exitCode || Math.max(...codes)
     } finally {
       this.#spare?.kill()
+      await Promise.race([Promise.all(this.#speaking), delay(this.#speaking.size > 0 ? SPEAK_AT_END_MS : 0)])
+      this.#over = true
       await this.#cluster?.[Symbol.asyncDispose]()
     }
   }
@@ -97,7 +103,7 @@ export class Supervisor {
         { event: 'worker-exited', instance: slot.instance, slot: slot.slot, code, signal, failure: slot.failure },
         'worker exited',
       )
-      void this.#speakFor(slot)
+      // One that ended on purpose has rolled back itself; of a fenced one the transactions are its rival's.
       if (deliberate || exhausted) {
         const exit = code ?? 1
         // A fenced slot leaves the others alone; every other loud end concerns the whole pipeline.
@@ -107,6 +113,8 @@ export class Supervisor {
         }
         return exit
       }
+      const speaking = this.#speakFor(slot).finally(() => this.#speaking.delete(speaking))
+      this.#speaking.add(speaking)
       if (this.#stopping !== 'no') return code ?? 1
       await this.#pause(slot)
     }
@@ -163,7 +171,12 @@ export class Supervisor {
     const { plan, settings, log } = this.#options
     if (settings.mode !== 'exactly-once') return
     try {
-      this.#cluster ??= await plan.factory.connect(settings.kafka, `${settings.instance}-supervisor`, log)
+      const cluster =
+        this.#cluster ?? (await plan.factory.connect(settings.kafka, `${settings.instance}-supervisor`, log))
+      // Two children may have died at once: one connection is enough, and none outlives the supervisor.
+      if (this.#over || (this.#cluster && this.#cluster !== cluster)) await cluster[Symbol.asyncDispose]()
+      if (this.#over) return
+      this.#cluster ??= cluster
       await this.#cluster.resolveTransactions(names.transactionalIds(plan.pipeline, slot.instance))
     } catch (error) {
       log.warn(

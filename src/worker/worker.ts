@@ -8,7 +8,7 @@
 import { AssertionError } from 'node:assert'
 import { delay, monotonicMs, nonce } from '../base/clock.ts'
 import { isCode, MillraceError, messageOf } from '../base/errors.ts'
-import { partitionKey } from '../base/ids.ts'
+import { checkpointId, partitionKey } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import { type StepListener, traced } from '../base/messages.ts'
 import { Retention } from '../checkpoint/retention.ts'
@@ -17,7 +17,7 @@ import type { Cluster, GroupMember, JoinedGeneration } from '../dataflow/ports.t
 import { assignTasks, decodeRefusal, encodeReport } from './assignment.ts'
 import { Attempt, type Interruption } from './attempt.ts'
 import { names, type Plan, type Settings } from './job.ts'
-import { Recovery } from './recovery.ts'
+import { newestTransactions, Recovery } from './recovery.ts'
 import { RestartPolicy } from './restart.ts'
 import { WorkerStatus } from './status.ts'
 import { prepareTopology, type TaskPlan, type Topology, taskOf } from './topology.ts'
@@ -53,6 +53,8 @@ export class Worker {
   #attempt: Attempt | undefined
   #stop: 'no' | 'stop' | 'leave' = 'no'
   #inRow = 0
+  /** Ids of discarded checkpoints are not given again: their files may be there, under this life's name. */
+  #lastCheckpoint = checkpointId(0)
 
   constructor(options: WorkerOptions) {
     this.#options = options
@@ -86,11 +88,9 @@ export class Worker {
       const store = typeof settings.store === 'string' ? new DirectoryStore(settings.store) : settings.store
       const storeId = await store.open(plan.pipeline)
       const topology = await prepareTopology(cluster, plan, settings, this.#log)
-      // Look before touching: an earlier life's open transactions are aborted, decided ones are left alone.
-      if (settings.mode === 'exactly-once')
-        await traced(this.#onStep, 'resolve', () =>
-          cluster.resolveTransactions(names.transactionalIds(plan.pipeline, instance)),
-        )
+      if (settings.mode === 'exactly-once') {
+        await traced(this.#onStep, 'resolve', () => settleEarlierLife(cluster, store, plan.pipeline, instance))
+      }
       const generations = new Generations(this.#options, cluster, storeId, topology, () => this.#attempt?.taskIds ?? [])
       await this.#live(cluster, store, topology, generations)
       this.status.phase = 'stopped'
@@ -175,6 +175,7 @@ export class Worker {
       status: this.status,
       log: this.#log,
       onStep: this.#onStep,
+      last: this.#lastCheckpoint,
       onCommitted: (manifest) => {
         this.#inRow = 0
         retention.committed(manifest)
@@ -221,6 +222,7 @@ export class Worker {
       return 'rejoin'
     }
     this.#attempt = undefined
+    this.#lastCheckpoint = attempt.last
     if (interruption.kind === 'stop') {
       await attempt.close()
       return 'again'
@@ -308,6 +310,29 @@ export class Worker {
 
   #emit(event: WorkerEvent['event'], joined: JoinedGeneration): void {
     this.#options.onEvent?.({ event, instance: this.#options.instance, generation: joined.fence.generation })
+  }
+}
+
+/**
+ * Look before touching: an earlier life's open transactions are aborted; one that was committed must be visible everywhere
+ * before its id is used again, even if its tasks have another owner now: the id's next transaction would decide what hangs.
+ */
+async function settleEarlierLife(
+  cluster: Cluster,
+  store: CheckpointStore,
+  pipeline: string,
+  instance: string,
+): Promise<void> {
+  const decided = await cluster.resolveTransactions(names.transactionalIds(pipeline, instance))
+  if (decided.length === 0) return
+  for (const record of await newestTransactions(store, instance)) {
+    const same = decided.some(
+      (each) =>
+        each.transactionalId === record.transactionalId &&
+        each.producerId === record.producerId &&
+        each.epoch === record.epoch,
+    )
+    if (same) await cluster.confirmTransaction(record)
   }
 }
 

@@ -3,10 +3,11 @@ import { ByteWriter } from '../../base/byte-writer.ts'
 import { MillraceError, messageOf } from '../../base/errors.ts'
 import type { StateDescriptors } from '../descriptors.ts'
 import type { RowTarget, SegmentWriter, StateIdentity } from '../segment.ts'
-import type { Serde } from '../serde.ts'
+import { decodeState, type Serde } from '../serde.ts'
 import type { StateTable } from './table.ts'
 import { type Cursor, ListTable, MapTable, ValueTable } from './tables.ts'
 
+/** Rows between two looks at the clock. */
 const ROWS_PER_LOOK = 64
 
 export class HeapStore implements Cursor {
@@ -14,14 +15,23 @@ export class HeapStore implements Cursor {
   readonly keySerde: Serde<unknown>
   /** What the user's function gets as `state`: one handle per descriptor, all speaking of the current key. */
   readonly handles: Readonly<Record<string, unknown>>
+  readonly #rowsPerLook: number
   readonly #tables: StateTable[] = []
   readonly #slots = new Map<unknown, number>()
   #keys: unknown[] = []
   readonly #free: number[] = []
   #key: unknown
   slot = -1
+  /** The current key's slot when nothing keeps it any more: freed when the cursor moves on. */
+  #idle = -1
 
-  constructor(operator: string, descriptors: StateDescriptors, keySerde: Serde<unknown>) {
+  constructor(
+    operator: string,
+    descriptors: StateDescriptors,
+    keySerde: Serde<unknown>,
+    rowsPerLook: number = ROWS_PER_LOOK,
+  ) {
+    this.#rowsPerLook = rowsPerLook
     this.operator = operator
     this.keySerde = keySerde
     const handles: Record<string, unknown> = {}
@@ -49,6 +59,11 @@ export class HeapStore implements Cursor {
   setKey(key: unknown): void {
     this.#key = key
     this.slot = this.#slots.get(typeof key === 'object' ? this.#identity(key) : key) ?? -1
+    if (this.#idle >= 0 && this.#idle !== this.slot) {
+      const idle = this.#idle
+      this.#idle = -1
+      this.released(idle)
+    }
   }
 
   #identity(key: unknown): unknown {
@@ -79,7 +94,11 @@ export class HeapStore implements Cursor {
 
   /** A slot is used again only when nothing of it is left to be written. */
   released(slot: number): void {
-    if (slot === this.slot || !this.#tables.every((table) => table.idle(slot))) return
+    if (!this.#tables.every((table) => table.idle(slot))) return
+    if (slot === this.slot) {
+      this.#idle = slot
+      return
+    }
     this.#slots.delete(this.#identity(this.#keys[slot]))
     this.#keys[slot] = undefined
     this.#free.push(slot)
@@ -106,7 +125,7 @@ export class HeapStore implements Cursor {
   encode(expired: () => boolean): boolean {
     for (const table of this.#tables) {
       try {
-        while (!table.encodeSome(ROWS_PER_LOOK)) if (expired()) return false
+        while (!table.encodeSome(this.#rowsPerLook)) if (expired()) return false
       } catch (error) {
         if (error instanceof MillraceError) throw error
         const { operator, name, serde } = table.identity
@@ -132,8 +151,7 @@ export class HeapStore implements Cursor {
     }
     return {
       apply: (op, key, mapKey, value) => {
-        const copy = Buffer.from(key)
-        const slot = this.#claimFor(this.keySerde.decode(copy, 0, copy.length))
+        const slot = this.#claimFor(decodeState(this.keySerde, Buffer.from(key)))
         table.restore(slot, op, mapKey, value)
         this.released(slot)
       },

@@ -6,7 +6,7 @@
 // holds a live object then. 0 = clean, current = changed since the barrier, anything else = frozen.
 import type { StateDescriptor } from '../descriptors.ts'
 import { Row, type SegmentWriter, type StateIdentity } from '../segment.ts'
-import type { Serde } from '../serde.ts'
+import { encodeState, type Serde } from '../serde.ts'
 
 /** What the table needs of the store that owns it. */
 export interface SlotOwner {
@@ -113,15 +113,18 @@ export abstract class StateTable {
   #encode(slot: number): void {
     const writer = this.#writer
     if (!writer) return
-    this.#epochs[slot] = 0
     const key = this.owner.keyOf(slot)
-    const writeKey = (out: Parameters<Serde<unknown>['encode']>[1]): void => this.owner.keySerde.encode(key, out)
+    const writeKey = (out: Parameters<Serde<unknown>['encode']>[1]): void => encodeState(this.owner.keySerde, key, out)
     if (this.values[slot] === undefined) {
       writer.row(this.stateIndex, Row.DELETE, writeKey, null, null)
+      this.#epochs[slot] = 0
       this.owner.released(slot)
       return
     }
     this.encodeSlot(writer, slot, writeKey, slot >= this.#baseFrom && slot < this.#baseTo)
+    // Only now: a slot that cannot be encoded fails again when the snapshot comes to it, if a user's function caught the
+    // first error on the way.
+    this.#epochs[slot] = 0
   }
 
   protected abstract encodeSlot(

@@ -4,7 +4,7 @@ import { ByteReader } from '../../base/byte-reader.ts'
 import { ByteWriter } from '../../base/byte-writer.ts'
 import type { ListState, MapState, ValueState } from '../descriptors.ts'
 import { Row, type SegmentWriter } from '../segment.ts'
-import type { Serde } from '../serde.ts'
+import { decodeState, encodeState, type Serde } from '../serde.ts'
 import { StateTable } from './table.ts'
 
 type WriteKey = (out: ByteWriter) => void
@@ -17,11 +17,9 @@ export interface Cursor {
   claim(): number
 }
 
-function decodeWhole(serde: Serde<unknown>, bytes: Buffer | null): unknown {
-  if (!bytes) return undefined
-  // State keeps what it decodes: a copy, so that it does not hold the whole checkpoint file in memory.
-  const copy = Buffer.from(bytes)
-  return serde.decode(copy, 0, copy.length)
+/** From a copy, so that state does not hold the whole checkpoint file in memory. */
+function decodeCopy(serde: Serde<unknown>, bytes: Buffer): unknown {
+  return decodeState(serde, Buffer.from(bytes))
 }
 
 export class ValueTable extends StateTable {
@@ -49,23 +47,12 @@ export class ValueTable extends StateTable {
 
   protected override encodeSlot(writer: SegmentWriter, slot: number, writeKey: WriteKey): void {
     const value = this.values[slot]
-    writer.row(this.stateIndex, Row.PUT, writeKey, null, (out) => encodeNullable(this.descriptor.serde, value, out))
+    writer.row(this.stateIndex, Row.PUT, writeKey, null, (out) => encodeState(this.descriptor.serde, value, out))
   }
 
   override restore(slot: number, op: number, _mapKey: Buffer | null, value: Buffer | null): void {
-    this.values[slot] = op === Row.PUT ? decodeNullable(this.descriptor.serde, value) : undefined
+    this.values[slot] = op === Row.PUT && value ? decodeCopy(this.descriptor.serde, value) : undefined
   }
-}
-
-/** null needs a mark of its own: serdes write nothing for it. */
-function encodeNullable(serde: Serde<unknown>, value: unknown, out: ByteWriter): void {
-  out.uint8(value === null ? 0 : 1)
-  if (value !== null) serde.encode(value, out)
-}
-
-function decodeNullable(serde: Serde<unknown>, bytes: Buffer | null): unknown {
-  if (!bytes || bytes[0] === 0) return null
-  return decodeWhole(serde, bytes.subarray(1))
 }
 
 class ListSlot {
@@ -85,14 +72,14 @@ export class ListTable extends StateTable {
       },
       add: (value) => this.#append(cursor.claim(), value),
       addAll: (values) => {
-        const slot = cursor.claim()
-        for (const value of values) this.#append(slot, value)
+        for (const value of values) this.#append(cursor.claim(), value)
       },
       set: (values) => {
-        const slot = cursor.claim()
-        this.mark(slot)
         const list = new ListSlot()
         list.items = [...values]
+        if (list.items.length === 0 && cursor.slot < 0) return
+        const slot = cursor.claim()
+        this.mark(slot)
         this.values[slot] = list.items.length > 0 ? list : undefined
       },
       clear: () => {
@@ -130,7 +117,7 @@ export class ListTable extends StateTable {
     }
     const list = op === Row.LIST_APPEND ? (this.#at(slot) ?? new ListSlot()) : new ListSlot()
     const reader = new ByteReader(value)
-    while (reader.remaining > 0) list.items.push(decodeWhole(this.descriptor.serde, reader.lengthPrefixed()))
+    while (reader.remaining > 0) list.items.push(decodeCopy(this.descriptor.serde, reader.lengthPrefixed()))
     list.written = list.items.length
     this.values[slot] = list
   }
@@ -141,7 +128,7 @@ const itemScratch = new ByteWriter(256)
 function encodeItems(serde: Serde<unknown>, items: readonly unknown[], from: number, out: ByteWriter): void {
   for (let i = from; i < items.length; i++) {
     itemScratch.reset()
-    serde.encode(items[i], itemScratch)
+    encodeState(serde, items[i], itemScratch)
     out.uvarint(itemScratch.position)
     out.bytes(itemScratch.buffer, 0, itemScratch.position)
   }
@@ -242,10 +229,10 @@ export class MapTable extends StateTable {
     for (const identity of changed) {
       const entry = map.entries.get(identity)
       const key = entry ? entry.key : map.dirty.get(identity)
-      const writeMapKey: WriteKey = (out) => keySerde.encode(key, out)
+      const writeMapKey: WriteKey = (out) => encodeState(keySerde, key, out)
       if (!entry) writer.row(this.stateIndex, Row.MAP_DELETE, writeKey, writeMapKey, null)
       else {
-        const writeValue: WriteKey = (out) => encodeNullable(this.descriptor.serde, entry.value, out)
+        const writeValue: WriteKey = (out) => encodeState(this.descriptor.serde, entry.value, out)
         writer.row(this.stateIndex, Row.MAP_PUT, writeKey, writeMapKey, writeValue)
       }
     }
@@ -260,9 +247,9 @@ export class MapTable extends StateTable {
     }
     const map = (this.values[slot] as MapSlot | undefined) ?? new MapSlot()
     map.fresh = false
-    const key = decodeWhole(this.#keySerde(), mapKey)
-    if (op === Row.MAP_PUT)
-      map.entries.set(this.#identity(key), { key, value: decodeNullable(this.descriptor.serde, value) })
+    const key = decodeCopy(this.#keySerde(), mapKey)
+    if (op === Row.MAP_PUT && value)
+      map.entries.set(this.#identity(key), { key, value: decodeCopy(this.descriptor.serde, value) })
     else map.entries.delete(this.#identity(key))
     this.values[slot] = map.entries.size > 0 ? map : undefined
   }
