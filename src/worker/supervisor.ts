@@ -79,7 +79,9 @@ export class Supervisor {
       return this.#exitCode || Math.max(...codes)
     } finally {
       this.#spare?.kill()
-      await Promise.race([Promise.all(this.#speaking), delay(this.#speaking.size > 0 ? SPEAK_AT_END_MS : 0)])
+      const patience = new AbortController()
+      await Promise.race([Promise.all(this.#speaking), delay(SPEAK_AT_END_MS, patience.signal)])
+      patience.abort()
       this.#over = true
       await this.#cluster?.[Symbol.asyncDispose]()
     }
