@@ -18,9 +18,9 @@ export interface Point {
   readonly nth?: number
   /**
    * `kill`: SIGKILL to itself. `hold`: SIGSTOP to itself. `term`: asks itself for an orderly end. `fail`: the effect
-   * fails with an error that rolls back. `kill-other`: SIGKILL to `pid`, a broker.
+   * fails with an error that rolls back. `kill-other`: SIGKILL to `pid`, a broker. `none`: only reports it.
    */
-  readonly do: 'kill' | 'hold' | 'term' | 'leave' | 'fail' | 'kill-other'
+  readonly do: 'kill' | 'hold' | 'term' | 'leave' | 'fail' | 'kill-other' | 'none'
   readonly pid?: number | undefined
 }
 
@@ -51,6 +51,8 @@ function act(point: Point, stop: (how: 'stop' | 'leave') => void): void {
       return
     case 'fail':
       throw new MillraceError('TRANSACTION_FAILED', `the test lets ${point.at} fail`)
+    case 'none':
+      return
     case 'kill-other':
       if (point.pid !== undefined) process.kill(point.pid, 'SIGKILL')
       return

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { check } from '../../checker/check.ts'
 import { KafkaAccess } from '../../checker/kafka.ts'
 import { keyedCountModel } from '../../checker/models/keyed-count-model.ts'
-import { committedOffsets, listOffsets } from '../../checker/requests.ts'
+import { committedOffsets, listOffsets, listTransactions } from '../../checker/requests.ts'
 import type { Verdict } from '../../checker/verdict.ts'
 import { type BrokerOptions, startBroker, type TestBroker } from '../../connectors/kafka/testing/index.ts'
 import type { Point } from './crash-worker.ts'
@@ -33,8 +33,10 @@ export interface JobOptions {
   readonly outputPartitions?: number
   readonly seed?: number
   readonly env?: Readonly<Record<string, string>>
-  /** Replication of input and output; default the cluster's. */
-  readonly replication?: number
+  /** Replication of the output; default the cluster's. */
+  readonly outputReplication?: number
+  /** Instead of a name that no other test has. */
+  readonly pipeline?: string
   readonly timestamp?: () => number | undefined
 }
 
@@ -65,16 +67,16 @@ export class Stage implements AsyncDisposable {
 
   /** A pipeline that no other test has. */
   async job(name: string, options: JobOptions = {}): Promise<Job> {
-    const pipeline = `${name}-${++this.#count}`
+    const pipeline = options.pipeline ?? `${name}-${++this.#count}`
     const store = await mkdtemp(join(tmpdir(), 'millrace-store-'))
     const job = new Job(this, pipeline, store, options)
     this.#jobs.push(job)
     await this.createTopics([
-      { topic: job.input, partitions: options.partitions ?? 3, replication: options.replication },
+      { topic: job.input, partitions: options.partitions ?? 3 },
       {
         topic: job.output,
         partitions: options.outputPartitions ?? options.partitions ?? 3,
-        replication: options.replication,
+        replication: options.outputReplication,
       },
     ])
     return job
@@ -124,6 +126,7 @@ export class Stage implements AsyncDisposable {
 export interface StartOptions {
   readonly lives?: readonly (readonly Point[])[]
   readonly env?: Readonly<Record<string, string>>
+  readonly restart?: 'yes' | 'no'
 }
 
 export class Job implements AsyncDisposable {
@@ -169,6 +172,7 @@ export class Job implements AsyncDisposable {
       instance,
       env: { ...this.env, ...options.env },
       lives: options.lives ?? [],
+      restart: options.restart ?? 'yes',
     })
     this.workers.push(worker)
     return worker
@@ -192,6 +196,36 @@ export class Job implements AsyncDisposable {
       }
       await until(`${topic} is read to its end`, reached, timeoutMs, () => `${seen}\n${this.explain()}`)
     }
+  }
+
+  /** The sum of the committed input offsets: it grows with every committed checkpoint that did something. */
+  async progress(): Promise<number> {
+    try {
+      const committed = (await committedOffsets(this.stage.kafka, this.group, 'ignore')).get(this.input)
+      return [...(committed?.values() ?? [])].reduce((sum, offset) => sum + Math.max(0, offset), 0)
+    } catch {
+      await this.stage.kafka.refresh().catch(() => undefined)
+      return 0
+    }
+  }
+
+  /** Checkpoints with new input are committed from now on. */
+  async progresses(by = 1): Promise<void> {
+    const before = await this.progress()
+    const moved = async (): Promise<boolean> => (await this.progress()) >= before + by
+    await until('new input is committed', moved, 45_000, () => this.explain())
+  }
+
+  /** States of this pipeline's transactions, by transactional id. */
+  async transactions(): Promise<Map<string, string>> {
+    const listed = await listTransactions(this.stage.kafka)
+    const ours = listed.filter(({ transactionalId }) => transactionalId.startsWith(`${this.group}.`))
+    return new Map(ours.map(({ transactionalId, state }) => [transactionalId, state]))
+  }
+
+  async hasOpenTransaction(instance: string): Promise<boolean> {
+    const states = await this.transactions()
+    return [0, 1].some((slot) => states.get(`${this.group}.${instance}.${slot}`) === 'Ongoing')
   }
 
   verdict(): Promise<Verdict> {

@@ -38,7 +38,9 @@ export class Participant implements AsyncDisposable {
       this.#sockets.add(socket)
       socket.on('error', () => undefined)
       socket.on('close', () => this.#sockets.delete(socket))
-      createInterface({ input: socket }).on('line', (line) => {
+      const lines = createInterface({ input: socket })
+      lines.on('error', () => undefined)
+      lines.on('line', (line) => {
         if (this.#apply(JSON.parse(line) as Request)) socket.write('ok\n')
       })
     })

@@ -47,6 +47,8 @@ export interface WorkerPlan {
   readonly env: Readonly<Record<string, string>>
   /** Points of the first life, the second, …; later lives have none. */
   readonly lives?: readonly (readonly Point[])[]
+  /** `no`: a death is the end; the test itself starts a successor. Default yes. */
+  readonly restart?: 'yes' | 'no'
 }
 
 export class TestWorker {
@@ -124,7 +126,7 @@ export class TestWorker {
     this.ends.push({ code, signal, error: this.#failure })
     this.#failure = undefined
     this.#child = undefined
-    const again = signal === 'SIGKILL' || code === 1
+    const again = this.#plan.restart !== 'no' && (signal === 'SIGKILL' || code === 1)
     if (again && !this.#finished && this.#life < LIVES_MAX) this.#spawn()
     else this.#finished = true
   }
