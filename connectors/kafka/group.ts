@@ -220,6 +220,8 @@ export class KafkaGroupMember implements GroupMember {
   /** Gives the static place up: the others take over at once. */
   async leave(): Promise<void> {
     this.#stopHeartbeat()
+    // Without a member id the broker would remove whoever has our instance id.
+    if (this.#member === '') return this.close()
     const { group, instance } = this.#options
     await this.#cluster.call(
       LeaveGroup,

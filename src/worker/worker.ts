@@ -140,7 +140,11 @@ export class Worker {
       if (this.#stop === 'leave') await traced(this.#onStep, 'leave', () => member.leave())
     } catch (error) {
       // While joining, a stop request gives up: nothing runs yet, nothing is lost.
-      if (!(this.#stop !== 'no' && isCode(error, 'GENERATION_STALE'))) throw error
+      if (this.#stop !== 'no' && isCode(error, 'GENERATION_STALE')) return
+      // A loud stop is not started again: without its place `millrace reset` need not wait for the session to end.
+      if (error instanceof MillraceError && (error.exitCode === 3 || error.exitCode === 2))
+        await member.leave().catch(() => undefined)
+      throw error
     } finally {
       upkeep.stop()
       retention.stop()
