@@ -189,7 +189,11 @@ export class Recovery {
 
   async #firstStart(task: TaskPlan): Promise<RestoredTask> {
     const manifests = await this.#allManifests()
-    const grown = manifests.find((each) => each.tasks.some((entry) => entry.task === task.id && entry.parent !== null))
+    const grown = manifests.findLast((each) =>
+      each.tasks.some((entry) => entry.task === task.id && entry.parent !== null),
+    )
+    // Brokers drop the offsets of a deleted topic: that it was created again is the better answer.
+    if (grown) this.#checkTopics(task, grown)
     if (grown)
       throw missingOffsets(
         `task ${task.id}`,
@@ -314,7 +318,7 @@ export function checkTopic(
   if (reads && task.stage.keyed && was.partitions !== now.partitions) {
     throw new MillraceError(
       'PARTITION_COUNT_CHANGED',
-      `topic ${name} of the keyed stage of task ${task.id} had ${was.partitions} partitions, now ${now.partitions}: keys would move away from their state. Use a new topic, or a keyBy`,
+      `topic ${name} of the keyed stage of task ${task.id} had ${was.partitions} partitions, now ${now.partitions}: keys would move away from their state. Use a new topic, or a keyBy; or give the state up: \`millrace reset <module> --to … --state drop\``,
     )
   }
 }

@@ -64,6 +64,7 @@ export async function resetPipeline(options: ResetOptions): Promise<ResetResult>
     const store = typeof settings.store === 'string' ? new DirectoryStore(settings.store) : settings.store
     await store.open(plan.pipeline)
     const topology = await prepareTopology(cluster, plan, settings, log)
+    checkTarget(options, topology)
     const open = (await cluster.openTransactions(names.prefix(plan.pipeline))).filter(
       (id) => names.instanceOf(plan.pipeline, id) !== undefined,
     )
@@ -90,6 +91,23 @@ function checkStateChoice({ plan, state }: ResetOptions): void {
       `--state keep is not possible with repartition topics (${hops}): what is still in them would be processed before the new offsets. Use --state drop`,
     )
   }
+}
+
+/** A mistyped name must not leave its partition where it was. */
+function checkTarget({ to, plan }: ResetOptions, topology: Topology): void {
+  if (typeof to !== 'object' || 'timestamp' in to) return
+  const read = new Set(
+    topology.tasks.flatMap(({ inputs }) => inputs.map((input) => `${input.topic}-${input.partition}`)),
+  )
+  const named = Object.entries(to.file).flatMap(([topic, rows]) =>
+    Object.keys(rows).map((partition) => `${topic}-${partition}`),
+  )
+  const strange = named.filter((each) => !read.has(each))
+  if (strange.length === 0) return
+  throw new MillraceError(
+    'OPTION_INVALID',
+    `the offsets file names ${strange.join(', ')}, which '${plan.pipeline}' does not read; it reads ${[...read].join(', ')}`,
+  )
 }
 
 async function writeReset(
