@@ -7,6 +7,7 @@ import { partitionKey } from '../../src/base/ids.ts'
 import type { Logger } from '../../src/base/log.ts'
 import type { PartitionReader, Position, ReaderElement } from '../../src/dataflow/ports.ts'
 import type { KafkaCluster } from './cluster.ts'
+import { EARLIEST, LATEST, ListOffsets } from './wire/cluster-requests.ts'
 import { Code, kafkaError, retryClass } from './wire/codes.ts'
 import { Fetch, type FetchedPartition } from './wire/data-requests.ts'
 import { controlType, decodeBatch, readBatches } from './wire/record-batch.ts'
@@ -119,7 +120,13 @@ export class KafkaReader implements PartitionReader {
       if (this.#stopped) return
       if (response.code !== Code.NONE) throw kafkaError(response.code, 'Fetch')
       let arrived = false
-      for (const partition of response.partitions) arrived = this.#accept(partition) || arrived
+      const asked = new Map(wanted.map((feed) => [partitionKey(feed.topic, feed.partition), feed]))
+      for (const partition of response.partitions) {
+        // A partition that was revoked and assigned again meanwhile has another position: this answer is not for it.
+        const key = partitionKey(partition.topic, partition.partition)
+        const feed = asked.get(key)
+        if (feed && this.#feeds.get(key) === feed) arrived = this.#accept(feed, partition) || arrived
+      }
       if (arrived) this.#onReady()
     } catch (error) {
       if (this.#stopped) return
@@ -131,16 +138,17 @@ export class KafkaReader implements PartitionReader {
     }
   }
 
-  #accept(fetched: FetchedPartition): boolean {
-    const feed = this.#feeds.get(partitionKey(fetched.topic, fetched.partition))
-    if (!feed) return false
+  #accept(feed: Feed, fetched: FetchedPartition): boolean {
     const where = `${feed.topic}-${feed.partition}@${feed.offset}`
     if (fetched.diverged) {
       const { endOffset, epoch } = fetched.diverged
       const text = `${where}: the log was cut back to ${endOffset} (leader epoch ${epoch}) below what was already read; records are lost upstream. Compare the topic with its source, then \`millrace reset\``
       throw new MillraceError('LOG_TRUNCATED', text)
     }
-    if (fetched.code === Code.OFFSET_OUT_OF_RANGE) throw outOfRange(where, fetched)
+    if (fetched.code === Code.OFFSET_OUT_OF_RANGE) {
+      void this.#guard(this.#outOfRange(feed))
+      return false
+    }
     if (fetched.code !== Code.NONE) {
       if (!retryClass(fetched.code)) throw kafkaError(fetched.code, `reading ${where}`)
       feed.node = undefined
@@ -149,6 +157,27 @@ export class KafkaReader implements PartitionReader {
     }
     feed.lastStable = fetched.lastStableOffset
     return fetched.records ? this.#enqueue(feed, fetched, fetched.records) : false
+  }
+
+  /** The refusal itself does not say what the log holds. */
+  async #outOfRange(feed: Feed): Promise<never> {
+    feed.paused = true
+    const { topic, partition, offset } = feed
+    const end = async (timestamp: bigint): Promise<bigint> => {
+      const rows = await this.#cluster.call(
+        ListOffsets,
+        { isolation: 'read_committed', topics: [{ topic, partitions: [{ partition, timestamp }] }] },
+        {
+          to: { kind: 'leader', topic, partition },
+          what: `ListOffsets ${topic}-${partition}`,
+          codeOf: (each) => each[0]?.code ?? 0,
+        },
+      )
+      return rows[0]?.offset ?? -1n
+    }
+    const range = `the log holds ${await end(EARLIEST)} to ${await end(LATEST)}`
+    const text = `${topic}-${partition}@${offset} does not exist: ${range}. Retention has passed the pipeline's position, or the topic was cut; nothing was skipped. Choose where to go on with \`millrace reset <module> --to earliest|latest|timestamp|<file>\``
+    throw new MillraceError('OFFSET_OUT_OF_RANGE', text, { kafkaCode: Code.OFFSET_OUT_OF_RANGE })
   }
 
   #enqueue(feed: Feed, fetched: FetchedPartition, records: Buffer): boolean {
@@ -230,10 +259,4 @@ export class KafkaReader implements PartitionReader {
     this.#feeds.clear()
     this.#wake()
   }
-}
-
-function outOfRange(where: string, fetched: FetchedPartition): MillraceError {
-  const range = `the log holds ${fetched.logStartOffset} to ${fetched.highWatermark}`
-  const text = `${where} does not exist: ${range}. Retention has passed the pipeline's position, or the topic was cut; nothing was skipped. Choose where to go on with \`millrace reset <module> --to earliest|latest|timestamp|<file>\``
-  return new MillraceError('OFFSET_OUT_OF_RANGE', text, { kafkaCode: Code.OFFSET_OUT_OF_RANGE })
 }
