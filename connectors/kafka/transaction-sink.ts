@@ -394,14 +394,18 @@ export class KafkaTransactionSink implements WorkerSink {
       }),
       this.#admin.confirm(record, signal),
     ])
+    this.#records = new Map()
     for (const row of rows) {
       const found = stored.find((each) => each.topic === row.topic && each.partition === row.partition)
+      if (found?.metadata === row.metadata) continue
       assert(
-        found?.metadata === row.metadata,
-        `I4: the pointer of ${row.topic}-${row.partition} reads back as ${found?.metadata}`,
+        found && found.offset >= row.offset,
+        `I4: the pointer of ${row.topic}-${row.partition} reads back as ${found?.metadata} at ${found?.offset}, behind ${row.offset}`,
       )
+      // Ours was decided and passed: somebody who took the partition over has committed behind it.
+      const text = `${row.topic}-${row.partition} was taken over by another worker while checkpoint ${checkpoint} was being confirmed`
+      throw new MillraceError('GENERATION_STALE', text)
     }
-    this.#records = new Map()
   }
 
   /** Drops the buffers. A commit that was sent is followed to its end first (I7); what is open is aborted by a new epoch. */
@@ -412,7 +416,10 @@ export class KafkaTransactionSink implements WorkerSink {
     const decided = this.#current.phase === 'decided'
     const checkpoint = this.#current.checkpoint
     if (decided && this.#transactional && checkpoint !== undefined && this.#records.has(checkpoint))
-      await this.#confirmed(checkpoint)
+      // Visible everywhere is what counts here; whether the partitions still are ours, the next assignment says.
+      await this.#confirmed(checkpoint).catch((error: unknown) => {
+        if (!isCode(error, 'GENERATION_STALE')) throw error
+      })
     if (!this.#transactional) return
     const touched = [this.#current, this.#upcoming].filter(
       (each) => each && each.phase === 'open' && each.openedAtMs !== undefined,
