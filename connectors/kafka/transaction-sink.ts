@@ -32,6 +32,8 @@ import {
   TxnOffsetCommit,
 } from './wire/transaction-requests.ts'
 
+/** A batch's own header, and some. */
+const HEADER_BYTES = 128
 const BUFFERED_BYTES_MAX = 32 * 1024 * 1024
 const DECISION_DEADLINE_MS = 120_000
 
@@ -117,6 +119,7 @@ export class KafkaTransactionSink implements WorkerSink {
 
   writer(topic: string, partitions: number): PartitionWriter {
     const compression = this.#options.compression.get(topic) ?? 'none'
+    const limit = Math.min(BATCH_BYTES_MAX, (this.#options.batchBytesMax.get(topic) ?? BATCH_BYTES_MAX) - HEADER_BYTES)
     let transaction = this.#current
     let outputs: (OutputPartition | undefined)[] = []
     const open = (partition: number): OutputPartition => {
@@ -144,7 +147,7 @@ export class KafkaTransactionSink implements WorkerSink {
         const output = outputs[partition] ?? open(partition)
         const size = keyLength + valueLength + (headersEnd - headersAt) + 64
         let builder = output.filling
-        if (builder && builder.bytes + size > BATCH_BYTES_MAX) {
+        if (builder && builder.bytes + size > limit) {
           transaction.close(output, 'full')
           builder = undefined
         }

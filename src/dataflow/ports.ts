@@ -259,6 +259,8 @@ export interface TransactionSinkOptions {
   readonly transactionalIds: readonly [string, string]
   readonly transactionTimeoutMs: number
   readonly compression: ReadonlyMap<string, Compression>
+  /** The largest batch that each topic takes, in bytes: its `max.message.bytes`. */
+  readonly batchBytesMax: ReadonlyMap<string, number>
   /** Something changed that may unblock tasks. */
   readonly onProgress: () => void
   readonly onStep: StepListener

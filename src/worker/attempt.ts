@@ -93,6 +93,7 @@ export class Attempt {
       compression: new Map(
         plan.sinks.flatMap((sink) => sink.topics.map((topic) => [topic, sink.compression] as const)),
       ),
+      batchBytesMax: env.topology.batchBytesMax,
       onProgress: () => this.wake(),
       onStep: env.onStep,
       onFailure: (error) => this.#fail(error),

@@ -41,6 +41,8 @@ interface Slot {
   startedMs: number
   deaths: number
   failure: string | undefined
+  /** Some life of it has come so far as to run. */
+  ran: boolean
   ended: Promise<number>
 }
 
@@ -69,6 +71,7 @@ export class Supervisor {
         startedMs: 0,
         deaths: 0,
         failure: undefined,
+        ran: false,
         ended: Promise.resolve(0),
       }
       this.#slots.push(slot)
@@ -99,7 +102,9 @@ export class Supervisor {
       const { code, signal } = await this.#spawn(slot)
       if (code === 0) return 0
       const deliberate = code !== null && code !== 1
-      const exhausted = slot.failure === 'RESTARTS_EXHAUSTED' || slot.failure === 'DRAIN_TIMEOUT'
+      // A store that could not be opened once is a wrong folder; one that could will come back.
+      const hopeless = slot.failure === 'STORE_UNWRITABLE' && !slot.ran
+      const exhausted = slot.failure === 'RESTARTS_EXHAUSTED' || slot.failure === 'DRAIN_TIMEOUT' || hopeless
       const { log } = this.#options
       log[deliberate || exhausted ? 'error' : 'warn'](
         { event: 'worker-exited', instance: slot.instance, slot: slot.slot, code, signal, failure: slot.failure },
@@ -141,6 +146,7 @@ export class Supervisor {
     log.info({ event: 'worker-started', pid: child.pid, instance: slot.instance, slot: slot.slot }, 'worker started')
     child.on('message', (message: ChildMessage) => {
       if (message.kind === 'failed') slot.failure = message.code
+      if (message.kind === 'running') slot.ran = true
       // Not earlier: the new spare must not compete with the recovery.
       if (message.kind === 'running' && this.#stopping === 'no') this.#spare ??= this.#fork()
     })

@@ -18,6 +18,8 @@ export interface Topology {
   readonly topics: ReadonlyMap<string, TopicInfo>
   /** All tasks of the pipeline, upstream stages first. */
   readonly tasks: readonly TaskPlan[]
+  /** `max.message.bytes` of every topic that is written. */
+  readonly batchBytesMax: ReadonlyMap<string, number>
 }
 
 /** Checks every topic, creates missing hops. @throws TOPIC_UNKNOWN, TOPIC_PARTITIONS_WRONG, TOPIC_CONFIG_WRONG, KAFKA_LIMIT */
@@ -56,8 +58,16 @@ export async function prepareTopology(
       ),
     )
   }
-  await checkDurability(cluster, plan, settings, topics, log)
-  return { topics, tasks: plan.stages.flatMap((stage) => stageTasks(stage, topics)) }
+  const written = [...new Set([...sinkTopics, ...plan.hops.map((hop) => hop.topic)])]
+  const configs = await cluster.topicConfigs(written)
+  await checkDurability(cluster, written, configs, settings, topics, log)
+  const batchBytesMax = new Map(
+    [...configs].flatMap(([topic, values]) => {
+      const limit = Number(values.get('max.message.bytes'))
+      return limit > 0 ? [[topic, limit] as const] : []
+    }),
+  )
+  return { topics, tasks: plan.stages.flatMap((stage) => stageTasks(stage, topics)), batchBytesMax }
 }
 
 /** Read again while running: the ids and counts only. */
@@ -129,12 +139,12 @@ async function checkLimits(cluster: Cluster, settings: Settings): Promise<void> 
 /** A partition whose only replica dies loses decided output (or its commit marker): refused on clusters that could do better. */
 async function checkDurability(
   cluster: Cluster,
-  plan: Plan,
+  written: readonly string[],
+  configs: ReadonlyMap<string, ReadonlyMap<string, string>>,
   settings: Settings,
   topics: ReadonlyMap<string, TopicInfo>,
   log: Logger,
 ): Promise<void> {
-  const written = [...new Set([...plan.sinks.flatMap((sink) => sink.topics), ...plan.hops.map((hop) => hop.topic)])]
   const internal = ['__consumer_offsets', '__transaction_state']
   // Without DESCRIBE on Kafka's own topics we cannot judge them; they need not be readable for us.
   const internalTopics = await cluster.topics(internal).catch((error: unknown) => {
@@ -142,7 +152,6 @@ async function checkDurability(
     throw error
   })
   const states = new Map([...topics, ...internalTopics])
-  const configs = await cluster.topicConfigs(written)
   const weak = [...written, ...internal].flatMap((name) => {
     const replication = states.get(name)?.replication
     const isr = Number(configs.get(name)?.get('min.insync.replicas') ?? 2)

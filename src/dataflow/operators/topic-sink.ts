@@ -68,7 +68,11 @@ export class TopicSinkOperator implements Downstream {
     this.#encodeValue(record, row)
     let partition: number
     if (custom)
-      partition = this.#checked(custom(this.#keyOf(record) as never, record.value as never, writer.partitions), writer)
+      partition = this.#checked(
+        custom(this.#keyOf(record) as never, record.value as never, writer.partitions),
+        writer,
+        record,
+      )
     else if (keyLength < 0) partition = batch.partition % writer.partitions
     else partition = partitionOf(key, keyAt, keyLength, writer.partitions)
     let headers: Buffer | null = null
@@ -107,6 +111,8 @@ export class TopicSinkOperator implements Downstream {
       this.#source = batch.bytes
       this.#at = batch.fields[row + KEY_AT] as number
       this.#length = batch.fields[row + KEY_LENGTH] as number
+      // Bytes pass undecoded, but a null is one only where the serde says so: decoding it raises the error.
+      if (this.#length < 0 && !serde.nullable) void record.key
       return
     }
     this.#encode('key', serde, this.#keyOf(record), this.#keyBytes, record)
@@ -119,6 +125,7 @@ export class TopicSinkOperator implements Downstream {
       this.#source = batch.bytes
       this.#at = batch.fields[row + VALUE_AT] as number
       this.#length = batch.fields[row + VALUE_LENGTH] as number
+      if (this.#length < 0 && !serde.nullable) void record.value
       return
     }
     this.#encode('value', serde, record.value, this.#valueBytes, record)
@@ -167,9 +174,9 @@ export class TopicSinkOperator implements Downstream {
     throw new MillraceError('SINK_PARTITION_INVALID', text)
   }
 
-  #checked(partition: number, writer: PartitionWriter): number {
+  #checked(partition: number, writer: PartitionWriter, record: StreamRecord): number {
     if (Number.isInteger(partition) && partition >= 0 && partition < writer.partitions) return partition
-    const text = `sink '${this.#id}': the partitioner chose ${partition}; the topic has partitions 0–${writer.partitions - 1}`
+    const text = `sink '${this.#id}': the partitioner chose ${partition} for ${record.where}; the topic has partitions 0–${writer.partitions - 1}`
     throw new MillraceError('SINK_PARTITION_INVALID', text)
   }
 
