@@ -1,0 +1,3 @@
+export { MemoryLog, type MemoryRecord } from './log.ts'
+export { MemoryReader } from './reader.ts'
+export { MemoryLedger, memorySink } from './sink.ts'

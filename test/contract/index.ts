@@ -1,0 +1,5 @@
+export { type CheckpointStoreHarness, checkpointStoreContract } from './checkpoint-store.ts'
+export type { ContractCase } from './contract-case.ts'
+export { type PartitionReaderHarness, partitionReaderContract } from './partition-reader.ts'
+export { type StateBackend, type StateBackendHarness, stateBackendContract } from './state-backend.ts'
+export { type TwoPhaseSinkHarness, twoPhaseSinkContract } from './two-phase-sink.ts'

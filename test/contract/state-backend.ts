@@ -1,0 +1,478 @@
+// The contract of every state backend: the handles behave the same in each state of its life, a snapshot has exactly what
+// was there at the barrier (I2), and what was restored goes on as if nothing had happened.
+import { deepEqual, equal, ok } from 'node:assert/strict'
+import {
+  f64,
+  json,
+  type ListState,
+  listState,
+  type MapState,
+  mapState,
+  nullable,
+  type Serde,
+  type StateDescriptors,
+  utf8,
+  type ValueState,
+  valueState,
+} from '../../src/index.ts'
+import type { ContractCase } from './contract-case.ts'
+
+/** One operator's state in one task. */
+export interface StateBackend {
+  /** One handle per descriptor, all speaking of the current key. */
+  readonly handles: Readonly<Record<string, unknown>>
+  readonly keyCount: number
+  setKey(key: unknown): void
+  /** The barrier: the synchronous part of a snapshot. */
+  freeze(): void
+  /** Encodes all that is frozen; the snapshot is complete, and what it holds survives a crash. */
+  complete(): void
+  /** The process dies: a new backend, restored from the last complete snapshot. */
+  crash(): StateBackend
+}
+
+export interface StateBackendHarness {
+  open(states: StateDescriptors, key: Serde<unknown>): StateBackend
+}
+
+interface Item {
+  count: number
+}
+
+const states = {
+  value: valueState(f64, 0),
+  bare: valueState(utf8),
+  item: valueState(json<Item>(), () => ({ count: 0 })),
+  maybe: valueState(nullable(utf8), 'unset'),
+  list: listState(f64),
+  items: listState(json<Item>()),
+  maybes: listState(nullable(utf8)),
+  map: mapState(utf8, f64),
+  itemMap: mapState(utf8, json<Item>()),
+  maybeMap: mapState(nullable(utf8), nullable(utf8)),
+  pointMap: mapState(json<{ x: number }>(), f64),
+} as const
+
+interface Handles {
+  readonly value: ValueState<number, never>
+  readonly bare: ValueState<string, undefined>
+  readonly item: ValueState<Item, never>
+  readonly maybe: ValueState<string | null, never>
+  readonly list: ListState<number>
+  readonly items: ListState<Item>
+  readonly maybes: ListState<string | null>
+  readonly map: MapState<string, number>
+  readonly itemMap: MapState<string, Item>
+  readonly maybeMap: MapState<string | null, string | null>
+  readonly pointMap: MapState<{ x: number }, number>
+}
+
+/** A backend whose handles have types, with the moves of the tests. */
+class Subject {
+  backend: StateBackend
+
+  constructor(backend: StateBackend) {
+    this.backend = backend
+  }
+
+  at(key: unknown): Handles {
+    this.backend.setKey(key)
+    return this.backend.handles as unknown as Handles
+  }
+
+  snapshot(): void {
+    this.backend.freeze()
+    this.backend.complete()
+  }
+
+  crash(): void {
+    this.backend = this.backend.crash()
+  }
+}
+
+const sorted = (map: MapState<unknown, unknown>): unknown[] =>
+  [...map.entries()].sort(([a], [b]) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1))
+
+type Check = (subject: Subject) => void
+
+/** What handles do, whatever the backend has been through. */
+const behaviour: Readonly<Record<string, Check>> = {
+  'a value: unset, set, set again, cleared': (subject) => {
+    equal(subject.at('k').value.get(), 0)
+    equal(subject.at('k').bare.get(), undefined)
+    subject.at('k').value.set(1)
+    subject.at('k').value.set(2)
+    equal(subject.at('k').value.get(), 2)
+    subject.at('k').value.clear()
+    subject.at('k').value.clear()
+    equal(subject.at('k').value.get(), 0)
+  },
+  'an initial object is made for each key': (subject) => {
+    ok(subject.at('k').item.get() !== subject.at('l').item.get())
+  },
+  'null is a value, undefined is none': (subject) => {
+    subject.at('k').maybe.set(null)
+    equal(subject.at('k').maybe.get(), null)
+    let refused = false
+    try {
+      subject.at('k').value.set(undefined as never)
+    } catch (error) {
+      refused = error instanceof TypeError
+    }
+    ok(refused, 'set(undefined) must be refused')
+  },
+  'a list keeps its order': (subject) => {
+    deepEqual([...subject.at('k').list.get()], [])
+    subject.at('k').list.add(3)
+    subject.at('k').list.addAll([1, 2])
+    deepEqual([...subject.at('k').list.get()], [3, 1, 2])
+    subject.at('k').list.set([9])
+    subject.at('k').list.add(8)
+    deepEqual([...subject.at('k').list.get()], [9, 8])
+    subject.at('k').list.clear()
+    deepEqual([...subject.at('k').list.get()], [])
+    subject.at('k').list.set([])
+    deepEqual([...subject.at('k').list.get()], [])
+  },
+  'a map: set, has, get, size, delete, clear': (subject) => {
+    const { map } = subject.at('k')
+    equal(map.get('a'), undefined)
+    equal(map.size, 0)
+    map.set('a', 1)
+    map.set('b', 2)
+    map.set('a', 3)
+    deepEqual([map.has('a'), map.has('c'), map.get('a'), map.size], [true, false, 3, 2])
+    deepEqual([...map.keys()].sort(), ['a', 'b'])
+    deepEqual([...map.values()].sort(), [2, 3])
+    map.delete('a')
+    map.delete('nothing')
+    deepEqual([...map.entries()], [['b', 2]])
+    map.clear()
+    deepEqual([map.size, map.has('b'), [...map.keys()]], [0, false, []])
+  },
+  'a map’s keys may be objects: equal bytes, equal keys': (subject) => {
+    const { pointMap } = subject.at('k')
+    pointMap.set({ x: 1 }, 10)
+    pointMap.set({ x: 1 }, 11)
+    pointMap.set({ x: 2 }, 20)
+    deepEqual([pointMap.get({ x: 1 }), pointMap.size], [11, 2])
+    pointMap.delete({ x: 1 })
+    deepEqual([pointMap.has({ x: 1 }), [...pointMap.keys()]], [false, [{ x: 2 }]])
+  },
+  'what is iterated may be changed meanwhile': (subject) => {
+    const { map } = subject.at('k')
+    for (const name of ['a', 'b', 'c']) map.set(name, 1)
+    for (const name of map.keys()) map.delete(name)
+    equal(map.size, 0)
+  },
+  'keys do not see each other': (subject) => {
+    subject.at('k').value.set(1)
+    subject.at('l').list.add(1)
+    subject.at('l').map.set('a', 1)
+    deepEqual([subject.at('l').value.get(), [...subject.at('k').list.get()], subject.at('k').map.size], [0, [], 0])
+  },
+  'handles speak of the current key, also those taken before': (subject) => {
+    const handles = subject.at('k')
+    handles.value.set(1)
+    subject.at('l')
+    equal(handles.value.get(), 0)
+    handles.value.set(2)
+    deepEqual([subject.at('k').value.get(), subject.at('l').value.get()], [1, 2])
+  },
+  'all of it comes back after a crash': (subject) => {
+    const filled = fill(subject)
+    subject.snapshot()
+    subject.crash()
+    filled()
+  },
+}
+
+/** Something of everything under three keys; gives the check of it. */
+function fill(subject: Subject): () => void {
+  for (const key of ['a', '', '__proto__']) {
+    const state = subject.at(key)
+    state.value.set(key.length)
+    state.bare.set('ü\u{1f600}')
+    state.item.set({ count: 3 })
+    state.maybe.set(null)
+    state.list.set([1, 2])
+    state.items.add({ count: 4 })
+    state.maybes.addAll([null, '', 'x', null])
+    state.map.set('__proto__', 5)
+    state.itemMap.set('i', { count: 6 })
+    state.maybeMap.set(null, null)
+    state.maybeMap.set('', 'empty')
+    state.pointMap.set({ x: 1 }, 7)
+  }
+  return () => {
+    for (const key of ['a', '', '__proto__']) {
+      const state = subject.at(key)
+      deepEqual([state.value.get(), state.bare.get()], [key.length, 'ü\u{1f600}'])
+      deepEqual([state.item.get(), state.maybe.get()], [{ count: 3 }, null])
+      deepEqual([...state.list.get()], [1, 2])
+      deepEqual([...state.items.get()], [{ count: 4 }])
+      deepEqual([...state.maybes.get()], [null, '', 'x', null])
+      deepEqual([...state.map.entries()], [['__proto__', 5]])
+      deepEqual([...state.itemMap.entries()], [['i', { count: 6 }]])
+      deepEqual(sorted(state.maybeMap), [
+        ['', 'empty'],
+        [null, null],
+      ])
+      deepEqual([...state.pointMap.entries()], [[{ x: 1 }, 7]])
+    }
+  }
+}
+
+type Life = 'fresh' | 'restored' | 'after a crash between barrier and snapshot' | 'under a freeze'
+
+/** The keys `k` and `l` are as unused in every life: there was something, and it was cleared. */
+function inLife(life: Life, subject: Subject): void {
+  if (life === 'fresh') return
+  for (const key of ['k', 'l']) {
+    const state = subject.at(key)
+    state.value.set(77)
+    state.list.add(77)
+    state.map.set('old', 77)
+    state.value.clear()
+    state.list.clear()
+    state.map.clear()
+  }
+  subject.at('other').value.set(1)
+  subject.snapshot()
+  if (life === 'under a freeze') {
+    for (const key of ['k', 'l']) subject.at(key).itemMap.set('x', { count: 1 })
+    for (const key of ['k', 'l']) subject.at(key).itemMap.clear()
+    subject.backend.freeze()
+    return
+  }
+  if (life === 'after a crash between barrier and snapshot') {
+    subject.at('k').value.set(99)
+    subject.at('k').map.set('late', 99)
+    subject.backend.freeze()
+    subject.at('l').list.add(99)
+  }
+  subject.crash()
+}
+
+/** The barrier divides: what stood before it is in the snapshot, what came behind it is in the next. */
+function divided(change: { before: Check; behind: Check; old: Check; all: Check }): Check {
+  return (subject) => {
+    for (const restored of [false, true]) {
+      change.before(subject)
+      subject.backend.freeze()
+      change.behind(subject)
+      subject.backend.complete()
+      change.all(subject)
+      const early = new Subject(subject.backend.crash())
+      change.old(early)
+      subject.snapshot()
+      subject.crash()
+      change.all(subject)
+      if (restored) return
+      subject.at('k').value.clear()
+      subject.at('k').list.clear()
+      subject.at('k').map.clear()
+      subject.at('k').item.clear()
+      subject.at('k').itemMap.clear()
+      subject.at('k').items.clear()
+      subject.snapshot()
+    }
+  }
+}
+
+const barrier: Readonly<Record<string, Check>> = {
+  'a value set behind the barrier': divided({
+    before: (s) => s.at('k').value.set(1),
+    behind: (s) => s.at('k').value.set(2),
+    old: (s) => equal(s.at('k').value.get(), 1),
+    all: (s) => equal(s.at('k').value.get(), 2),
+  }),
+  'an object that is read behind the barrier was encoded before, even if somebody then changes it': divided({
+    before: (s) => s.at('k').item.set({ count: 1 }),
+    behind: (s) => {
+      const item = s.at('k').item.get() as Item
+      s.at('k').item.set({ count: item.count + 1 })
+      item.count = 66
+    },
+    old: (s) => deepEqual(s.at('k').item.get(), { count: 1 }),
+    all: (s) => deepEqual(s.at('k').item.get(), { count: 2 }),
+  }),
+  'an object in a map, read by key': divided({
+    before: (s) => s.at('k').itemMap.set('a', { count: 1 }),
+    behind: (s) => {
+      const item = s.at('k').itemMap.get('a') as Item
+      item.count = 66
+      s.at('k').itemMap.set('a', { count: 2 })
+    },
+    old: (s) => deepEqual(s.at('k').itemMap.get('a'), { count: 1 }),
+    all: (s) => deepEqual(s.at('k').itemMap.get('a'), { count: 2 }),
+  }),
+  'objects in a map, iterated': divided({
+    before: (s) => s.at('k').itemMap.set('a', { count: 1 }),
+    behind: (s) => {
+      for (const item of s.at('k').itemMap.values()) (item as Item).count = 66
+      for (const [, item] of s.at('k').itemMap.entries()) (item as Item).count = 67
+      s.at('k').itemMap.set('a', { count: 2 })
+    },
+    old: (s) => deepEqual([...s.at('k').itemMap.values()], [{ count: 1 }]),
+    all: (s) => deepEqual([...s.at('k').itemMap.values()], [{ count: 2 }]),
+  }),
+  'an append to a frozen list': divided({
+    before: (s) => s.at('k').list.addAll([1, 2]),
+    behind: (s) => s.at('k').list.add(3),
+    old: (s) => deepEqual([...s.at('k').list.get()], [1, 2]),
+    all: (s) => deepEqual([...s.at('k').list.get()], [1, 2, 3]),
+  }),
+  'objects in a list': divided({
+    before: (s) => s.at('k').items.add({ count: 1 }),
+    behind: (s) => {
+      for (const item of s.at('k').items.get()) (item as Item).count = 66
+      s.at('k').items.set([{ count: 2 }])
+    },
+    old: (s) => deepEqual([...s.at('k').items.get()], [{ count: 1 }]),
+    all: (s) => deepEqual([...s.at('k').items.get()], [{ count: 2 }]),
+  }),
+  'entries of a map set and deleted': divided({
+    before: (s) => {
+      s.at('k').map.set('a', 1)
+      s.at('k').map.set('b', 1)
+    },
+    behind: (s) => {
+      s.at('k').map.delete('a')
+      s.at('k').map.set('c', 2)
+    },
+    old: (s) =>
+      deepEqual(sorted(s.at('k').map), [
+        ['a', 1],
+        ['b', 1],
+      ]),
+    all: (s) =>
+      deepEqual(sorted(s.at('k').map), [
+        ['b', 1],
+        ['c', 2],
+      ]),
+  }),
+  'all cleared': divided({
+    before: (s) => {
+      s.at('k').value.set(1)
+      s.at('k').list.add(1)
+      s.at('k').map.set('a', 1)
+    },
+    behind: (s) => {
+      s.at('k').value.clear()
+      s.at('k').list.clear()
+      s.at('k').map.clear()
+    },
+    old: (s) => deepEqual([s.at('k').value.get(), [...s.at('k').list.get()], s.at('k').map.size], [1, [1], 1]),
+    all: (s) => deepEqual([s.at('k').value.get(), [...s.at('k').list.get()], s.at('k').map.size], [0, [], 0]),
+  }),
+  'cleared and made anew: nothing of before shines through': divided({
+    before: (s) => {
+      s.at('k').list.addAll([1, 2])
+      s.at('k').map.set('a', 1)
+    },
+    behind: (s) => {
+      s.at('k').list.clear()
+      s.at('k').map.clear()
+      s.at('k').list.add(9)
+      s.at('k').map.set('z', 9)
+    },
+    old: (s) => deepEqual([[...s.at('k').list.get()], sorted(s.at('k').map)], [[1, 2], [['a', 1]]]),
+    all: (s) => deepEqual([[...s.at('k').list.get()], sorted(s.at('k').map)], [[9], [['z', 9]]]),
+  }),
+  'a key that ends while another begins': divided({
+    before: (s) => {
+      s.at('new').value.clear()
+      s.at('k').value.set(1)
+      s.snapshot()
+      s.at('k').value.clear()
+    },
+    behind: (s) => s.at('new').value.set(2),
+    old: (s) => deepEqual([s.at('k').value.get(), s.at('new').value.get()], [0, 0]),
+    all: (s) => deepEqual([s.at('k').value.get(), s.at('new').value.get()], [0, 2]),
+  }),
+}
+
+function keysGo(subject: Subject): void {
+  for (let round = 0; round < 5; round++) {
+    for (const key of ['a', 'b', 'c']) {
+      const state = subject.at(`${key}${round}`)
+      state.value.set(1)
+      state.list.addAll([])
+      state.map.set('x', 1)
+      state.map.delete('x')
+      state.value.clear()
+    }
+    subject.snapshot()
+  }
+  subject.at('last').value.set(1)
+  subject.snapshot()
+  equal(subject.backend.keyCount, 1, 'a key without state takes no memory')
+}
+
+/** A record without key is a key of its own, and not the empty one. */
+function nullKeys(subject: Subject): void {
+  subject.at(null).value.set(1)
+  subject.at('').value.set(2)
+  subject.snapshot()
+  subject.crash()
+  deepEqual([subject.at(null).value.get(), subject.at('').value.get()], [1, 2])
+}
+
+function objectKeys(subject: Subject): void {
+  subject.at({ x: 1 }).value.set(1)
+  subject.at({ x: 2 }).list.add(2)
+  for (let round = 0; round < 2; round++) {
+    deepEqual([subject.at({ x: 1 }).value.get(), [...subject.at({ x: 2 }).list.get()]], [1, [2]])
+    equal(subject.backend.keyCount, 2)
+    subject.snapshot()
+    subject.crash()
+  }
+}
+
+/** A value that no serde writes must not get lost in a `catch` of the user's: the snapshot fails. */
+function unwritable(subject: Subject): void {
+  subject.at('k').item.set({ count: 1n } as never)
+  subject.backend.freeze()
+  try {
+    subject.at('k').item.get()
+  } catch {
+    // A user's function that goes on regardless.
+  }
+  let failed = false
+  try {
+    subject.backend.complete()
+  } catch {
+    failed = true
+  }
+  ok(failed, 'the snapshot must fail: it cannot hold the value')
+}
+
+/** All cases for one implementation. */
+export function stateBackendContract(harness: StateBackendHarness): ContractCase[] {
+  const open = (key: Serde<never>): Subject => new Subject(harness.open(states, key as Serde<unknown>))
+  const lives: readonly Life[] = ['fresh', 'restored', 'after a crash between barrier and snapshot', 'under a freeze']
+  const everywhere = lives.flatMap((life) =>
+    Object.entries(behaviour).map(([what, check]) => ({
+      name: `${life}: ${what}`,
+      run: async () => {
+        const subject = open(utf8 as Serde<never>)
+        inLife(life, subject)
+        if (what === 'all of it comes back after a crash' && life === 'under a freeze') subject.backend.complete()
+        check(subject)
+      },
+    })),
+  )
+  const single: readonly (readonly [string, Serde<never>, Check])[] = [
+    ...Object.entries(barrier).map(([what, check]) => [`barrier: ${what}`, utf8 as Serde<never>, check] as const),
+    ['keys without state are forgotten', utf8 as Serde<never>, keysGo],
+    ['a null key is not the empty one', nullable(utf8) as Serde<never>, nullKeys],
+    ['keys may be objects: equal bytes, equal keys', json() as Serde<never>, objectKeys],
+    [
+      'a value that cannot be written fails the snapshot, whoever stumbled over it first',
+      utf8 as Serde<never>,
+      unwritable,
+    ],
+  ]
+  return [...everywhere, ...single.map(([name, key, check]) => ({ name, run: async () => check(open(key)) }))]
+}

@@ -1,0 +1,79 @@
+// One task's state on the heap and its chain of segments, with the moves that a worker makes: freeze, encode in pieces,
+// note the segment, die, restore.
+import type { SegmentMark } from '../../src/base/messages.ts'
+import type { StateDescriptors } from '../../src/state/descriptors.ts'
+import { HeapStore } from '../../src/state/heap/store.ts'
+import type { Serde } from '../../src/state/serde.ts'
+import { nextChain, TaskState } from '../../src/state/task-state.ts'
+import type { StateBackend } from '../contract/state-backend.ts'
+
+export interface ChainSegment {
+  readonly mark: SegmentMark
+  readonly bytes: Buffer
+}
+
+export interface HeapSizes {
+  /** Slots of one slice of a base; small, so that small tests have bases in slices. */
+  readonly baseSliceSlots?: number
+  readonly rowsPerLook?: number
+}
+
+export class TaskOnHeap implements StateBackend {
+  readonly store: HeapStore
+  readonly #task: TaskState
+  readonly #states: StateDescriptors
+  readonly #key: Serde<unknown>
+  readonly #sizes: HeapSizes
+  #chain: readonly ChainSegment[]
+
+  constructor(
+    states: StateDescriptors,
+    key: Serde<unknown>,
+    chain: readonly ChainSegment[] = [],
+    sizes: HeapSizes = {},
+  ) {
+    this.#states = states
+    this.#key = key
+    this.#sizes = sizes
+    this.#chain = chain
+    this.store = new HeapStore('operator', states, key, sizes.rowsPerLook)
+    this.#task = new TaskState([this.store], sizes.baseSliceSlots)
+    this.#task.restore(chain.map((segment) => segment.bytes))
+  }
+
+  get handles(): Readonly<Record<string, unknown>> {
+    return this.store.handles
+  }
+
+  get keyCount(): number {
+    return this.#task.keyCount
+  }
+
+  get segments(): readonly ChainSegment[] {
+    return this.#chain
+  }
+
+  setKey(key: unknown): void {
+    this.store.setKey(key)
+  }
+
+  freeze(): void {
+    this.#task.begin()
+    this.#task.freeze(this.store)
+  }
+
+  /** One look's worth of rows; true when nothing is left. */
+  encodeSome(): boolean {
+    return this.#task.encode(() => true)
+  }
+
+  complete(): void {
+    while (!this.encodeSome());
+    const { segment, mark } = this.#task.take()
+    this.#chain = nextChain(this.#chain, segment && { mark, bytes: segment })
+  }
+
+  crash(): TaskOnHeap {
+    return new TaskOnHeap(this.#states, this.#key, this.#chain, this.#sizes)
+  }
+}
