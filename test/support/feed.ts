@@ -3,7 +3,7 @@
  * to cope with: plain and transactional, committed and aborted, compressed and not, with tombstones among them.
  */
 
-import { JavaProducer } from '../../connectors/kafka/testing/index.ts'
+import { type JavaClientOptions, JavaProducer } from '../../connectors/kafka/testing/index.ts'
 import { delay } from '../../src/base/clock.ts'
 
 const KEYS = 12
@@ -31,12 +31,12 @@ export class Upstream implements AsyncDisposable {
     this.#producers = producers
   }
 
-  static async start(brokers: readonly string[]): Promise<Upstream> {
+  static async start(client: JavaClientOptions): Promise<Upstream> {
     const started = await Promise.all(
       (['lz4', 'zstd', 'none'] as const).map(async (compression, index) => {
         const transactional = index !== 1
         const id = transactional ? { transactionalId: `upstream-${index}` } : {}
-        return { producer: await JavaProducer.start({ brokers, compression, ...id }), transactional }
+        return { producer: await JavaProducer.start({ ...client, compression, ...id }), transactional }
       }),
     )
     return new Upstream(started)

@@ -7,11 +7,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { check } from '../../checker/check.ts'
-import { KafkaAccess } from '../../checker/kafka.ts'
+import { KafkaAccess, type KafkaConnection } from '../../checker/kafka.ts'
 import { keyedCountModel } from '../../checker/models/keyed-count-model.ts'
 import { committedOffsets, listOffsets, listTransactions } from '../../checker/requests.ts'
 import type { Verdict } from '../../checker/verdict.ts'
-import { type BrokerOptions, startBroker, type TestBroker } from '../../connectors/kafka/testing/index.ts'
+import {
+  type BrokerOptions,
+  javaClientConfig,
+  startBroker,
+  type TestBroker,
+} from '../../connectors/kafka/testing/index.ts'
 import type { Point } from './crash-worker.ts'
 import { Feed, Upstream } from './feed.ts'
 import { TestWorker, until } from './test-worker.ts'
@@ -40,6 +45,18 @@ export interface JobOptions {
   readonly timestamp?: () => number | undefined
 }
 
+/** How the tests themselves reach a broker, with or without security: as the super user. */
+export function connectionOf(broker: TestBroker): KafkaConnection {
+  return { brokers: broker.brokers, ...clientOptions(broker, broker.security?.superUser ?? '') }
+}
+
+/** TLS and SASL settings of a user; none for a plaintext broker. */
+export function clientOptions({ security }: TestBroker, user: string): Pick<KafkaConnection, 'ssl' | 'sasl'> {
+  if (!security) return {}
+  const password = security.users[user] ?? ''
+  return { ssl: { ca: security.ca }, sasl: { mechanism: security.mechanism, username: user, password } }
+}
+
 export class Stage implements AsyncDisposable {
   readonly broker: TestBroker
   readonly kafka: KafkaAccess
@@ -56,8 +73,8 @@ export class Stage implements AsyncDisposable {
   static async open(options: BrokerOptions = {}): Promise<Stage> {
     const broker = await startBroker({ kind: 'java', ...options, settings: { ...QUICK, ...options.settings } })
     try {
-      const { brokers } = broker
-      const [kafka, upstream] = await Promise.all([KafkaAccess.connect({ brokers }), Upstream.start(brokers)])
+      const client = { brokers: broker.brokers, config: javaClientConfig(broker) }
+      const [kafka, upstream] = await Promise.all([KafkaAccess.connect(connectionOf(broker)), Upstream.start(client)])
       return new Stage(broker, kafka, upstream)
     } catch (error) {
       await broker.close()
@@ -158,6 +175,7 @@ export class Job implements AsyncDisposable {
       ...QUICK_WORKER,
       KAFKA_BROKERS: this.stage.broker.brokers.join(','),
       MILLRACE_STORE: this.store,
+      REF_KAFKA: JSON.stringify(clientOptions(this.stage.broker, 'app')),
       REF_PIPELINE: this.pipeline,
       REF_INPUT: this.input,
       REF_OUTPUT: this.output,
@@ -230,7 +248,7 @@ export class Job implements AsyncDisposable {
 
   verdict(): Promise<Verdict> {
     return check({
-      connection: { brokers: this.stage.broker.brokers },
+      connection: connectionOf(this.stage.broker),
       reader: 'raw',
       inputs: [this.input],
       output: this.output,

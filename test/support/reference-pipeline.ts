@@ -5,9 +5,21 @@
  *  - REF_PIPELINE, REF_INPUT, REF_OUTPUT: names
  *  - REF_KEY: `hop` (keyBy through a repartition topic) or `record` (the record's own key, one stage)
  *  - REF_PARTICIPANT: port of a two-phase participant that gets a copy of every output (see participant.ts)
+ *  - REF_KAFKA: JSON, TLS and SASL settings
  *  - REF_ROUTE: JSON `{"host:port": "host:port"}`: brokers are reached over a proxy
  */
-import { definePipeline, f64, json, listState, mapState, nullable, type Pipeline, utf8, valueState } from 'millrace'
+import {
+  definePipeline,
+  f64,
+  json,
+  listState,
+  mapState,
+  nullable,
+  type Pipeline,
+  type PipelineOptions,
+  utf8,
+  valueState,
+} from 'millrace'
 import { kafkaSink, kafkaSource } from 'millrace/kafka'
 import { participantSink } from './participant.ts'
 
@@ -71,7 +83,10 @@ const reference: Pipeline = definePipeline(
     if (environment.REF_PARTICIPANT) counted.to('copy', participantSink(Number(environment.REF_PARTICIPANT)))
   },
   {
-    ...(route ? { kafka: { translateAddress: (address: string) => route[address] ?? address } } : {}),
+    kafka: {
+      ...(JSON.parse(environment.REF_KAFKA ?? '{}') as PipelineOptions['kafka']),
+      ...(route ? { translateAddress: (address: string) => route[address] ?? address } : {}),
+    },
     acceptLowReplication: environment.REF_LOW_REPLICATION === 'accept',
   },
 )
