@@ -73,3 +73,11 @@ async function fill(root: RootFolder, log: (line: string) => void): Promise<void
   for (const name of ['server.properties', 'log4j2.yaml', 'tools-log4j2.yaml'])
     root.write(`/etc/kafka/docker/${name}`, '')
 }
+
+/** Kafka's jars for the checker's Java reader, where this machine can have them. */
+export async function kafkaLibs(): Promise<string | undefined> {
+  const known = resolvedJars()
+  if (known !== undefined) return known
+  const tools = [await findJava(), await findMaven()]
+  return tools.some((tool) => 'missing' in tool) ? undefined : kafkaJars()
+}
