@@ -60,7 +60,10 @@ export function step(state: CheckpointState, event: CheckpointEvent): Step {
         ? snapshotted({ ...state, waiting: without(state.waiting, event.task) })
         : same
     case 'prepared':
-      return state.phase === 'snapshotting' ? snapshotted({ ...state, prepared: true }) : same
+      // Only as the answer to `prepare`: before all tasks delivered the barrier the sink cannot have all of n.
+      return state.phase === 'snapshotting' && state.undelivered.size === 0
+        ? snapshotted({ ...state, prepared: true })
+        : same
     case 'complete':
       return state.phase === 'writing'
         ? { state: { phase: 'committing', id }, effects: [{ kind: 'commit', id }] }
