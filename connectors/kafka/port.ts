@@ -35,6 +35,7 @@ import {
 } from './wire/cluster-requests.ts'
 import { Code, kafkaError } from './wire/codes.ts'
 import { DescribeGroups, OffsetCommit } from './wire/group-requests.ts'
+import { DescribeProducers } from './wire/transaction-requests.ts'
 
 export const kafkaFactory: ClusterFactory = {
   kind: 'kafka',
@@ -191,6 +192,33 @@ class KafkaPort implements Cluster {
           to: { kind: 'leader', topic, partition: each.partition },
           what: `DeleteRecords ${topic}-${each.partition}`,
           codeOf: (rows) => rows[0]?.code ?? 0,
+        },
+      )
+    }
+  }
+
+  async tryRights({ read, purge }: { read: readonly string[]; purge: readonly string[] }): Promise<void> {
+    for (const topic of read) {
+      await this.#cluster.call(
+        DescribeProducers,
+        { partitions: [{ topic, partition: 0 }] },
+        {
+          to: { kind: 'leader', topic, partition: 0 },
+          what: `looking into topic ${topic} for open transactions (needs READ)`,
+          codeOf: (rows) => rows[0]?.code ?? 0,
+        },
+      )
+    }
+    for (const topic of purge) {
+      // Up to its beginning: nothing is deleted.
+      await this.#cluster.call(
+        DeleteRecords,
+        { topic, offsets: [{ partition: 0, offset: 0n }], timeoutMs: 30_000 },
+        {
+          to: { kind: 'leader', topic, partition: 0 },
+          what: `purging repartition topic ${topic} (needs DELETE)`,
+          codeOf: (rows) => rows[0]?.code ?? 0,
+          accept: (code) => code === Code.OFFSET_OUT_OF_RANGE,
         },
       )
     }

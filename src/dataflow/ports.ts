@@ -171,6 +171,11 @@ export interface Cluster extends AsyncDisposable {
   resetOffsets(group: string, offsets: readonly (Position & { readonly metadata: string })[]): Promise<void>
   groupState(group: string): Promise<string>
   deleteRecords(topic: string, offsets: readonly { partition: number; offset: bigint }[]): Promise<void>
+  /**
+   * Rights that are needed only when something went wrong (to look into `read` topics for open transactions) or much later
+   * (to purge `purge` topics) are tried at the start. @throws KAFKA_NOT_AUTHORIZED
+   */
+  tryRights(topics: { readonly read: readonly string[]; readonly purge: readonly string[] }): Promise<void>
   member(options: MemberOptions): GroupMember
   reader(onReady: () => void, onError: (error: Error) => void): PartitionReader
   transactionSink(options: TransactionSinkOptions): WorkerSink

@@ -60,6 +60,10 @@ export async function prepareTopology(
   }
   const written = [...new Set([...sinkTopics, ...plan.hops.map((hop) => hop.topic)])]
   const configs = await cluster.topicConfigs(written)
+  await cluster.tryRights({
+    read: settings.mode === 'exactly-once' ? written : [],
+    purge: plan.hops.map((hop) => hop.topic),
+  })
   await checkDurability(cluster, written, configs, settings, topics, log)
   const batchBytesMax = new Map(
     [...configs].flatMap(([topic, values]) => {
