@@ -63,6 +63,8 @@ export class CheckpointCoordinator {
   #waiters: Waiter[] = []
   #finishing = false
   #disposed = false
+  /** Why no checkpoint of this coordinator will be committed any more. */
+  #end: Error | undefined
 
   constructor(options: CheckpointOptions, actions: CheckpointActions, tasks: readonly TaskId[], last: CheckpointId) {
     this.#options = options
@@ -103,6 +105,7 @@ export class CheckpointCoordinator {
 
   /** Resolves when the checkpoint under way (or, if none is, a new one) is committed. */
   next(): Promise<void> {
+    if (this.#end) return Promise.reject(this.#end)
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject })
       this.trigger()
@@ -202,6 +205,7 @@ export class CheckpointCoordinator {
   }
 
   #release(error?: Error): void {
+    this.#end ??= error
     const waiters = this.#waiters
     this.#waiters = []
     for (const waiter of waiters) {
