@@ -3,7 +3,7 @@
 // enters the snapshot (after a restore the source replays them). Callbacks from outside only note the outcome and wake the
 // task; results leave in `drain`, in the task's own turn.
 import { delay, startTimer } from '../../base/clock.ts'
-import { MillraceError, messageOf } from '../../base/errors.ts'
+import { isCode, MillraceError, messageOf } from '../../base/errors.ts'
 import type { CheckpointId, OperatorId } from '../../base/ids.ts'
 import type { Buffering, Downstream } from '../element.ts'
 import type { AsyncMapOptions, RecordContext } from '../functions.ts'
@@ -81,8 +81,14 @@ export class AsyncMapOperator implements Downstream, Buffering {
         break
       } catch (error) {
         if (this.#disposed.signal.aborted) return
+        // The record is at fault, not the call: another try would read the same bytes.
+        if (isCode(error, 'DECODE_FAILED')) {
+          this.#failure ??= error
+          break
+        }
         if (attempt < attempts) {
           await delay(delayMs, this.#disposed.signal)
+          if (this.#disposed.signal.aborted) return
           continue
         }
         const text = `asyncMap '${this.#id}' failed at ${call.record.where} after ${attempt + 1} tries: ${messageOf(error)}`
