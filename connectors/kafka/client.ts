@@ -54,6 +54,8 @@ export async function openSocket(
     ssl: options.ssl === true ? {} : options.ssl || null,
     sasl: options.sasl ? { ...options.sasl } : null,
   })
+  // Nothing is throttled in a handshake; kafkajs would arm a timer with a negative delay, and Node would warn of it.
+  connection.requestQueue.scheduleCheckPendingRequests = () => {}
   connection.setVersions(HANDSHAKE_VERSIONS)
   connection.setSupportAuthenticationProtocol(true)
   try {

@@ -14,7 +14,7 @@ declare module 'kafkajs/src/network/connection.js' {
     constructor(options: Record<string, unknown> & { logger: KafkaJsLogger })
     socket: Socket | null
     sessionLifetime: { toString(): string }
-    requestQueue: { destroy(): void }
+    requestQueue: { destroy(): void; scheduleCheckPendingRequests: () => void }
     setVersions(versions: Record<number, { minVersion: number; maxVersion: number }>): void
     setSupportAuthenticationProtocol(supported: boolean): void
     connect(): Promise<boolean>

@@ -28,6 +28,12 @@ export const CASES: string = fileURLToPath(new URL('./case-pipeline.ts', import.
 
 const QUICK_BROKER = { 'group.min.session.timeout.ms': '500' }
 
+/** A store's folder that goes when it is disposed. */
+export async function newStore(): Promise<AsyncDisposable & { readonly folder: string }> {
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-store-'))
+  return { folder, [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }) }
+}
+
 /** All but the names, which the site gives. */
 export type CaseOptions = Partial<Case> & {
   readonly partitions?: number
