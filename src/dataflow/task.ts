@@ -154,7 +154,10 @@ export class Task {
   step(deadlineMs: number, read: boolean): StepResult {
     let result: StepResult = 'idle'
     this.#guard(() => {
+      // Asynchronous functions run between turns; downstream of them, functions run in `drain`.
+      this.#throwLatched()
       for (const operator of this.#chain.buffering) operator.drain()
+      this.#throwLatched()
       if (!read) return
       if (this.#chain.buffering.some((operator) => operator.full)) {
         result = 'blocked'
@@ -177,7 +180,6 @@ export class Task {
     const batch = input.batch
     if (!batch) return true
     const { entry, origin } = input
-    const context = this.#context
     const skip = input.onDecodeError === 'skip'
     let cursor = input.cursor
     try {
@@ -187,7 +189,7 @@ export class Task {
           const record = new StreamRecord(origin, batch, cursor)
           if (skip && !this.#decodable(record)) continue
           entry.push(record)
-          if (context.latched) throw context.latched
+          this.#throwLatched()
         }
         if (monotonicMs() >= deadlineMs || this.#chain.buffering.some((operator) => operator.full)) break
       }
@@ -206,6 +208,11 @@ export class Task {
       input.batch = undefined
     }
     return true
+  }
+
+  /** A record that could not be decoded fails the task, whoever caught the error. */
+  #throwLatched(): void {
+    if (this.#context.latched) throw this.#context.latched
   }
 
   #nextBatch(input: Input): boolean {
