@@ -22,9 +22,11 @@ import {
 } from '../../connectors/kafka/testing/index.ts'
 import type { Case } from './case-pipeline.ts'
 import { Cli, type Ended } from './cli.ts'
+import type { Feature } from './feature-pipeline.ts'
 import { until } from './test-worker.ts'
 
 export const CASES: string = fileURLToPath(new URL('./case-pipeline.ts', import.meta.url))
+export const FEATURES: string = fileURLToPath(new URL('./feature-pipeline.ts', import.meta.url))
 
 const QUICK_BROKER = { 'group.min.session.timeout.ms': '500' }
 
@@ -34,8 +36,10 @@ export async function newStore(): Promise<AsyncDisposable & { readonly folder: s
   return { folder, [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }) }
 }
 
+type Given = Case | Feature
+
 /** All but the names, which the site gives. */
-export type CaseOptions = Partial<Case> & {
+export type CaseOptions<G extends Given = Case> = Partial<G> & {
   readonly partitions?: number
   readonly inputConfigs?: Readonly<Record<string, string>>
   readonly outputConfigs?: Readonly<Record<string, string>>
@@ -82,11 +86,26 @@ export class Site implements AsyncDisposable {
   }
 
   /** A pipeline of the case module, its topics made. */
-  async subject(shape: Case['shape'], options: CaseOptions = {}): Promise<Subject> {
+  subject(shape: Case['shape'], options: CaseOptions = {}): Promise<Subject> {
+    return this.#subject<Case>(CASES, shape, options)
+  }
+
+  /** A pipeline of the feature module. */
+  feature(shape: Feature['shape'], options: CaseOptions<Feature> = {}): Promise<Subject> {
+    return this.#subject<Feature>(FEATURES, shape, options)
+  }
+
+  async #subject<G extends Given>(module: string, shape: G['shape'], options: CaseOptions<G>): Promise<Subject> {
     const { partitions, inputConfigs, outputConfigs, ...rest } = options
     const name = `${shape}-${++this.#count}`
     const store = await mkdtemp(join(tmpdir(), 'millrace-store-'))
-    const subject = new Subject(this, store, { name, shape, inputs: [`${name}-in`], output: `${name}-out`, ...rest })
+    const subject = new Subject(this, module, store, {
+      name,
+      shape,
+      inputs: [`${name}-in`],
+      output: `${name}-out`,
+      ...rest,
+    } as unknown as G)
     this.#subjects.push(subject)
     for (const topic of subject.case.inputs)
       if (topic.startsWith(name)) await this.createTopic(topic, partitions ?? 1, inputConfigs)
@@ -129,13 +148,15 @@ export class Site implements AsyncDisposable {
 
 export class Subject implements AsyncDisposable {
   readonly site: Site
-  readonly case: Case
+  readonly module: string
+  readonly case: Given
   store: string
   readonly #running: Cli[] = []
   readonly #folders: string[]
 
-  constructor(site: Site, store: string, given: Case) {
+  constructor(site: Site, module: string, store: string, given: Given) {
     this.site = site
+    this.module = module
     this.store = store
     this.#folders = [store]
     this.case = given
@@ -153,7 +174,7 @@ export class Subject implements AsyncDisposable {
     return `millrace.${this.case.name}`
   }
 
-  env(change: Partial<Case> = {}): Record<string, string> {
+  env(change: Partial<Given> = {}): Record<string, string> {
     return {
       KAFKA_BROKERS: this.site.broker.brokers.join(','),
       MILLRACE_STORE: this.store,
@@ -163,19 +184,19 @@ export class Subject implements AsyncDisposable {
   }
 
   /** A command on this pipeline's module, begun. */
-  start(argv: readonly string[], env: Readonly<Record<string, string>> = {}, change: Partial<Case> = {}): Cli {
+  start(argv: readonly string[], env: Readonly<Record<string, string>> = {}, change: Partial<Given> = {}): Cli {
     const [command = '', ...flags] = argv
-    const cli = new Cli([command, CASES, ...flags], { ...this.env(change), ...env })
+    const cli = new Cli([command, this.module, ...flags], { ...this.env(change), ...env })
     this.#running.push(cli)
     return cli
   }
 
-  run(env?: Readonly<Record<string, string>>, change?: Partial<Case>): Cli {
+  run(env?: Readonly<Record<string, string>>, change?: Partial<Given>): Cli {
     return this.start(['run'], env, change)
   }
 
   /** Runs to its own end. */
-  async fails(env?: Readonly<Record<string, string>>, change?: Partial<Case>): Promise<Ended> {
+  async fails(env?: Readonly<Record<string, string>>, change?: Partial<Given>): Promise<Ended> {
     return this.run(env, change).ended()
   }
 
@@ -184,6 +205,36 @@ export class Subject implements AsyncDisposable {
     const folder = await mkdtemp(join(tmpdir(), 'millrace-store-'))
     this.#folders.push(folder)
     return folder
+  }
+
+  /**
+   * Feeds batch after batch, and each time some of it but not all is committed, kills a worker with SIGKILL; then waits
+   * until the input is worked off.
+   */
+  async crash(cli: Cli, batches: readonly (readonly string[])[], workers = 1): Promise<void> {
+    let lives = workers
+    for (const batch of batches) {
+      const before = await this.progress()
+      await this.send(batch)
+      await until(
+        'some of the batch is committed',
+        async () => (await this.progress()) > before,
+        30_000,
+        () => cli.output,
+      )
+      cli.killWorker(lives % workers)
+      lives++
+      await cli.runs(lives)
+    }
+    await this.caughtUp(cli, this.case.inputs)
+  }
+
+  /** The sum of the committed input offsets. */
+  async progress(): Promise<number> {
+    const offsets = await this.site.admin.listGroupOffsets(this.group).catch(() => [])
+    return offsets
+      .filter(({ topic }) => this.case.inputs.includes(topic))
+      .reduce((sum, { offset }) => sum + Number(offset), 0)
   }
 
   /** Values with optional keys, `k:v` in short, into the first input. */
@@ -223,7 +274,7 @@ export class Subject implements AsyncDisposable {
   }
 
   /** Starts, works off what is in the input, and stops in order, giving up its place. */
-  async once(env?: Readonly<Record<string, string>>, change?: Partial<Case>): Promise<Ended> {
+  async once(env?: Readonly<Record<string, string>>, change?: Partial<Given>): Promise<Ended> {
     const cli = this.start(['run', '--leave'], env, change)
     await cli.runs()
     await this.caughtUp(cli, change?.inputs ?? this.case.inputs)

@@ -1,0 +1,131 @@
+// Goal: every operator keeps the promise when its worker is killed in the middle: union, flatMap, filter, asyncMap in both
+// orders, several keyed operators with calls under way between them; and at-least-once mode loses nothing. Method: the
+// command line as a child process; SIGKILL to the worker whenever part of a batch is committed.
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
+import { fetch as fetchRaw } from '../../checker/requests.ts'
+import type { Between } from '../support/feature-pipeline.ts'
+import { Site, type Subject } from '../support/site.ts'
+
+let site: Site
+beforeAll(async () => {
+  site = await Site.open()
+})
+afterEach(() => site.clear())
+afterAll(() => site[Symbol.asyncDispose]())
+
+const KILLS = 3
+
+/** Batches of different values, with keys if wanted; a last one is worked off without a kill. */
+function batches(size: number, keyed: boolean): string[][] {
+  return Array.from({ length: KILLS }, (_, batch) =>
+    Array.from({ length: size }, (_, index) => {
+      const value = `${batch * size + index}`
+      return keyed ? `k${index % 4}:${value}` : value
+    }),
+  )
+}
+
+const SMALL_STEPS = { MILLRACE_CHECKPOINT_INTERVAL_MS: '30' }
+
+async function survives(subject: Subject, given: readonly (readonly string[])[], workers = 1): Promise<void> {
+  const cli = subject.start(['run', '--leave', '--workers', String(workers)], SMALL_STEPS)
+  await cli.runs(workers)
+  await subject.crash(cli, given, workers)
+  expect(cli.events('worker-exited')).toHaveLength(given.length)
+  expect((await cli.stop()).code).toBe(0)
+}
+
+describe('operators under SIGKILL', () => {
+  test('union, flatMap and filter: each result once, in the order of its input', async () => {
+    const subject = await site.feature('mixed', { inputs: ['mixed-one', 'mixed-two'] })
+    for (const topic of subject.case.inputs) await site.createTopic(topic)
+    const second = Array.from({ length: 300 }, (_, n) => String(n))
+    await site.send(second.map((value) => ({ topic: 'mixed-two', value })))
+    const first = batches(1_000, false)
+    await survives(subject, first)
+    const values = await subject.values()
+    const even = first.flat().filter((value) => Number(value) % 2 === 0)
+    expect(values.filter((value) => value.startsWith('one'))).toEqual(
+      even.flatMap((value) => [`one:${value}:a`, `one:${value}:b`]),
+    )
+    expect(values.filter((value) => value.startsWith('two'))).toEqual(second.map((value) => `two:${value}`))
+  })
+
+  test.each(['ordered', 'unordered'] as const)('asyncMap, %s: each result once', async (order) => {
+    const subject = await site.feature('async', { order })
+    const given = batches(400, false)
+    await survives(subject, given)
+    const values = await subject.values()
+    if (order === 'ordered') expect(values).toEqual(given.flat())
+    else expect([...values].sort()).toEqual(given.flat().sort())
+  })
+
+  test('two keyed operators with an asyncMap between them: both states exact', async () => {
+    const subject = await site.feature('async-between', { partitions: 2 })
+    const given = batches(400, true)
+    await survives(subject, given, 2)
+    const records = await site.read(subject.output)
+    const seen = new Map<string, Between[]>()
+    for (const { key, value } of records) {
+      const before = seen.get(String(key)) ?? []
+      seen.set(String(key), [...before, JSON.parse(String(value)) as Between])
+    }
+    expect(seen.size).toBe(4)
+    for (const [key, results] of seen) {
+      const inputs = given
+        .flat()
+        .filter((each) => each.startsWith(`${key}:`))
+        .map((each) => each.split(':')[1])
+      const expected = inputs.map((value, index) => {
+        const count = index + 1
+        return { value, before: count, after: count, sum: (count * (count + 1)) / 2 }
+      })
+      expect(results).toEqual(expected)
+    }
+  })
+})
+
+describe('at-least-once mode', () => {
+  const options = { checkpoint: { mode: 'at-least-once' } } as const
+
+  /** No transactional bit, an idempotent producer. */
+  async function idempotent(topic: string): Promise<void> {
+    const [first] = await fetchRaw(site.kafka, 1, [{ topic, partition: 0, offset: 0 }], 1_000)
+    const records = first?.records ?? Buffer.alloc(0)
+    expect(records.readInt16BE(21) & 0x10).toBe(0)
+    expect(records.readBigInt64BE(43)).toBeGreaterThanOrEqual(0n)
+  }
+
+  async function pointsAtFiles(subject: Subject): Promise<void> {
+    const offsets = await site.admin.listGroupOffsets(subject.group)
+    expect(offsets.length).toBeGreaterThan(0)
+    for (const { metadata } of offsets)
+      expect(JSON.parse(metadata)).toMatchObject({ f: 1, file: expect.stringMatching(/\.ckpt$/) })
+    const open = await site.admin.listTransactions()
+    expect(open.filter(({ transactionalId }) => transactionalId.startsWith(`${subject.group}.`))).toEqual([])
+  }
+
+  test('nothing is lost, offsets carry the pointer, no transaction is ever opened', async () => {
+    const subject = await site.subject('copy', { options })
+    const given = batches(3_000, false)
+    await survives(subject, given)
+    expect([...new Set(await subject.values())].sort()).toEqual(given.flat().sort())
+    await idempotent(subject.output)
+    await pointsAtFiles(subject)
+  })
+
+  test('a repartition topic loses nothing either', async () => {
+    const subject = await site.subject('hop', { options, hopPartitions: 2 })
+    const given = batches(2_000, false)
+    const cli = subject.start(['run', '--leave'], SMALL_STEPS)
+    await cli.runs()
+    await subject.crash(cli, given)
+    const hop = `${subject.group}.hop.first`
+    await subject.caughtUp(cli, [hop])
+    expect((await cli.stop()).code).toBe(0)
+    const values = (await subject.values()).map((text) => (JSON.parse(text) as { value: string }).value)
+    expect([...new Set(values)].sort()).toEqual(given.flat().sort())
+    await idempotent(hop)
+    await pointsAtFiles(subject)
+  })
+})

@@ -1,0 +1,186 @@
+/**
+ * Pipelines that use what a user may use, one shape for each group of features. As in case-pipeline.ts, the shape, the
+ * topics and the settings come from CASE.
+ */
+import { appendFileSync } from 'node:fs'
+import { setTimeout as pause } from 'node:timers/promises'
+import {
+  boolean,
+  bytes,
+  definePipeline,
+  f64,
+  int64,
+  json,
+  nullable,
+  type Pipeline,
+  type PipelineBuilder,
+  type PipelineOptions,
+  type Stream,
+  utf8,
+  valueState,
+} from 'millrace'
+import { kafkaSink, kafkaSource } from 'millrace/kafka'
+
+export type FeatureShape = 'routes' | 'codecs' | 'mixed' | 'async' | 'async-between' | 'keys' | 'hooks'
+
+export interface Feature {
+  readonly name: string
+  readonly shape: FeatureShape
+  readonly inputs: readonly string[]
+  readonly output: string
+  readonly options?: PipelineOptions
+  /** For `async`. */
+  readonly order?: 'ordered' | 'unordered'
+  /** For `hooks`: where they leave their traces. */
+  readonly file?: string
+}
+
+const CODECS = ['gzip', 'snappy', 'lz4', 'zstd'] as const
+
+/** What `keys` counts by: one field for each type that a key may have. */
+export interface Keys {
+  readonly text: string
+  readonly number: number
+  readonly bigint: string
+  readonly flag: boolean
+}
+
+/** What `async-between` writes. */
+export interface Between {
+  readonly value: string
+  readonly before: number
+  readonly after: number
+  readonly sum: number
+}
+
+const given = JSON.parse(process.env.CASE ?? '{}') as Feature
+const textSink = kafkaSink({ topic: given.output, key: nullable(utf8), value: utf8 })
+
+function texts(pipeline: PipelineBuilder, name = 'in', topics = given.inputs): Stream<string, string | null> {
+  return pipeline.from(name, kafkaSource({ topic: topics, key: nullable(utf8), value: utf8 }))
+}
+
+/** A few milliseconds that depend on the value only: the same in every life. */
+async function slow(value: string): Promise<string> {
+  const sum = [...value].reduce((all, letter) => all + letter.charCodeAt(0), 0)
+  await pause(sum % 7)
+  return value
+}
+
+const shapes: Readonly<Record<FeatureShape, (pipeline: PipelineBuilder) => void>> = {
+  /** `topic|key|partition|header` says where a value goes. */
+  routes: (pipeline) =>
+    texts(pipeline).to(
+      'out',
+      kafkaSink({
+        topic: [given.output, `${given.output}-2`],
+        key: nullable(utf8),
+        value: utf8,
+        topicOf: (value) => (value.startsWith('2|') ? `${given.output}-2` : given.output),
+        keyOf: (value) => value.split('|')[1] ?? '',
+        partitioner: (_, value, partitions) => Number(value.split('|')[2]) % partitions,
+        headers: (value, { topic, partition, offset }) => [
+          ['header', value.split('|')[3] ?? null],
+          ['nothing', null],
+          ['from', Buffer.from(`${topic}-${partition}@${offset}`)],
+        ],
+      }),
+    ),
+
+  codecs: (pipeline) => {
+    for (const codec of CODECS) {
+      const source = { topic: `${given.name}-in-${codec}`, key: nullable(bytes), value: nullable(bytes) }
+      const sink = {
+        topic: `${given.name}-out-${codec}`,
+        key: nullable(bytes),
+        value: nullable(bytes),
+        compression: codec,
+      }
+      pipeline.from(`in-${codec}`, kafkaSource(source)).to(`out-${codec}`, kafkaSink(sink))
+    }
+  },
+
+  /** Of the first topic only even numbers, each twice; of the second all; in one stream. */
+  mixed: (pipeline) => {
+    const [first = '', second = ''] = given.inputs
+    texts(pipeline, 'one', [first])
+      .filter((value) => Number(value) % 2 === 0)
+      .flatMap((value) => [`one:${value}:a`, `one:${value}:b`])
+      .union(texts(pipeline, 'two', [second]).map((value) => `two:${value}`))
+      .to('out', textSink)
+  },
+
+  async: (pipeline) =>
+    texts(pipeline)
+      .asyncMap('slow', slow, { order: given.order ?? 'ordered', capacity: 20 })
+      .to('out', textSink),
+
+  /** Two counts of the same with calls under way between them: they must agree for ever. */
+  'async-between': (pipeline) =>
+    texts(pipeline)
+      .keyByRecordKey()
+      .withState({ before: valueState(f64, 0) })
+      .map('before', (value, { state }) => {
+        state.before.set(state.before.get() + 1)
+        return { value, before: state.before.get() }
+      })
+      .asyncMap('slow', async (counted) => ({ ...counted, value: await slow(counted.value) }), { capacity: 20 })
+      .keyByRecordKey()
+      .withState({ after: valueState(f64, 0), sum: valueState(f64, 0) })
+      .map('after', (counted, { state }) => {
+        state.after.set(state.after.get() + 1)
+        state.sum.set(state.sum.get() + counted.before)
+        return { ...counted, after: state.after.get(), sum: state.sum.get() }
+      })
+      .to('out', kafkaSink({ topic: given.output, key: nullable(utf8), value: json<Between>() })),
+
+  keys: (pipeline) => {
+    const source = pipeline.from('in', kafkaSource({ topic: given.inputs, key: nullable(utf8), value: json<Keys>() }))
+    const sink = { topic: given.output, value: utf8 }
+    const state = () => ({ count: valueState(f64, 0) })
+    const add = (key: string, count: { get(): number; set(value: number): void }): string => {
+      count.set(count.get() + 1)
+      return `${key}=${count.get()}`
+    }
+    source
+      .keyBy('text', ({ text }) => text)
+      .withState(state())
+      .map('by-text', (_, { key, state: { count } }) => add(`text ${key satisfies string}`, count))
+      .to('out-text', kafkaSink({ ...sink, key: utf8 }))
+    source
+      .keyBy('number', ({ number }) => number)
+      .withState(state())
+      .map('by-number', (_, { key, state: { count } }) => add(`number ${key satisfies number}`, count))
+      .to('out-number', kafkaSink({ ...sink, key: f64 }))
+    source
+      .keyBy('bigint', ({ bigint }) => BigInt(bigint))
+      .withState(state())
+      .map('by-bigint', (_, { key, state: { count } }) => add(`bigint ${key satisfies bigint}`, count))
+      .to('out-bigint', kafkaSink({ ...sink, key: int64 }))
+    source
+      .keyBy('flag', ({ flag }) => flag)
+      .withState(state())
+      .map('by-flag', (_, { key, state: { count } }) => add(`flag ${key satisfies boolean}`, count))
+      .to('out-flag', kafkaSink({ ...sink, key: boolean }))
+  },
+
+  hooks: (pipeline) => {
+    const trace = (what: string): void => appendFileSync(given.file ?? '', `${what}\n`)
+    texts(pipeline)
+      .keyByRecordKey()
+      .withState({ seen: valueState(f64, 0) })
+      .process<string>('hooked', {
+        open: () => trace('open'),
+        onRecord(value, { emit }) {
+          trace(value)
+          emit(value)
+        },
+        close: () => trace('close'),
+      })
+      .to('out', textSink)
+  },
+}
+
+const pipeline: Pipeline = definePipeline(given.name, shapes[given.shape], given.options)
+
+export default pipeline
