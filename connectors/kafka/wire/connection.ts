@@ -101,8 +101,9 @@ export class Connection {
     writer.flexible = flexible
     writer.tags()
     api.encode(writer, request, version)
-    const frame = writer.view()
-    frame.writeInt32BE(frame.length - 4, 0)
+    const parts = writer.parts()
+    const bytes = parts.reduce((sum, part) => sum + part.length, 0)
+    writer.buffer.writeInt32BE(bytes - 4, 0)
     return new Promise((resolve, reject) => {
       const timer = startTimer(timeoutMs, () => {
         this.#pending.delete(correlation)
@@ -111,7 +112,10 @@ export class Connection {
         this.close()
       })
       this.#pending.set(correlation, { api: api.name, flexible, resolve, reject, timer })
-      this.#socket.write(frame)
+      // One system call for all parts.
+      this.#socket.cork()
+      for (const part of parts) this.#socket.write(part)
+      this.#socket.uncork()
     })
   }
 

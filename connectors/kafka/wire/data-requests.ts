@@ -30,7 +30,7 @@ export const Produce: Api<
     writer.nullableString(transactionalId)
     writer.int16(-1)
     writer.int32(timeoutMs)
-    writeByTopic(writer, batches, ({ batch }) => writer.data(batch))
+    writeByTopic(writer, batches, ({ batch }) => writer.attach(batch))
     writer.tags()
   },
   decode(reader) {

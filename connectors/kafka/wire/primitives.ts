@@ -5,6 +5,7 @@ import { ByteWriter } from '../../../src/base/byte-writer.ts'
 
 export class ProtocolWriter extends ByteWriter {
   flexible = false
+  #attached: { readonly at: number; readonly bytes: Uint8Array }[] = []
 
   string(text: string): void {
     const bytes = Buffer.from(text, 'utf8')
@@ -29,6 +30,25 @@ export class ProtocolWriter extends ByteWriter {
     if (this.flexible) this.uvarint(bytes.length + 1)
     else this.int32(bytes.length)
     this.bytes(bytes)
+  }
+
+  /** As `data`, but the bytes stay where they are: they must not change until the request is answered. Only `parts` has them. */
+  attach(bytes: Uint8Array): void {
+    if (this.flexible) this.uvarint(bytes.length + 1)
+    else this.int32(bytes.length)
+    this.#attached.push({ at: this.position, bytes })
+  }
+
+  /** All that was written, attached bytes in their places. */
+  parts(): Uint8Array[] {
+    const parts: Uint8Array[] = []
+    let from = 0
+    for (const { at, bytes } of this.#attached) {
+      parts.push(this.buffer.subarray(from, at), bytes)
+      from = at
+    }
+    parts.push(this.buffer.subarray(from, this.position))
+    return parts
   }
 
   boolean(value: boolean): void {
