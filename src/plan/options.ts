@@ -151,24 +151,38 @@ export function resolveSettings(
   return settings
 }
 
+/** What timers of the platform can hold: a longer one fires at once. */
+const TIMER_MAX_MS = 2 ** 31 - 1
+
+function rangeProblems(settings: Settings): string[] {
+  const { intervalMs, checkpointTimeoutMs, transactionTimeoutMs, sessionTimeoutMs, heartbeatMs, rebalanceTimeoutMs } =
+    settings
+  const { minPauseMs, graceMs, retained, tolerableFailed, httpPort, channelCapacityRecords, hopLagRecordsMax } =
+    settings
+  const times = { intervalMs, checkpointTimeoutMs, transactionTimeoutMs, sessionTimeoutMs, heartbeatMs }
+  const problems: string[] = []
+  for (const [name, value] of Object.entries({ ...times, rebalanceTimeoutMs, graceMs })) {
+    if (!(value > 0 && value <= TIMER_MAX_MS))
+      problems.push(`${name} is ${value}; it must be above 0 and at most ${TIMER_MAX_MS}`)
+  }
+  if (!(minPauseMs >= 0 && minPauseMs <= TIMER_MAX_MS))
+    problems.push(`minPauseMs is ${minPauseMs}; it must not be negative, and at most ${TIMER_MAX_MS}`)
+  if (!Number.isInteger(retained) || retained < 1)
+    problems.push(`retained is ${retained}; at least 1 checkpoint must be kept`)
+  if (!Number.isInteger(tolerableFailed) || tolerableFailed < 0)
+    problems.push(`tolerableFailed is ${tolerableFailed}; a whole number from 0 up is expected`)
+  if (!Number.isInteger(httpPort) || httpPort < 0 || httpPort > 65_535)
+    problems.push(`httpPort is ${httpPort}; a port, or 0 for none, is expected`)
+  for (const [name, value] of Object.entries({ channelCapacityRecords, hopLagRecordsMax }))
+    if (!(value >= 1)) problems.push(`${name} is ${value}; it must be at least 1`)
+  return problems
+}
+
 /** @throws OPTION_INVALID with every contradiction at once */
 export function checkSettings(settings: Settings): void {
   const { intervalMs, checkpointTimeoutMs, transactionTimeoutMs, sessionTimeoutMs, heartbeatMs, rebalanceTimeoutMs } =
     settings
-  const problems: string[] = []
-  for (const [name, value] of Object.entries({
-    intervalMs,
-    checkpointTimeoutMs,
-    transactionTimeoutMs,
-    sessionTimeoutMs,
-    heartbeatMs,
-    rebalanceTimeoutMs,
-  })) {
-    if (!(value > 0)) problems.push(`${name} is ${value}; it must be above 0`)
-  }
-  if (settings.minPauseMs < 0) problems.push(`minPauseMs is ${settings.minPauseMs}; it must not be negative`)
-  if (!Number.isInteger(settings.retained) || settings.retained < 1)
-    problems.push(`retained is ${settings.retained}; at least 1 checkpoint must be kept`)
+  const problems = rangeProblems(settings)
   const needed = 2 * (intervalMs + checkpointTimeoutMs)
   if (settings.mode === 'exactly-once' && needed > transactionTimeoutMs) {
     problems.push(
