@@ -1,251 +1,197 @@
-/**
- * Goal: whatever order messages come in, doubled, late or early, the protocol writes nothing before everything is in, decides
- * nothing that is not durable, and acts once per step (I3, I4; F14, F15, F16). Method: every state that any sequence of any
- * events can reach, enumerated for two tasks and three ids, with a monitor beside it; then random deliveries in which
- * messages are doubled and shuffled and nothing is lost: the checkpoint must be committed.
- */
+// Goal: F14 and F15: doubled, late and permuted messages between the coordinator and its tasks change nothing. Method:
+// random histories of several checkpoints, in which every message may come again, early, late or for another checkpoint,
+// against the pure protocol; and the coordinator itself with actions that answer out of turn.
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { checkpointId, type TaskId, taskId } from '../../src/base/ids.ts'
-import {
-  type CheckpointEffect,
-  type CheckpointEvent,
-  type CheckpointState,
-  step,
-} from '../../src/checkpoint/protocol.ts'
+import { type CheckpointId, checkpointId, type TaskId, taskId } from '../../src/base/ids.ts'
+import type { TaskSnapshot } from '../../src/base/messages.ts'
+import { type CheckpointActions, CheckpointCoordinator } from '../../src/checkpoint/coordinator.ts'
+import { type CheckpointEvent, type CheckpointState, step } from '../../src/checkpoint/protocol.ts'
 
-const tasks = [taskId('stage', 0), taskId('stage', 1)] as const
-const ids = [4, 5, 6].map((id) => checkpointId(id)) as [
-  ReturnType<typeof checkpointId>,
-  ...ReturnType<typeof checkpointId>[],
-]
-const error = new Error('it failed')
+const TASKS: readonly TaskId[] = [0, 1, 2].map((partition) => taskId('stage', partition))
+const ORDER = ['inject', 'prepare', 'write', 'commit', 'confirm', 'committed'] as const
 
-const everyEvent: readonly CheckpointEvent[] = ids.flatMap((id): CheckpointEvent[] => [
-  ...tasks.flatMap((task): CheckpointEvent[] => [
-    { kind: 'delivered', id, task },
-    { kind: 'acked', id, task },
-  ]),
-  ...(['prepared', 'complete', 'decided', 'confirmed'] as const).map((kind): CheckpointEvent => ({ kind, id })),
-  { kind: 'failed', id, error },
-])
+/** Any message, of any of a few checkpoints. */
+const anyMessage: fc.Arbitrary<CheckpointEvent> = fc.record({
+  kind: fc.constantFrom('delivered', 'acked', 'prepared', 'complete', 'decided', 'confirmed'),
+  id: fc.integer({ min: 1, max: 4 }).map((id) => checkpointId(id)),
+  task: fc.constantFrom(...TASKS),
+})
 
-type Step = CheckpointEffect['kind']
-
-/** What really happened to one checkpoint, noted beside the protocol. */
-class Monitor {
-  readonly delivered = new Set<TaskId>()
-  readonly acked = new Set<TaskId>()
-  readonly effects: Step[] = []
-  /** Answers to effects; one that came before its effect is no answer. */
-  readonly answers = new Set<string>()
-
-  copy(): Monitor {
-    const copy = new Monitor()
-    for (const task of this.delivered) copy.delivered.add(task)
-    for (const task of this.acked) copy.acked.add(task)
-    copy.effects.push(...this.effects)
-    for (const answer of this.answers) copy.answers.add(answer)
-    return copy
-  }
-
-  saw(event: CheckpointEvent): void {
-    if (event.kind === 'delivered') this.delivered.add(event.task)
-    else if (event.kind === 'acked') this.acked.add(event.task)
-    else {
-      const effect = { prepared: 'prepare', complete: 'write', decided: 'commit', confirmed: 'confirm' }[
-        event.kind as string
+/** What the tasks, the sink and the store honestly report of checkpoint n, in any order that they may. */
+function honest(id: CheckpointId, state: CheckpointState): CheckpointEvent[] {
+  switch (state.phase) {
+    case 'snapshotting':
+      return [
+        ...[...state.undelivered].map((task): CheckpointEvent => ({ kind: 'delivered', id, task })),
+        ...[...state.waiting].map((task): CheckpointEvent => ({ kind: 'acked', id, task })),
+        ...(state.undelivered.size === 0 && !state.prepared ? [{ kind: 'prepared', id } as const] : []),
       ]
-      if (effect !== undefined && this.effects.includes(effect as Step)) this.answers.add(event.kind)
-    }
-  }
-
-  /** Throws if the effect is not allowed now. */
-  acts(effect: Step): void {
-    expect([effect, this.effects.includes(effect)]).toEqual([effect, false])
-    expect(this.effects).not.toContain('roll-back')
-    const everything = {
-      inject: true,
-      prepare: this.delivered.size === tasks.length,
-      write: this.acked.size === tasks.length && this.answers.has('prepared'),
-      commit: this.answers.has('complete'),
-      confirm: this.answers.has('decided'),
-      committed: this.answers.has('confirmed'),
-      'roll-back': !this.effects.includes('committed'),
-    }
-    expect([effect, everything[effect]]).toEqual([effect, true])
-    this.effects.push(effect)
-  }
-
-  get key(): string {
-    return [[...this.delivered].sort(), [...this.acked].sort(), this.effects, [...this.answers].sort()].join('|')
+    case 'writing':
+      return [{ kind: 'complete', id }]
+    case 'committing':
+      return [{ kind: 'decided', id }]
+    case 'confirming':
+      return [{ kind: 'confirmed', id }]
+    default:
+      return []
   }
 }
 
-function keyOf(state: CheckpointState): string {
-  return JSON.stringify(state, (_, value: unknown) => {
-    if (typeof value === 'bigint') return String(value)
-    return value instanceof Set ? [...value].sort() : value
+interface Performed {
+  readonly kind: string
+  readonly id: CheckpointId
+}
+
+/** Runs three checkpoints; before each honest message come strangers: messages already sent, or of other checkpoints. */
+function run(choices: readonly number[], strangers: readonly CheckpointEvent[]): Performed[] {
+  let state: CheckpointState = { phase: 'idle', last: checkpointId(0) }
+  const performed: Performed[] = []
+  const past: CheckpointEvent[] = []
+  const apply = (event: CheckpointEvent): void => {
+    const next = step(state, event)
+    state = next.state
+    for (const effect of next.effects) if (effect.kind !== 'roll-back') performed.push(effect)
+  }
+  let turn = 0
+  for (const n of [1, 2, 3]) {
+    const id = checkpointId(n)
+    apply({ kind: 'trigger', id, tasks: TASKS })
+    while (state.phase !== 'idle') {
+      const stranger = strangers[turn % Math.max(1, strangers.length)]
+      if (stranger && 'id' in stranger && stranger.id !== id) apply(stranger)
+      const again = past[(choices[turn % choices.length] ?? 0) % Math.max(1, past.length)]
+      if (again) apply(again)
+      const possible = honest(id, state)
+      const event = possible[(choices[(turn + 1) % choices.length] ?? 0) % possible.length]
+      turn++
+      if (!event) continue
+      past.push(event)
+      apply(event)
+      apply(event)
+    }
+  }
+  return performed
+}
+
+const whole = [1, 2, 3].flatMap((n) => ORDER.map((kind) => ({ kind, id: checkpointId(n) })))
+
+describe('the protocol as a function', () => {
+  test('F14 control-dup, F15 control-reorder: every effect happens once and in its order', () => {
+    const choices = fc.array(fc.nat(1_000), { minLength: 1, maxLength: 60 })
+    fc.assert(
+      fc.property(choices, fc.array(anyMessage, { maxLength: 40 }), (picked, strangers) => {
+        expect(run(picked, strangers)).toEqual(whole)
+      }),
+      { numRuns: 500 },
+    )
   })
-}
 
-interface World {
-  readonly state: CheckpointState
-  /** Of the checkpoints 5 and 6. */
-  readonly monitors: ReadonlyMap<bigint, Monitor>
-  readonly path: readonly string[]
-}
-
-function after(world: World, event: CheckpointEvent): World {
-  const monitors = new Map([...world.monitors].map(([id, monitor]) => [id, monitor.copy()]))
-  const current = 'id' in world.state ? world.state.id : undefined
-  if (event.kind !== 'trigger') monitors.get(event.id)?.saw(event)
-  const { state, effects } = step(world.state, event)
-  for (const effect of effects) {
-    const id = effect.kind === 'roll-back' ? current : effect.id
-    const monitor = monitors.get(id ?? -1n)
-    if (!monitor) throw new Error(`${effect.kind} of ${id}, which was not triggered`)
-    monitor.acts(effect.kind)
-  }
-  return { state, monitors, path: [...world.path, `${event.kind} ${event.id}`] }
-}
-
-/** The next checkpoint, as the coordinator triggers it: ids rise. */
-function triggers(state: CheckpointState): CheckpointEvent[] {
-  const next = state.phase === 'idle' ? state.last + 1n : 'id' in state ? state.id + 1n : 6n
-  return next > 6n ? [] : [{ kind: 'trigger', id: checkpointId(next), tasks }]
-}
-
-describe('every sequence of events', () => {
-  test('leads to no step that is not due', () => {
-    const monitors = new Map([5n, 6n].map((id) => [id, new Monitor()]))
-    const start: World = { state: { phase: 'idle', last: checkpointId(4) }, monitors, path: [] }
-    const seen = new Set<string>()
-    const open = [start]
-    let committed = 0
-    for (let world = open.pop(); world; world = open.pop()) {
-      const key = [keyOf(world.state), ...[...world.monitors.values()].map((monitor) => monitor.key)].join(' & ')
-      if (seen.has(key)) continue
-      seen.add(key)
-      if (world.monitors.get(6n)?.effects.includes('committed')) committed++
-      for (const event of [...everyEvent, ...triggers(world.state)]) {
-        try {
-          open.push(after(world, event))
-        } catch (problem) {
-          throw new Error(`after ${world.path.join(', ')}, then ${event.kind}: ${String(problem)}`, { cause: problem })
+  test('a failure ends it: no message brings a failed checkpoint back', () => {
+    fc.assert(
+      fc.property(fc.array(anyMessage, { maxLength: 60 }), (events) => {
+        let { state } = step(
+          { phase: 'idle', last: checkpointId(0) },
+          { kind: 'trigger', id: checkpointId(1), tasks: TASKS },
+        )
+        state = step(state, { kind: 'failed', id: checkpointId(1), error: new Error('over') }).state
+        for (const event of events) {
+          const next = step(state, event)
+          expect(next.effects).toEqual([])
+          state = next.state
         }
-      }
-    }
-    expect(seen.size).toBeGreaterThan(1_000)
-    expect(committed).toBeGreaterThan(0)
-  })
-
-  test('of other checkpoints changes nothing at all', () => {
-    const state: CheckpointState = {
-      phase: 'snapshotting',
-      id: checkpointId(5),
-      waiting: new Set(tasks),
-      undelivered: new Set(tasks),
-      prepared: false,
-    }
-    const phases: readonly CheckpointState[] = [
-      { phase: 'idle', last: checkpointId(5) },
-      state,
-      ...(['writing', 'committing', 'confirming'] as const).map((phase) => ({ phase, id: checkpointId(5) })),
-      { phase: 'failed' },
-    ]
-    for (const phase of phases) {
-      for (const event of everyEvent.filter((each) => each.id !== 5n)) {
-        const result = step(phase, event)
-        expect(result.effects).toEqual([])
-        expect(result.state).toBe(phase)
-      }
-    }
-  })
-
-  test('ids that do not rise are an error of the engine (I5)', () => {
-    const idle: CheckpointState = { phase: 'idle', last: checkpointId(5) }
-    for (const id of [3, 5]) expect(() => step(idle, { kind: 'trigger', id: checkpointId(id), tasks })).toThrow('I5')
+        expect(state.phase).toBe('failed')
+      }),
+    )
   })
 })
 
-/** What answers an effect, in the world outside. */
-function answersTo(effect: CheckpointEffect): CheckpointEvent[] {
-  if (effect.kind === 'roll-back') return []
-  const { id } = effect
-  switch (effect.kind) {
-    case 'inject':
-      return tasks.flatMap((task): CheckpointEvent[] => [
-        { kind: 'delivered', id, task },
-        { kind: 'acked', id, task },
-      ])
-    case 'prepare':
-      return [{ kind: 'prepared', id }]
-    case 'write':
-      return [{ kind: 'complete', id }]
-    case 'commit':
-      return [{ kind: 'decided', id }]
-    case 'confirm':
-      return [{ kind: 'confirmed', id }]
-    case 'committed':
-      return id < 6n ? [{ kind: 'trigger', id: checkpointId(id + 1n), tasks }] : []
-  }
-}
+const snapshot = (task: TaskId, checkpoint: CheckpointId): TaskSnapshot => ({
+  task,
+  checkpoint,
+  positions: [],
+  segment: null,
+  mark: 'delta',
+  handles: [],
+})
 
-describe('messages that are doubled and shuffled, none lost', () => {
-  test('two checkpoints in a row are committed, each step once and in order', () => {
-    const picks = fc.infiniteStream(fc.nat(1_000))
-    const property = fc.property(picks, fc.integer({ min: 1, max: 4 }), (stream, copies) => {
-      let state: CheckpointState = { phase: 'idle', last: checkpointId(4) }
-      const steps: string[] = []
-      // Old messages of checkpoint 4 are still on their way, and come when they like.
-      const bag: CheckpointEvent[] = everyEvent.filter((event) => event.id === 4n)
-      bag.push({ kind: 'trigger', id: checkpointId(5), tasks })
-      while (bag.length > 0) {
-        const at = (stream.next().value ?? 0) % bag.length
-        const [event] = bag.splice(at, 1)
-        if (!event) throw new Error('the bag is empty')
-        if (event.kind === 'trigger' && 'last' in state && event.id <= state.last) continue
-        const result = step(state, event)
-        state = result.state
-        for (const effect of result.effects) {
-          if (effect.kind !== 'roll-back') steps.push(`${effect.kind} ${effect.id}`)
-          // A doubled trigger would be the coordinator's own mistake; every message comes up to four times.
-          const answers = answersTo(effect)
-          const doubled = answers[0]?.kind === 'trigger' ? 1 : copies
-          for (let copy = 0; copy < doubled; copy++) bag.push(...answers)
+describe('the coordinator', () => {
+  test('F14 control-dup: every task reports twice, and once more for the checkpoint before', async () => {
+    const performed: string[] = []
+    const twice = (id: CheckpointId): void => {
+      for (const each of [id, checkpointId(id - 1n), id]) {
+        for (const task of TASKS) {
+          coordinator.acked(snapshot(task, each))
+          coordinator.delivered(task, each)
         }
       }
-      const order = ['inject', 'prepare', 'write', 'commit', 'confirm', 'committed']
-      expect(steps).toEqual([5, 6].flatMap((id) => order.map((kind) => `${kind} ${id}`)))
-      expect(state).toEqual({ phase: 'idle', last: 6n })
-    })
-    fc.assert(property, { numRuns: 2_000 })
+    }
+    const actions: CheckpointActions = {
+      inject: (id) => {
+        performed.push(`inject ${id}`)
+        queueMicrotask(() => twice(id))
+      },
+      prepare: async (id) => {
+        performed.push(`prepare ${id}`)
+      },
+      write: async (id, snapshots) => {
+        performed.push(`write ${id} of ${snapshots.map((each) => each.task).join()}`)
+        twice(id)
+      },
+      commit: async (id) => {
+        performed.push(`commit ${id}`)
+        twice(id)
+      },
+      confirm: async (id) => {
+        performed.push(`confirm ${id}`)
+      },
+      committed: async (id) => {
+        performed.push(`committed ${id}`)
+        twice(id)
+      },
+      rollBack: (error) => {
+        throw error
+      },
+    }
+    const options = { intervalMs: 1_000, minPauseMs: 0, timeoutMs: 5_000 }
+    const coordinator = new CheckpointCoordinator(options, actions, TASKS, checkpointId(0))
+    await coordinator.next()
+    await coordinator.next()
+    coordinator.dispose(new Error('the test is over'))
+    const all = TASKS.join()
+    expect(performed).toEqual(
+      ['1', '2'].flatMap((id) => [
+        `inject ${id}`,
+        `prepare ${id}`,
+        `write ${id} of ${all}`,
+        `commit ${id}`,
+        `confirm ${id}`,
+        `committed ${id}`,
+      ]),
+    )
   })
 
-  test('one lost message never lets a checkpoint be decided: it waits, until it fails', () => {
-    const all = ['delivered', 'acked', 'prepared', 'complete', 'decided', 'confirmed'] as const
-    for (const lost of all) {
-      let state: CheckpointState = { phase: 'idle', last: checkpointId(4) }
-      const steps: string[] = []
-      let dropped = false
-      const bag: CheckpointEvent[] = [{ kind: 'trigger', id: checkpointId(5), tasks }]
-      for (let event = bag.shift(); event; event = bag.shift()) {
-        if (event.kind === lost && !dropped) {
-          dropped = true
-          continue
-        }
-        const result = step(state, event)
-        state = result.state
-        for (const effect of result.effects) {
-          steps.push(effect.kind)
-          if (effect.kind !== 'committed') bag.push(...answersTo(effect))
-        }
-      }
-      expect(steps).not.toContain('committed')
-      if (lost === 'delivered' || lost === 'acked' || lost === 'prepared') expect(steps).not.toContain('write')
-      const failed = step(state, { kind: 'failed', id: checkpointId(5), error })
-      expect(failed).toEqual({ state: { phase: 'failed' }, effects: [{ kind: 'roll-back', error }] })
+  test('F15 control-reorder: after its end nothing of an attempt acts any more', async () => {
+    const performed: string[] = []
+    const slow = Promise.withResolvers<void>()
+    const actions: CheckpointActions = {
+      inject: () => undefined,
+      prepare: () => slow.promise,
+      write: async () => void performed.push('write'),
+      commit: async () => void performed.push('commit'),
+      confirm: async () => void performed.push('confirm'),
+      committed: async () => void performed.push('committed'),
+      rollBack: () => void performed.push('roll-back'),
     }
+    const options = { intervalMs: 1_000, minPauseMs: 0, timeoutMs: 5_000 }
+    const coordinator = new CheckpointCoordinator(options, actions, TASKS, checkpointId(0))
+    coordinator.trigger()
+    for (const task of TASKS) coordinator.delivered(task, checkpointId(1))
+    for (const task of TASKS) coordinator.acked(snapshot(task, checkpointId(1)))
+    coordinator.dispose(new Error('rolled back'))
+    slow.resolve()
+    await slow.promise
+    for (const task of TASKS) coordinator.acked(snapshot(task, checkpointId(1)))
+    expect(performed).toEqual([])
   })
 })
