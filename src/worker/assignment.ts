@@ -91,23 +91,38 @@ function balance(tasks: readonly TaskId[], members: ReadonlyMap<string, MemberRe
   if (names.length === 0) return plan
   // Stage by stage, so that every worker gets its share of each: stages cost differently.
   const stages = Map.groupBy(tasks, (task) => task.slice(0, task.lastIndexOf('/')))
-  for (const stageTasks of stages.values()) {
-    const most = Math.ceil(stageTasks.length / names.length)
-    const counts = new Map(names.map((name) => [name, 0]))
-    const give = (name: string, task: TaskId): void => {
-      plan.get(name)?.push(task)
-      counts.set(name, (counts.get(name) ?? 0) + 1)
-    }
-    const left = stageTasks.filter((task) => {
-      const owner = names.find((name) => members.get(name)?.tasks.includes(task) && (counts.get(name) ?? 0) < most)
+  for (const stageTasks of stages.values()) balanceStage(stageTasks, names, members, plan)
+  return plan
+}
+
+/** Everybody gets the same number, and the rest goes one by one: whoever owned more gives up what is above its share. */
+function balanceStage(
+  tasks: readonly TaskId[],
+  names: readonly string[],
+  members: ReadonlyMap<string, MemberReport>,
+  plan: ReadonlyMap<string, TaskId[]>,
+): void {
+  const share = Math.floor(tasks.length / names.length)
+  let rest = tasks.length % names.length
+  const counts = new Map(names.map((name) => [name, 0]))
+  const count = (name: string): number => counts.get(name) ?? 0
+  const give = (name: string, task: TaskId): void => {
+    if (count(name) === share) rest--
+    plan.get(name)?.push(task)
+    counts.set(name, count(name) + 1)
+  }
+  /** Tasks stay with owners that `mayKeep`; gives the others. */
+  const keep = (some: readonly TaskId[], mayKeep: (name: string) => boolean): TaskId[] =>
+    some.filter((task) => {
+      const owner = names.find((name) => members.get(name)?.tasks.includes(task) && mayKeep(name))
       if (owner !== undefined) give(owner, task)
       return owner === undefined
     })
-    for (const task of left) {
-      const total = (name: string): number => (counts.get(name) ?? 0) * 1000 + (plan.get(name)?.length ?? 0)
-      const [least] = [...names].sort((a, b) => total(a) - total(b))
-      if (least !== undefined) give(least, task)
-    }
+  const aboveShare = keep(tasks, (name) => count(name) < share)
+  const left = keep(aboveShare, (name) => count(name) === share && rest > 0)
+  for (const task of left) {
+    const total = (name: string): number => plan.get(name)?.length ?? 0
+    const [least] = [...names].sort((a, b) => count(a) - count(b) || total(a) - total(b))
+    if (least !== undefined) give(least, task)
   }
-  return plan
 }
