@@ -33,4 +33,4 @@ export type {
   TwoPhaseSinkConnector,
   WorkerSink,
 } from './dataflow/ports.ts'
-export type { Serde } from './state/serde.ts'
+export type { Encoder, Serde } from './state/serde.ts'

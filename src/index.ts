@@ -17,5 +17,18 @@ export {
   type ValueState,
   valueState,
 } from './state/descriptors.ts'
-export { boolean, bytes, f64, int32, int64, json, type Key, nullable, type Serde, utf8 } from './state/serde.ts'
+export {
+  boolean,
+  bytes,
+  type Encoder,
+  f64,
+  int32,
+  int64,
+  json,
+  type Key,
+  nullable,
+  type RoundTrip,
+  type Serde,
+  utf8,
+} from './state/serde.ts'
 export type { RestartStrategy } from './worker/restart.ts'

@@ -1,14 +1,14 @@
 // Kafka topics as a sink: a writer enlisted in the worker's transaction.
 import type { RecordContext } from '../../src/dataflow/functions.ts'
 import type { Compression, TopicSinkConnector } from '../../src/dataflow/ports.ts'
-import type { Serde } from '../../src/state/serde.ts'
+import type { Encoder } from '../../src/state/serde.ts'
 import { assertKafkaName, kafkaFactory } from './port.ts'
 
 export interface KafkaSinkOptions<K, V> {
   /** The topic; or all topics that `topicOf` may choose from (they are checked at the start). */
   readonly topic: string | readonly string[]
-  readonly key: Serde<K>
-  readonly value: Serde<V>
+  readonly key: Encoder<K>
+  readonly value: Encoder<V>
   /** Topic per record. */
   readonly topicOf?: (value: V, record: RecordContext<K>) => string
   /** Another key than the stream's. */

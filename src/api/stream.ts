@@ -11,7 +11,7 @@ import type {
 import type { Graph, PlanNode } from '../dataflow/graph.ts'
 import type { SinkConnector, SourceConnector } from '../dataflow/ports.ts'
 import type { DeepReadonly, StateDescriptors, StateHandles } from '../state/descriptors.ts'
-import { anyKey, type Key, type Serde } from '../state/serde.ts'
+import { anyKey, type Key, type RoundTrip, type Serde } from '../state/serde.ts'
 
 /** True for types that survive JSON unchanged: others need a serde of their own where a record crosses a topic. */
 export type JsonSafe<T> = T extends string | number | boolean | null
@@ -32,17 +32,17 @@ export interface KeyByOptions<V, K> {
   /** Canonical bytes of the key. Default: strings, numbers, bigints and booleans. */
   readonly key?: Serde<K>
   /** Bytes of the value in the repartition topic. Default: JSON, for types that JSON keeps. */
-  readonly value?: Serde<V>
+  readonly value?: RoundTrip<V>
   /** Partitions of the repartition topic. Default: as many as the widest source of the stage. */
   readonly partitions?: number
 }
 
 /** A value that JSON does not keep needs a serde of its own for the repartition topic. */
-type ValueSerde<V> = JsonSafe<V> extends true ? unknown : { readonly value: Serde<V> }
+type ValueSerde<V> = JsonSafe<V> extends true ? unknown : { readonly value: RoundTrip<V> }
 type KeyByArguments<V, K> =
   JsonSafe<V> extends true
     ? [options?: KeyByOptions<V, K>]
-    : [options: KeyByOptions<V, K> & { readonly value: Serde<V> }]
+    : [options: KeyByOptions<V, K> & { readonly value: RoundTrip<V> }]
 
 /** The signatures of `keyBy`. */
 export interface KeyBy<V, K> {

@@ -3,7 +3,7 @@
 import type { CheckpointId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { StepListener } from '../base/messages.ts'
-import type { Serde } from '../state/serde.ts'
+import type { Encoder, Serde } from '../state/serde.ts'
 import type { ColumnarBatch } from './batch.ts'
 import type { RecordContext } from './functions.ts'
 
@@ -51,8 +51,8 @@ export interface TopicSinkConnector<K, V> {
   readonly factory: ClusterFactory
   /** All topics that it may write to. */
   readonly topics: readonly string[]
-  readonly key: Serde<K>
-  readonly value: Serde<V>
+  readonly key: Encoder<K>
+  readonly value: Encoder<V>
   readonly topicOf?: ((value: V, record: RecordContext<K>) => string) | undefined
   readonly keyOf?: ((value: V, record: RecordContext<K>) => K) | undefined
   /** Default: murmur2 of the key as the Java client's; records without key keep their source's partition, modulo. */

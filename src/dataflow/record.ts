@@ -3,7 +3,7 @@
 
 import { MillraceError, messageOf } from '../base/errors.ts'
 import type { OperatorId } from '../base/ids.ts'
-import type { Serde } from '../state/serde.ts'
+import type { Encoder, Serde } from '../state/serde.ts'
 import { type ColumnarBatch, type Headers, KEY_AT, KEY_LENGTH, STRIDE, VALUE_AT, VALUE_LENGTH } from './batch.ts'
 import type { RecordContext } from './functions.ts'
 
@@ -102,11 +102,11 @@ export class StreamRecord implements RecordContext {
   }
 
   /** The value's bytes as they were read serve a sink whose serde writes the same format. */
-  valueIsRawFor(serde: Serde<unknown>): boolean {
+  valueIsRawFor(serde: Encoder<unknown>): boolean {
     return this.#valueState !== CHANGED && this.origin.value.id === serde.id
   }
 
-  keyIsRawFor(serde: Serde<unknown>): boolean {
+  keyIsRawFor(serde: Encoder<unknown>): boolean {
     return this.origin.key.id === serde.id
   }
 

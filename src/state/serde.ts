@@ -16,6 +16,12 @@ export interface Serde<T> {
   decode(bytes: Buffer, start: number, end: number): T
 }
 
+/** The half that a sink needs: it takes every subtype of T. */
+export type Encoder<T> = Pick<Serde<T>, 'id' | 'nullable' | 'encode'>
+
+/** A serde whose reader is its writer: what it reads is what was written, so it serves every subtype of its own type. */
+export type RoundTrip<T> = Encoder<T> & Pick<Serde<unknown>, 'decode'>
+
 function fixed(id: string, start: number, end: number, bytes: number): void {
   if (end - start !== bytes) throw new RangeError(`${id}: ${bytes} bytes expected, ${end - start} found`)
 }

@@ -77,3 +77,6 @@ const blobs = some<PipelineBuilder>().from('blobs', kafkaSource({ topic: 'blobs'
 // @ts-expect-error: JSON would not keep a Buffer
 blobs.keyBy('p', (blob) => blob.length)
 type(blobs.keyBy('q', (blob) => blob.length, { value: bytes })).is<KeyedStream<Buffer, number>>()
+type(bids.map((bid) => Buffer.from(String(bid.auction))).keyBy('r', (blob) => blob.length, { value: bytes })).is<
+  KeyedStream<Buffer<ArrayBuffer>, number>
+>()

@@ -102,3 +102,8 @@ bids.asyncMap('look-up', async (bid) => bid.price, { order: 'random' })
 type(bids.keyByRecordKey()).is<KeyedStream<Bid, string>>()
 const blobs = pipeline.from('blobs', kafkaSource({ topic: 'blobs', key: bytes, value: bytes }))
 type(blobs.keyByRecordKey()).is<KeyedStream<Buffer, Buffer>>()
+
+// A sink takes what its serde can write: bytes of any origin.
+bids.map((bid) => Buffer.from(String(bid.price))).to('bytes', kafkaSink({ topic: 'bytes', key: utf8, value: bytes }))
+blobs.to('blobs-copy', kafkaSink({ topic: 'bytes', key: bytes, value: bytes }))
+bids.map((): 'a' | 'b' => 'a').to('letters', kafkaSink({ topic: 'letters', key: utf8, value: utf8 }))

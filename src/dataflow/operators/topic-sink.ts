@@ -5,7 +5,7 @@ import { ByteWriter } from '../../base/byte-writer.ts'
 import { MillraceError, messageOf } from '../../base/errors.ts'
 import type { CheckpointId, OperatorId } from '../../base/ids.ts'
 import { partitionOf } from '../../base/murmur2.ts'
-import type { Serde } from '../../state/serde.ts'
+import type { Encoder } from '../../state/serde.ts'
 import { HEADERS_AT, KEY_AT, KEY_LENGTH, RECORD_END, STRIDE, VALUE_AT, VALUE_LENGTH } from '../batch.ts'
 import type { Downstream } from '../element.ts'
 import type { RecordContext } from '../functions.ts'
@@ -13,8 +13,8 @@ import type { PartitionWriter } from '../ports.ts'
 import type { StreamRecord, TaskContext } from '../record.ts'
 
 export interface TopicSinkSettings {
-  readonly key: Serde<unknown>
-  readonly value: Serde<unknown>
+  readonly key: Encoder<unknown>
+  readonly value: Encoder<unknown>
   /** The only topic, or the choice among `writers`. */
   readonly topic: string
   readonly topicOf?: ((value: never, record: RecordContext<never>) => string) | undefined
@@ -131,7 +131,7 @@ export class TopicSinkOperator implements Downstream {
     this.#encode('value', serde, record.value, this.#valueBytes, record)
   }
 
-  #encode(part: string, serde: Serde<unknown>, value: unknown, out: ByteWriter, record: StreamRecord): void {
+  #encode(part: string, serde: Encoder<unknown>, value: unknown, out: ByteWriter, record: StreamRecord): void {
     out.reset()
     try {
       if (value === null && serde.nullable) {
