@@ -134,8 +134,11 @@ export class Site implements AsyncDisposable {
   }
 
   /** Ends what a test left running, whether it passed or not. */
-  async clear(): Promise<void> {
-    for (const subject of this.#subjects.splice(0)) await subject[Symbol.asyncDispose]()
+  async clear(except?: Subject): Promise<void> {
+    for (const subject of this.#subjects.splice(0)) {
+      if (subject === except) this.#subjects.push(subject)
+      else await subject[Symbol.asyncDispose]()
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
