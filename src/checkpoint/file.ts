@@ -52,8 +52,8 @@ export function decodePointer(metadata: string): Pointer | undefined {
     )
   }
   const { id, file, len, crc } = fields
-  if (typeof id !== 'string' || typeof file !== 'string' || typeof len !== 'number' || typeof crc !== 'string')
-    return undefined
+  if (typeof id !== 'string' || !/^\d{1,20}$/.test(id)) return undefined
+  if (typeof file !== 'string' || typeof len !== 'number' || typeof crc !== 'string') return undefined
   return { checkpoint: checkpointId(id), file, length: len, checksum: crc }
 }
 
