@@ -81,6 +81,8 @@ export class Deployment implements AsyncDisposable {
     this.#janitor.watchContainer(name)
     const worker = new WorkerContainer(name)
     this.#workers.push(worker)
+    // As little as SECURITY.md says is enough.
+    const rights = ['--cap-drop', 'ALL', '--read-only', '--tmpfs', '/tmp']
     const health = ['--health-interval', '1s', '--health-start-period', '60s']
     await docker([
       'run',
@@ -88,6 +90,7 @@ export class Deployment implements AsyncDisposable {
       '--name',
       name,
       ...places,
+      ...rights,
       ...health,
       ...volumes,
       ...variables,
