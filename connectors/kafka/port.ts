@@ -1,4 +1,5 @@
 // The engine's `Cluster` port on Kafka: puts the pieces of this folder together.
+import { delay, monotonicMs } from '../../src/base/clock.ts'
 import { MillraceError } from '../../src/base/errors.ts'
 import type { Logger } from '../../src/base/log.ts'
 import type {
@@ -103,10 +104,14 @@ class KafkaPort implements Cluster {
     return rows[0]?.code === Code.NONE ? rows[0].values : undefined
   }
 
-  async createTopic(name: string, partitions: number, configs: ReadonlyMap<string, string>): Promise<void> {
+  async createTopic(name: string, partitions: number, given: ReadonlyMap<string, string>): Promise<void> {
+    // As durable as the cluster can make it; on fewer than three brokers, as the brokers are set.
+    const durable = this.brokerCount >= 3
+    const replication = durable ? 3 : -1
+    const configs = new Map([...(durable ? [['min.insync.replicas', '2'] as const] : []), ...given])
     await this.#cluster.call(
       CreateTopics,
-      { topics: [{ name, partitions, replication: -1, configs }], timeoutMs: 30_000 },
+      { topics: [{ name, partitions, replication, configs }], timeoutMs: 30_000 },
       {
         to: { kind: 'any' },
         what: `creating topic ${name} with ${partitions} partitions (needs CREATE)`,
@@ -114,9 +119,13 @@ class KafkaPort implements Cluster {
         accept: (code) => code === Code.TOPIC_ALREADY_EXISTS,
       },
     )
+    const deadline = monotonicMs() + 30_000
     for (;;) {
       const info = (await this.#cluster.describeTopics([name])).get(name)
       if (info?.code === Code.NONE && info.partitions.every((partition) => partition.leader >= 0)) return
+      if (monotonicMs() > deadline)
+        throw kafkaError(Code.LEADER_NOT_AVAILABLE, `topic ${name} was created and has no leaders`)
+      await delay(20)
     }
   }
 

@@ -134,7 +134,7 @@ export class KafkaReader implements PartitionReader {
       this.#log.debug({ node, error: error.message }, 'fetch failed, looking for the leaders again')
       await delay(50 + 50 * jitter())
       for (const feed of wanted) feed.node = undefined
-      await this.#locate()
+      void this.#guard(this.#locate())
     }
   }
 

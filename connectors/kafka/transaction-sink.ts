@@ -58,6 +58,7 @@ export class KafkaTransactionSink implements WorkerSink {
   #bufferedBytes = 0
   #flushed: (() => void) | undefined
   #deciding: Promise<unknown> = Promise.resolve()
+  readonly #stopping = new AbortController()
   #closed = false
 
   constructor(cluster: KafkaCluster, admin: TransactionAdmin, options: TransactionSinkOptions, log: Logger) {
@@ -82,7 +83,9 @@ export class KafkaTransactionSink implements WorkerSink {
   }
 
   begin(): void {
-    this.#identities = [this.#initialise(0), this.#initialise(1)]
+    const first = this.#initialise(0)
+    // An idempotent producer is one for all checkpoints: its sequences go on.
+    this.#identities = [first, this.#transactional ? this.#initialise(1) : first]
     this.#adopt(this.#current)
     this.#producer.use([this.#current])
   }
@@ -100,7 +103,13 @@ export class KafkaTransactionSink implements WorkerSink {
           transactionalId: this.#transactional ? transactionalId : null,
           timeoutMs: this.#options.transactionTimeoutMs,
         },
-        { to, purpose: 'transaction', what: `InitProducerId ${transactionalId}`, codeOf: (response) => response.code },
+        {
+          to,
+          purpose: 'transaction',
+          what: `InitProducerId ${transactionalId}`,
+          codeOf: (response) => response.code,
+          signal: this.#stopping.signal,
+        },
       ),
     ).then(({ producerId, epoch }) => ({ transactionalId, producerId, epoch }))
     identity.catch((error: Error) => !this.#closed && this.#options.onFailure(error))
@@ -414,7 +423,10 @@ export class KafkaTransactionSink implements WorkerSink {
   /** Drops the buffers. A commit that was sent is followed to its end first (I7); what is open is aborted by a new epoch. */
   async abort(): Promise<void> {
     this.#closed = true
+    this.#stopping.abort()
     this.#producer.stop()
+    // A late InitProducerId of this attempt would fence the next one.
+    await Promise.allSettled(this.#identities)
     await this.#deciding
     const decided = this.#current.phase === 'decided'
     const checkpoint = this.#current.checkpoint
@@ -433,7 +445,7 @@ export class KafkaTransactionSink implements WorkerSink {
         if (!transaction) return
         const id = this.#options.transactionalIds[transaction.slot]
         this.#log.info({ transactionalId: id }, 'aborting')
-        await this.#admin.resolve(id)
+        await this.#admin.resolve(id, transaction.identity)
       }),
     )
   }

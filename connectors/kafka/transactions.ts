@@ -56,12 +56,17 @@ export class TransactionAdmin {
   }
 
   /** Ongoing is aborted (by `InitProducerId`, once); a decision under way is waited for; anything else is left alone. */
-  async resolve(id: string): Promise<TransactionDescription | undefined> {
+  async resolve(
+    id: string,
+    own?: { readonly producerId: bigint; readonly epoch: number },
+  ): Promise<TransactionDescription | undefined> {
     let aborted: number | undefined
     const deadline = monotonicMs() + PREPARE_DEADLINE_MS
     for (;;) {
       const description = await this.describe(id)
-      // Ongoing again under a newer epoch is a successor's work.
+      // Ongoing under another epoch than ours, or again under a newer one, is a successor's work.
+      if (own && description && (description.producerId !== own.producerId || description.epoch !== own.epoch))
+        return description
       if (description?.state === 'Ongoing' && aborted !== undefined && description.epoch > aborted + 1)
         return description
       if (description?.state === 'Ongoing') {
@@ -132,10 +137,20 @@ export class TransactionAdmin {
       pending = await this.#stillOpen(record, pending)
       if (pending.length === 0) return
       const waited = monotonicMs() - started
-      if (waited > CONFIRM_DEADLINE_MS) throw dropped(record, pending)
+      if (waited > CONFIRM_DEADLINE_MS) {
+        const rows = await this.#withLeader(pending)
+        if (rows.length === 0) throw unreachable(record, pending)
+        throw dropped(record, rows)
+      }
       if (waited > REPAIR_AFTER_MS && attempt % 8 === 0) await this.repair(record, pending)
       await delay(Math.min(1 + attempt * 2, 100), signal)
     }
+  }
+
+  /** Partitions that have a leader now: of the others nothing can be said. */
+  async #withLeader<T extends TopicPartition>(partitions: readonly T[]): Promise<readonly T[]> {
+    const groups = await this.#byLeader(partitions)
+    return groups.flatMap((group) => (group.node === undefined ? [] : group.rows))
   }
 
   /** Passed: the last stable offset is behind our last record; or, where others hold it back, no open entry is ours. */
@@ -149,7 +164,9 @@ export class TransactionAdmin {
         open.push(...group.rows)
         continue
       }
-      const rows = await this.#behind(group.node, group.rows)
+      const { rows, unknown } = await this.#behind(group.node, group.rows)
+      // A broker that is not the leader any more answers DescribeProducers with a list of its own: not asked.
+      open.push(...unknown)
       if (rows.length === 0) continue
       const entries = await this.#openEntries(group.node, record, rows)
       open.push(...rows.filter((row) => entries === undefined || entries.has(partitionKey(row.topic, row.partition))))
@@ -176,7 +193,7 @@ export class TransactionAdmin {
   async #behind<T extends TopicPartition & { readonly lastOffset: string }>(
     node: number,
     rows: readonly T[],
-  ): Promise<T[]> {
+  ): Promise<{ readonly rows: T[]; readonly unknown: T[] }> {
     try {
       const connection = await this.#cluster.node(node, 'control')
       const topics = [...Map.groupBy(rows, (row) => row.topic)].map(([topic, each]) => ({
@@ -190,10 +207,14 @@ export class TransactionAdmin {
           .map((row) => [partitionKey(row.topic, row.partition), row.offset]),
       )
       if (listed.some((row) => row.code !== Code.NONE)) await this.#refresh(rows)
-      return rows.filter((row) => (stable.get(partitionKey(row.topic, row.partition)) ?? -1n) <= BigInt(row.lastOffset))
+      const stableOf = (row: T): bigint | undefined => stable.get(partitionKey(row.topic, row.partition))
+      return {
+        rows: rows.filter((row) => (stableOf(row) ?? BigInt(row.lastOffset) + 1n) <= BigInt(row.lastOffset)),
+        unknown: rows.filter((row) => stableOf(row) === undefined),
+      }
     } catch (error) {
       await this.#lost(error, rows)
-      return [...rows]
+      return { rows: [], unknown: [...rows] }
     }
   }
 
@@ -268,10 +289,9 @@ export class TransactionAdmin {
     })
     const code = answers[0]?.code ?? Code.NONE
     if (code === Code.CLUSTER_AUTHORIZATION_FAILED) throw dropped(record, [row])
-    this.#log.warn(
-      { transactionalId: record.transactionalId, ...row, code },
-      'repaired a commit marker that a broker had dropped',
-    )
+    const what =
+      code === Code.NONE ? 'repaired a commit marker that a broker had dropped' : 'a commit marker is not repaired yet'
+    this.#log.warn({ transactionalId: record.transactionalId, ...row, code }, what)
   }
 
   /** Which partition of the offsets topic keeps a group's offsets: Java's `Math.abs(group.hashCode()) % partitions`. */
@@ -319,6 +339,12 @@ export class TransactionAdmin {
     }
     return false
   }
+}
+
+function unreachable(record: TransactionRecord, partitions: readonly TopicPartition[]): MillraceError {
+  const list = partitions.map((row) => partitionKey(row.topic, row.partition)).join(', ')
+  const text = `transaction ${record.transactionalId} is decided, but ${list} has had no leader for ${CONFIRM_DEADLINE_MS} ms: whether it is visible there cannot be seen. Start the brokers of these partitions`
+  return new MillraceError('KAFKA_CONNECTION_LOST', text)
 }
 
 function dropped(record: TransactionRecord, partitions: readonly TopicPartition[]): MillraceError {

@@ -13,21 +13,42 @@ export interface WorkerArguments {
   readonly overrides: Overrides
 }
 
-/** Waits to be told which slot to fill; undefined: the supervisor has no use for this process any more. */
-function firstSlot(): Promise<number | undefined> {
-  return new Promise((resolve) => {
-    process.on('message', (message: SupervisorMessage) => resolve(message.kind === 'start' ? message.slot : undefined))
-    process.on('disconnect', () => resolve(undefined))
-    // Ctrl-C reaches the whole process group; a spare has nothing to finish.
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => resolve(undefined))
-  })
+/** What the supervisor and the system said, from the first line on: modules take a while to load. */
+class Orders {
+  /** The slot to fill; undefined: there is no use for this process any more. */
+  readonly slot: Promise<number | undefined>
+  #stop: 'stop' | 'leave' | undefined
+  #obey: ((how: 'stop' | 'leave') => void) | undefined
+
+  constructor() {
+    this.slot = new Promise((resolve) => {
+      const order = (how: 'stop' | 'leave'): void => {
+        this.#stop = how
+        resolve(undefined)
+        this.#obey?.(how)
+      }
+      process.on('message', (message: SupervisorMessage) => {
+        if (message.kind === 'start') resolve(message.slot)
+        else order(message.how)
+      })
+      // A child whose supervisor is gone drains and exits. Ctrl-C reaches the whole process group.
+      process.on('disconnect', () => order('stop'))
+      for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => order('stop'))
+    })
+  }
+
+  /** From now on `obey` hears of a stop; at once, if it was asked for already. */
+  hear(obey: (how: 'stop' | 'leave') => void): void {
+    this.#obey = obey
+    if (this.#stop) obey(this.#stop)
+  }
 }
 
 async function main(): Promise<void> {
   const { module, overrides } = JSON.parse(process.argv[2] ?? '{}') as WorkerArguments
-  const received = firstSlot()
+  const orders = new Orders()
   const { plan, settings } = await loadPipeline(module, overrides)
-  const slot = await received
+  const slot = await orders.slot
   if (slot === undefined) return
   const instance = `${settings.instance}-${slot}`
   const log = createLogger({ pipeline: plan.pipeline, instance, slot, pid: process.pid })
@@ -44,12 +65,7 @@ async function main(): Promise<void> {
       if (event === 'running') tell({ kind: 'running' })
     },
   })
-  const stop = (how: 'stop' | 'leave'): void => worker.stop(how)
-  process.on('message', (message: SupervisorMessage) => message.kind === 'stop' && stop(message.how))
-  process.on('SIGTERM', () => stop('stop'))
-  process.on('SIGINT', () => stop('stop'))
-  // A child whose supervisor is gone drains and exits.
-  process.on('disconnect', () => stop('stop'))
+  orders.hear((how) => worker.stop(how))
   const http = settings.httpPort > 0 ? await serveHttp(settings.httpPort + slot, worker, log) : undefined
   try {
     await worker.run()

@@ -221,6 +221,8 @@ export class Task {
     if (element.kind === 'progress') {
       if (element.nextOffset > input.next) {
         input.next = element.nextOffset
+        // The marker may have been written under a newer leader than the last record: the broker compares both.
+        input.leaderEpoch = element.leaderEpoch
         this.#progressed = true
       }
       return true
@@ -340,7 +342,10 @@ export class Task {
   /** A roll-back: what other systems have open is aborted. */
   async abort(): Promise<void> {
     this.dispose()
-    for (const operator of this.#chain.twoPhase) await operator.sink.abort()
+    for (const operator of this.#chain.twoPhase) {
+      await operator.dispose()
+      await operator.sink.abort()
+    }
     for (const operator of this.#chain.twoPhase) await operator.sink.close()
   }
 }

@@ -23,6 +23,8 @@ export const HOP_CONFIGS: ReadonlyMap<string, string> = new Map([
   ['cleanup.policy', 'delete'],
   ['retention.ms', '-1'],
   ['retention.bytes', '-1'],
+  // A record's time is its input's, not that of the hop.
+  ['message.timestamp.type', 'CreateTime'],
 ])
 
 /** @throws PLAN_INVALID with all mistakes */

@@ -1,7 +1,6 @@
 // The leader's plan: each task to exactly one worker, balanced, and where it was before if that keeps the balance (sticky):
 // a task that stays keeps its state in memory.
 import { assert } from '../base/assert.ts'
-import { MillraceError } from '../base/errors.ts'
 import type { TaskId } from '../base/ids.ts'
 import type { GroupMemberInfo, MemberAssignment } from '../dataflow/ports.ts'
 import type { Topology } from './topology.ts'
@@ -13,6 +12,8 @@ export interface MemberReport {
   readonly plan: string
   readonly store: string
   readonly tasks: readonly TaskId[]
+  /** Changes to make the group assign anew. */
+  readonly again?: string
 }
 
 export function encodeReport(report: MemberReport): Buffer {
@@ -28,9 +29,27 @@ function decodeReport(bytes: Buffer): MemberReport | undefined {
   }
 }
 
-/** The leader's answer in an assignment: a refusal, or nothing. */
-export function decodeRefusal(userData: Buffer): MillraceError | undefined {
-  return userData.length === 0 ? undefined : new MillraceError('MEMBER_UNEQUAL', userData.toString('utf8'))
+/** What an assignment was made for, or why there is none. */
+export interface AssignmentBasis {
+  readonly plan: string
+  readonly store: string
+  /** How many tasks the leader knows. */
+  readonly tasks: number
+  readonly refusal?: string
+}
+
+function encodeBasis(basis: AssignmentBasis): Buffer {
+  return Buffer.from(JSON.stringify({ f: FORMAT, ...basis }))
+}
+
+/** undefined: nothing of ours. */
+export function decodeBasis(userData: Buffer): AssignmentBasis | undefined {
+  try {
+    const basis = JSON.parse(userData.toString('utf8')) as AssignmentBasis & { f: number }
+    return basis.f === FORMAT ? basis : undefined
+  } catch {
+    return undefined
+  }
 }
 
 /** Members that run another plan or store are refused; the others get all tasks. */
@@ -40,12 +59,13 @@ export function assignTasks(
   members: readonly GroupMemberInfo[],
 ): Map<string, MemberAssignment> {
   const assignments = new Map<string, MemberAssignment>()
+  const basis = { ...own, tasks: topology.tasks.length }
   const accepted = new Map<string, MemberReport>()
   for (const { member, instance, userData } of members) {
     const report = decodeReport(userData)
     const refusal = refuse(instance, report, own)
     if (refusal || !report)
-      assignments.set(member, { partitions: [], userData: Buffer.from(refusal ?? 'unreadable report') })
+      assignments.set(member, { partitions: [], userData: encodeBasis({ ...basis, refusal: refusal ?? 'unreadable' }) })
     else accepted.set(member, report)
   }
   const plan = balance(
@@ -62,7 +82,7 @@ export function assignTasks(
     const partitions = ids
       .flatMap((id) => tasks.get(id)?.inputs ?? [])
       .map(({ topic, partition }) => ({ topic, partition }))
-    assignments.set(member, { partitions, userData: Buffer.alloc(0) })
+    assignments.set(member, { partitions, userData: encodeBasis(basis) })
   }
   assert(
     accepted.size === 0 || seen.size === topology.tasks.length,

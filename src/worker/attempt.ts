@@ -128,7 +128,6 @@ export class Attempt {
     segments: (task: RestoredTask) => Promise<Buffer[]>,
   ): Promise<void> {
     this.#fence = fence
-    this.#interruption = undefined
     const wanted = new Map(restored.map((each) => [each.task.id, each]))
     for (const [id, member] of this.#members) {
       const again = wanted.get(id)
@@ -327,6 +326,11 @@ export class Attempt {
     if (this.#interruption?.kind === 'stop' && interruption.kind === 'rebalance') return
     this.#interruption = interruption
     this.wake()
+  }
+
+  /** A new place in the group: a rebalance that was asked for is done. Failures stay. */
+  rejoined(): void {
+    if (this.#interruption?.kind !== 'failed' && this.#interruption?.kind !== 'stop') this.#interruption = undefined
   }
 
   wake(): void {

@@ -1,7 +1,7 @@
 // The exit of every loud stop about offsets: a new checkpoint, written on behalf of a stopped pipeline, whose positions are
 // the chosen ones. It is committed like any other (offsets with a pointer), so that the next start finds nothing strange.
 import { nonce } from '../base/clock.ts'
-import { MillraceError } from '../base/errors.ts'
+import { isCode, MillraceError } from '../base/errors.ts'
 import { checkpointId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { SourcePosition } from '../base/messages.ts'
@@ -138,14 +138,17 @@ async function writeReset(
         to: offset.toString(),
       })
     }
-    const kept = state === 'keep' && pointer ? await entryOf(store, files, pointer, task) : undefined
+    const entry = pointer
+      ? await entryOf(store, files, pointer, task).catch((error: unknown) => lost(error, state))
+      : undefined
     tasks.push({
       task: task.id,
       parent: pointer,
       positions,
-      handles: [],
+      // What other systems prepared for a decided checkpoint is theirs to commit, whatever becomes of the state.
+      handles: entry?.handles ?? [],
       segment: null,
-      chain: () => kept?.chain ?? [],
+      chain: () => (state === 'keep' ? (entry?.chain ?? []) : []),
     })
   }
   const ids = (await store.list()).flatMap((name) => parseFileName(name)?.checkpoint ?? [])
@@ -174,6 +177,13 @@ async function writeReset(
     tasks.flatMap((task) => task.positions.map((position) => ({ ...position, metadata }))),
   )
   return { checkpoint: id.toString(), offsets: changes }
+}
+
+/** A checkpoint that cannot be read is no obstacle where its state is given up anyway. */
+function lost(error: unknown, state: ResetOptions['state']): undefined {
+  if (state !== 'keep' && isCode(error, 'CHECKPOINT_MISSING', 'CHECKPOINT_CORRUPT', 'CHECKPOINT_MISMATCH'))
+    return undefined
+  throw error
 }
 
 async function entryOf(

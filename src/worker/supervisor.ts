@@ -124,6 +124,7 @@ export class Supervisor {
       this.#speaking.add(speaking)
       if (this.#stopping !== 'no') return code ?? 1
       await this.#pause(slot)
+      if (this.#stopping !== 'no') return code ?? 1
     }
   }
 

@@ -14,8 +14,8 @@ import { type StepListener, traced } from '../base/messages.ts'
 import { Retention } from '../checkpoint/retention.ts'
 import { type CheckpointStore, DirectoryStore } from '../checkpoint/store.ts'
 import type { Cluster, GroupMember, JoinedGeneration } from '../dataflow/ports.ts'
-import { assignTasks, decodeRefusal, encodeReport } from './assignment.ts'
 import { Attempt, type Interruption } from './attempt.ts'
+import { Generations } from './generations.ts'
 import { names, type Plan, type Settings } from './job.ts'
 import { newestTransactions, Recovery } from './recovery.ts'
 import { RestartPolicy } from './restart.ts'
@@ -50,6 +50,8 @@ export class Worker {
   readonly #restarts: RestartPolicy
   readonly #onStep: StepListener
   #member: GroupMember | undefined
+  /** The group's last word since the join: kept, because it is said once. */
+  #signalled: Interruption | undefined
   #attempt: Attempt | undefined
   #stop: 'no' | 'stop' | 'leave' = 'no'
   #inRow = 0
@@ -72,6 +74,11 @@ export class Worker {
     this.#attempt?.interrupt({ kind: 'stop' })
   }
 
+  #signal(interruption: Interruption): void {
+    this.#signalled = interruption
+    this.#attempt?.interrupt(interruption)
+  }
+
   lags(): { topic: string; partition: number; lag: number }[] {
     return this.#attempt?.lags() ?? []
   }
@@ -91,7 +98,8 @@ export class Worker {
       if (settings.mode === 'exactly-once') {
         await traced(this.#onStep, 'resolve', () => settleEarlierLife(cluster, store, plan.pipeline, instance))
       }
-      const generations = new Generations(this.#options, cluster, storeId, topology, () => this.#attempt?.taskIds ?? [])
+      const ownedTasks = (): TaskPlan['id'][] => this.#attempt?.taskIds ?? []
+      const generations = new Generations({ plan, settings, instance, cluster, storeId, topology, ownedTasks })
       await this.#live(cluster, store, topology, generations)
       this.status.phase = 'stopped'
     } catch (error) {
@@ -124,16 +132,20 @@ export class Worker {
     })
     const member = generations.member
     this.#member = member
-    member.onRebalance = (reason) => this.#attempt?.interrupt({ kind: reason })
-    member.onFenced = (error) => this.#attempt?.interrupt({ kind: 'failed', error })
+    member.onRebalance = (reason) => this.#signal({ kind: reason })
+    member.onFenced = (error) => this.#signal({ kind: 'failed', error })
     try {
       let joined: JoinedGeneration | undefined
       while (this.#stop === 'no') {
         this.status.phase = 'joining'
-        joined ??= await traced(this.#onStep, 'join', () => generations.join(this.#stopping.signal))
+        if (!joined) {
+          joined = await traced(this.#onStep, 'join', () => generations.join(this.#stopping.signal))
+          this.#attempt?.rejoined()
+        }
         const outcome = await this.#generation(cluster, store, topology, joined, retention, upkeep, member)
         if (outcome === 'rejoin') {
           joined = undefined
+          this.#signalled = undefined
           this.status.rebalances++
         }
       }
@@ -146,6 +158,7 @@ export class Worker {
         await member.leave().catch(() => undefined)
       throw error
     } finally {
+      await this.#attempt?.close().catch(() => undefined)
       upkeep.stop()
       retention.stop()
       member.close()
@@ -195,6 +208,8 @@ export class Worker {
         attempt.assign(joined.fence, restored, (task) => recovery.segments(task)),
       )
       this.#emit('joined', joined)
+      // What the group said while there was no attempt to hear it.
+      if (this.#signalled) attempt.interrupt(this.#signalled)
       if (this.#stop !== 'no') attempt.interrupt({ kind: 'stop' })
       this.status.phase = 'running'
       this.#log.info(
@@ -217,7 +232,10 @@ export class Worker {
     // What is accepted before the rejoin is safe; after the rebalance time-out the group expels us and refuses commits.
     const byGroup = member.lastHeartbeatMs + settings.rebalanceTimeoutMs - settings.heartbeatMs - 1_000
     const deadline = asked.kind === 'stop' ? monotonicMs() + settings.graceMs : byGroup
-    return (await traced(this.#onStep, 'drain', () => attempt.drain(deadline))) ?? asked
+    const cut = await traced(this.#onStep, 'drain', () => attempt.drain(deadline))
+    if (cut?.kind !== 'failed' || asked.kind === 'stop' || !isCode(cut.error, 'DRAIN_TIMEOUT')) return cut ?? asked
+    // Too slow for the group: rolled back, then the worker joins again.
+    return { kind: 'failed', error: new MillraceError('GENERATION_STALE', cut.error.message, { cause: cut.error }) }
   }
 
   async #after(attempt: Attempt, interruption: Interruption): Promise<'rejoin' | 'again'> {
@@ -236,17 +254,19 @@ export class Worker {
         ? interruption.error
         : new MillraceError('GENERATION_STALE', 'the group expelled this worker')
     const error = await this.#fencedBy(failure)
+    // The grace period is over: the next start looks before it touches, as after a crash.
+    if (this.#stop !== 'no' && isCode(error, 'DRAIN_TIMEOUT')) throw error
     await this.#rollBack(attempt, error)
-    if (this.#stop !== 'no') {
-      if (isCode(error, 'DRAIN_TIMEOUT')) throw error
-      return 'again'
-    }
+    if (this.#stop !== 'no') return 'again'
     return isCode(error, 'GENERATION_STALE') ? 'rejoin' : 'again'
   }
 
-  /** Someone took over a transactional id: is it a successor with our instance id? Then nothing of it is touched. */
+  /**
+   * What a worker sees that has lost its place without knowing: its ids taken over, its hop purged, its file cleaned up. Then
+   * it is no data error, and nothing of the successor is touched.
+   */
   async #fencedBy(error: Error): Promise<Error> {
-    if (!isCode(error, 'TRANSACTION_FENCED')) return error
+    if (!isCode(error, 'TRANSACTION_FENCED', 'OFFSET_OUT_OF_RANGE', 'LOG_TRUNCATED', 'CHECKPOINT_MISSING')) return error
     try {
       await this.#member?.verify()
       return error
@@ -298,6 +318,8 @@ export class Worker {
     const { plan, settings } = this.#options
     if (settings.mode !== 'exactly-once') return
     try {
+      // A leader that was paused since may be none any more.
+      await this.#member?.verify()
       const open = await cluster.openTransactions(names.prefix(plan.pipeline))
       const foreign = open.filter((id) => {
         const instance = names.instanceOf(plan.pipeline, id)
@@ -345,39 +367,4 @@ function tasksOf(topology: Topology, joined: JoinedGeneration): TaskPlan[] {
   return [
     ...new Set(joined.partitions.flatMap(({ topic, partition }) => owners.get(partitionKey(topic, partition)) ?? [])),
   ]
-}
-
-/** Membership: what this worker says of itself, and the plan it makes when it leads. */
-class Generations {
-  readonly member: GroupMember
-
-  constructor(
-    options: WorkerOptions,
-    cluster: Cluster,
-    storeId: string,
-    topology: Topology,
-    ownedTasks: () => readonly TaskPlan['id'][],
-  ) {
-    const { plan, settings, instance } = options
-    const identity = { plan: plan.hash, store: storeId }
-    const topics = [...new Set(topology.tasks.flatMap((task) => task.inputs.map((input) => input.topic)))]
-    this.member = cluster.member({
-      group: plan.group,
-      instance,
-      topics: () => topics,
-      sessionTimeoutMs: settings.sessionTimeoutMs,
-      rebalanceTimeoutMs: settings.rebalanceTimeoutMs,
-      heartbeatMs: settings.heartbeatMs,
-      userData: () => encodeReport({ ...identity, tasks: ownedTasks() }),
-      assign: async (members) => assignTasks(topology, identity, members),
-    })
-  }
-
-  async join(signal: AbortSignal): Promise<JoinedGeneration> {
-    const joined = await this.member.join(signal)
-    const refusal = decodeRefusal(joined.userData)
-    if (!refusal) return joined
-    await this.member.leave().catch(() => undefined)
-    throw refusal
-  }
 }

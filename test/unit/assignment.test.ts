@@ -9,7 +9,7 @@ import { kafkaSink, kafkaSource } from '../../connectors/kafka/index.ts'
 import { operatorId, type TaskId, taskId } from '../../src/base/ids.ts'
 import { definePipeline, utf8 } from '../../src/index.ts'
 import { makePlan } from '../../src/plan/plan.ts'
-import { assignTasks, decodeRefusal, encodeReport, type MemberReport } from '../../src/worker/assignment.ts'
+import { assignTasks, decodeBasis, encodeReport, type MemberReport } from '../../src/worker/assignment.ts'
 import { type Topology, taskOf } from '../../src/worker/topology.ts'
 
 const own = { plan: 'plan-1', store: 'store-1' }
@@ -146,9 +146,9 @@ describe('members that do not fit', () => {
     expect(plan.get('b')).toEqual([])
     plan.delete('b')
     expectBalanced(topology, plan)
-    const refusal = decodeRefusal(assignments.get('b')?.userData ?? Buffer.alloc(0))
-    expect(refusal).toMatchObject({ code: 'MEMBER_UNEQUAL', message: expect.stringMatching(why) })
-    expect(refusal?.message).toContain('instance-of-b')
-    expect(decodeRefusal(assignments.get('a')?.userData ?? Buffer.from('x'))).toBeUndefined()
+    const refusal = decodeBasis(assignments.get('b')?.userData ?? Buffer.alloc(0))?.refusal
+    expect(refusal).toMatch(why)
+    expect(refusal).toContain('instance-of-b')
+    expect(decodeBasis(assignments.get('a')?.userData ?? Buffer.from('x'))?.refusal).toBeUndefined()
   })
 })

@@ -68,6 +68,7 @@ describe('stages', () => {
       'cleanup.policy': 'delete',
       'retention.ms': '-1',
       'retention.bytes': '-1',
+      'message.timestamp.type': 'CreateTime',
     })
   })
 

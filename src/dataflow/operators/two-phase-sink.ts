@@ -14,6 +14,7 @@ export class TwoPhaseSinkOperator implements Downstream {
   #held: StreamRecord[] = []
   #preparing: Promise<TransactionHandle> | undefined
   #wrote = false
+  #disposed = false
 
   constructor(
     id: OperatorId,
@@ -50,7 +51,7 @@ export class TwoPhaseSinkOperator implements Downstream {
 
   async #prepare(checkpoint: CheckpointId): Promise<TransactionHandle> {
     const handle = await this.sink.prepare(checkpoint)
-    await this.sink.begin()
+    if (!this.#disposed) await this.sink.begin()
     return handle
   }
 
@@ -63,5 +64,12 @@ export class TwoPhaseSinkOperator implements Downstream {
     this.#held = []
     for (const record of held) this.push(record)
     return handle ?? {}
+  }
+
+  /** The attempt is over: a prepare under way ends first, so that it cannot land behind the successor's recovery. */
+  async dispose(): Promise<void> {
+    this.#disposed = true
+    this.#held = []
+    await this.#preparing?.catch(() => undefined)
   }
 }
