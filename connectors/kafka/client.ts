@@ -1,6 +1,6 @@
 // Opens sockets to brokers: TCP, TLS and SASL are kafkajs's job, and this is the only file that imports it. What kafkajs
 // opened and authenticated we take over (its request queue re-arms timers for ever, and its Fetch and Produce cost
-// twice ours); every request then goes over `Connection`. See research notes in ARCHITECTURE.md, "Why not kafkajs".
+// twice ours); every request then goes over `Connection`. See ARCHITECTURE.md, "Where this deviates from the usual".
 import type { Socket } from 'node:net'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
 import KafkaJsConnection from 'kafkajs/src/network/connection.js'

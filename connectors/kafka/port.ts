@@ -262,10 +262,6 @@ class KafkaPort implements Cluster {
     return this.#transactions.confirm(record, signal)
   }
 
-  repairOffsets(group: string, candidates: readonly TransactionRecord[]): Promise<boolean> {
-    return this.#transactions.repairOffsets(group, candidates)
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#cluster.close()
   }

@@ -56,16 +56,3 @@ export function jitter(): number {
 export function nonce(bytes = 6): string {
   return randomBytes(bytes).toString('hex')
 }
-
-/** Rejects with `error()` unless `promise` settles within `ms`. The work behind the promise goes on. */
-export async function within<T>(ms: number, promise: Promise<T>, error: () => Error): Promise<T> {
-  let timer: Timer | undefined
-  const limit = new Promise<never>((_, reject) => {
-    timer = startTimer(ms, () => reject(error()))
-  })
-  try {
-    return await Promise.race([promise, limit])
-  } finally {
-    timer?.cancel()
-  }
-}

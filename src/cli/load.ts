@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url'
 import { MillraceError, messageOf } from '../base/errors.ts'
 import { type Overrides, resolveSettings } from '../plan/options.ts'
 import { makePlan, type Pipeline } from '../plan/plan.ts'
+import { checkClusters } from '../plan/validate.ts'
 import type { Plan, Settings } from '../worker/job.ts'
 
 export interface Loaded {
@@ -29,7 +30,9 @@ export async function loadPipeline(module: string, overrides: Overrides): Promis
     )
   }
   const plan = makePlan(pipeline)
-  return { plan, settings: resolveSettings(plan.pipeline, pipeline.options, overrides, plan.hops.length > 0) }
+  const settings = resolveSettings(plan.pipeline, pipeline.options, overrides, plan.hops.length > 0)
+  checkClusters(plan.graph, settings.kafka.brokers)
+  return { plan, settings }
 }
 
 function isPipeline(value: unknown): value is Pipeline {

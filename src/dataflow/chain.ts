@@ -116,18 +116,36 @@ class ChainBuilder {
     }
   }
 
+  /** Behind an operator with a queue the record in hand is not the one being read: an error must name the right one. */
+  #released(next: Downstream): Downstream {
+    const { context } = this.#environment
+    return {
+      push(record) {
+        context.released = record
+        next.push(record)
+      },
+      barrier: (checkpoint) => next.barrier(checkpoint),
+    }
+  }
+
   #gate(id: OperatorId): InputGate {
     const existing = this.#gates.get(id)
     if (existing) return existing
     const { mode, channelCapacityRecords } = this.#environment
-    const gate = new InputGate(mode, channelCapacityRecords, this.#after(id))
+    const gate = new InputGate(mode, channelCapacityRecords, this.#released(this.#after(id)))
     this.#gates.set(id, gate)
     this.#buffering.push(gate)
     return gate
   }
 
   #asyncMap(node: NodeOf<'async-map'>): Downstream {
-    const operator = new AsyncMapOperator(node.id, node.fn, node.options, this.#after(node.id), this.#environment.wake)
+    const operator = new AsyncMapOperator(
+      node.id,
+      node.fn,
+      node.options,
+      this.#released(this.#after(node.id)),
+      this.#environment.wake,
+    )
     this.#buffering.push(operator)
     this.#asyncMaps.push(operator)
     return operator

@@ -188,8 +188,6 @@ export interface Cluster extends AsyncDisposable {
   openTransactions(prefix: string): Promise<readonly string[]>
   /** Checks that a decided transaction is visible on all its partitions, and repairs dropped markers. @throws MARKERS_DROPPED */
   confirmTransaction(record: TransactionRecord, signal?: AbortSignal): Promise<void>
-  /** For offsets that stay undecided: repairs the group's offsets partition if one of these transactions is decided. */
-  repairOffsets(group: string, candidates: readonly TransactionRecord[]): Promise<boolean>
 }
 
 export interface MemberOptions {

@@ -13,6 +13,8 @@ export class TaskContext {
   current: OperatorId
   /** A decode error that a user function may have swallowed: checked when it has returned. */
   latched: MillraceError | null = null
+  /** A record that an operator released from its queue: named in the error instead of the one being read. */
+  released: StreamRecord | null = null
 
   constructor(current: OperatorId) {
     this.current = current

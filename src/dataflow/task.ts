@@ -139,17 +139,6 @@ export class Task {
     return this.#state.keyCount
   }
 
-  /** Records that wait in the reader or in the batch in hand. */
-  lag(): bigint | undefined {
-    let sum = 0n
-    for (const input of this.#inputs) {
-      const lag = this.#options.reader.lag(input.topic, input.partition, input.next)
-      if (lag === undefined) return undefined
-      sum += lag
-    }
-    return sum
-  }
-
   /** Works until `deadlineMs` (monotonic) at the longest. `read` false: only what is already inside goes on. */
   step(deadlineMs: number, read: boolean): StepResult {
     let result: StepResult = 'idle'
@@ -158,6 +147,7 @@ export class Task {
       this.#throwLatched()
       for (const operator of this.#chain.buffering) operator.drain()
       this.#throwLatched()
+      this.#context.released = null
       if (!read) return
       if (this.#chain.buffering.some((operator) => operator.full)) {
         result = 'blocked'
@@ -249,7 +239,8 @@ export class Task {
     }
   }
 
-  #located(error: unknown, where: string): unknown {
+  #located(error: unknown, reading: string): unknown {
+    const where = this.#context.released?.where ?? reading
     if (error instanceof AssertionError || (error instanceof MillraceError && error.code !== 'KEY_INVALID'))
       return error
     const code = error instanceof MillraceError ? error.code : 'OPERATOR_FAILED'

@@ -16,6 +16,7 @@ export function validate(pipeline: Pipeline): void {
     ...shapeMistakes(graph),
     ...cycleMistakes(graph),
     ...stateMistakes(graph),
+    ...asyncMistakes(graph),
     ...topicMistakes(name, graph),
     ...clusterMistakes(graph),
   ]
@@ -98,6 +99,22 @@ function stateMistakes(graph: Graph): string[] {
   return mistakes
 }
 
+function asyncMistakes(graph: Graph): string[] {
+  return graph.nodes.flatMap((node) => {
+    if (node.kind !== 'async-map') return []
+    const { capacity, timeoutMs, retry } = node.options
+    const mistakes: string[] = []
+    if (!Number.isInteger(capacity) || capacity < 1)
+      mistakes.push(`asyncMap '${node.name}': capacity ${capacity}; at least 1 call must be possible`)
+    if (!(timeoutMs > 0)) mistakes.push(`asyncMap '${node.name}': timeoutMs ${timeoutMs}; it must be above 0`)
+    if (!Number.isInteger(retry.attempts) || retry.attempts < 0 || !(retry.delayMs >= 0))
+      mistakes.push(
+        `asyncMap '${node.name}': retry ${JSON.stringify(retry)}; attempts and delayMs must not be negative`,
+      )
+    return mistakes
+  })
+}
+
 function topicMistakes(pipeline: string, graph: Graph): string[] {
   const mistakes: string[] = []
   const sources = graph.nodes.filter((node): node is NodeOf<'source'> => node.kind === 'source')
@@ -144,4 +161,19 @@ function clusterMistakes(graph: Graph): string[] {
       )
   }
   return mistakes
+}
+
+/** A connector that names brokers must name the pipeline's. @throws PLAN_INVALID */
+export function checkClusters(graph: Graph, brokers: readonly string[]): void {
+  const own = [...brokers].sort().join(',')
+  for (const node of graph.nodes) {
+    if (node.kind !== 'source' && node.kind !== 'sink') continue
+    const named = 'brokers' in node.connector ? node.connector.brokers : undefined
+    const text = named && [...named].sort().join(',')
+    if (text === undefined || text === own) continue
+    throw new MillraceError(
+      'PLAN_INVALID',
+      `'${node.name}' is on cluster ${text}, the pipeline on ${own}: exactly-once needs sources, hops and sinks on the cluster of the consumer group`,
+    )
+  }
 }

@@ -114,10 +114,6 @@ export class Attempt {
     return new Set([...this.#members.values()].flatMap(({ pointer }) => (pointer ? [pointer.file] : [])))
   }
 
-  get interruption(): Interruption | undefined {
-    return this.#interruption
-  }
-
   /**
    * Takes over an assignment. A task stays as it is only if its pointer equals, byte for byte, the one this worker confirmed
    * last and nothing was processed since; every other one is disposed and restored.
@@ -305,7 +301,6 @@ export class Attempt {
     status.checkpointsCommitted++
     status.lastCheckpoint = id
     status.lastCheckpointBytes = written.bytes
-    status.lastPhases = phases
     status.onCheckpoint(phases, written.bytes)
     log.debug({ checkpoint: id.toString(), bytes: written.bytes, ms: Math.round(phases.total) }, 'checkpoint committed')
     this.#env.onCommitted(written.manifest)

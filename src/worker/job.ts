@@ -18,7 +18,7 @@ export interface Stage {
   readonly sources: readonly StageSource[]
   /** Operators of the stage in declaration order, hops that it writes included. */
   readonly nodes: readonly PlanNode[]
-  /** Holds keyed state, or feeds a hop by key: its topics must have equal partition counts. */
+  /** Holds keyed state, or reads a hop: its topics must have equal partition counts. */
   readonly keyed: boolean
 }
 

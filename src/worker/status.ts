@@ -3,12 +3,6 @@ import type { CheckpointPhases } from '../checkpoint/coordinator.ts'
 
 export type WorkerPhase = 'starting' | 'joining' | 'restoring' | 'running' | 'draining' | 'stopped' | 'failed'
 
-export interface PartitionLag {
-  readonly topic: string
-  readonly partition: number
-  readonly lag: number
-}
-
 export class WorkerStatus {
   phase: WorkerPhase = 'starting'
   readonly instance: string
@@ -22,13 +16,10 @@ export class WorkerStatus {
   checkpointsFailed = 0
   lastCheckpoint = 0n
   lastCheckpointBytes = 0
-  lastPhases: CheckpointPhases | undefined
   rollBacks = 0
   restarts = 0
   rebalances = 0
-  keys = 0
   openTransactionAgeMs = 0
-  lags: readonly PartitionLag[] = []
   lastError: string | undefined
   /** Called for each committed checkpoint, so that histograms see all of them. */
   onCheckpoint: (phases: CheckpointPhases, bytes: number) => void = () => {}
