@@ -1,0 +1,131 @@
+/** What all runs share: the broker, its process, topics made and deleted, and the input that is written once. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { KafkaAccess } from '../checker/kafka.ts'
+import { openReader, type Reader } from '../checker/reader.ts'
+import { listOffsets } from '../checker/requests.ts'
+import { startBroker, type TestBroker } from '../connectors/kafka/testing/index.ts'
+import { Bids } from './bids.ts'
+import { processCpuUs } from './proc.ts'
+
+export const partitions = 4
+export const brokerHeapMb = 1_024
+
+const callRecords = 1_000
+const callsUnderWay = 4
+
+type Producer = ReturnType<KafkaAccess['producer']>
+
+export class Stage implements AsyncDisposable {
+  readonly broker: TestBroker
+  readonly kafka: KafkaAccess
+  /** Without Java: the raw reader decodes faster than the Java reader can hand records over, and takes no third core. */
+  readonly reader: Reader
+  readonly folder: string
+  readonly #prefix: string
+  #topics: string[] = []
+
+  private constructor(broker: TestBroker, kafka: KafkaAccess, reader: Reader, folder: string) {
+    this.broker = broker
+    this.kafka = kafka
+    this.reader = reader
+    this.folder = folder
+    this.#prefix = `bench-${Date.now().toString(36)}`
+  }
+
+  static async open(say: (line: string) => void): Promise<Stage> {
+    const external = (process.env.KAFKA_BROKERS ?? '') !== ''
+    const broker = await startBroker({ kind: external ? 'external' : 'java', heapMb: brokerHeapMb, log: say })
+    const connection = { brokers: broker.brokers }
+    const folder = await mkdtemp(join(tmpdir(), 'millrace-bench-'))
+    return new Stage(
+      broker,
+      await KafkaAccess.connect(connection),
+      await openReader({ connection, reader: 'raw' }),
+      folder,
+    )
+  }
+
+  /** A name for one run: topics, pipeline, group and transactional ids derive from it. */
+  name(...parts: readonly (string | number)[]): string {
+    return [this.#prefix, ...parts].join('-').toLowerCase()
+  }
+
+  /** CPU of the broker's process in µs; undefined if it is somebody else's. */
+  get brokerCpuUs(): number | undefined {
+    const pid = this.broker.nodes[0]?.pid
+    return pid === undefined ? undefined : processCpuUs(pid)
+  }
+
+  async createTopic(name: string): Promise<void> {
+    const admin = this.kafka.admin()
+    await admin.connect()
+    try {
+      // Timestamps of the input may be old: without this retention would delete it.
+      const configEntries = [{ name: 'retention.ms', value: '-1' }]
+      await admin.createTopics({
+        topics: [{ topic: name, numPartitions: partitions, configEntries }],
+        waitForLeaders: true,
+      })
+      this.#topics.push(name)
+    } finally {
+      await admin.disconnect()
+    }
+  }
+
+  async deleteTopics(names: readonly string[]): Promise<void> {
+    const admin = this.kafka.admin()
+    await admin.connect()
+    try {
+      await admin.deleteTopics({ topics: [...names] })
+      this.#topics = this.#topics.filter((topic) => !names.includes(topic))
+    } finally {
+      await admin.disconnect()
+    }
+  }
+
+  /** The sum over a topic's partitions. */
+  async offset(topic: string, which: 'high-watermark' | 'last-stable'): Promise<number> {
+    const offsets = (await listOffsets(this.kafka, [topic], which)).get(topic) ?? []
+    return offsets.reduce((sum, offset) => sum + offset, 0)
+  }
+
+  /** Makes a topic of `records` bids, partitioned by key as every Kafka client does it. */
+  async writeInput(topic: string, records: number, onProgress: (written: number) => void): Promise<void> {
+    await this.createTopic(topic)
+    await this.produce(async (producer) => {
+      const bids = new Bids()
+      let taken = 0
+      let written = 0
+      const writer = async (): Promise<void> => {
+        while (taken < records) {
+          const count = Math.min(callRecords, records - taken)
+          taken += count
+          const messages = Array.from({ length: count }, () => bids.next())
+          await producer.send({ topic, messages, acks: -1 })
+          written += count
+          onProgress(written)
+        }
+      }
+      await Promise.all(Array.from({ length: callsUnderWay }, writer))
+    })
+  }
+
+  async produce(work: (producer: Producer) => Promise<void>): Promise<void> {
+    const producer = this.kafka.producer()
+    await producer.connect()
+    try {
+      await work(producer)
+    } finally {
+      await producer.disconnect()
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.broker.kind === 'external') await this.deleteTopics(this.#topics).catch(() => undefined)
+    await this.kafka.close()
+    await this.broker.close()
+    await rm(this.folder, { recursive: true, force: true })
+  }
+}
