@@ -3,7 +3,7 @@
 // seen, so that nobody waits for a time-out. A child that ended on purpose (fenced, bad data, bad settings) is not restarted.
 // One spare process waits with everything loaded: a successor need not start Node first.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { tmpdir } from 'node:os'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { delay, monotonicMs } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
@@ -162,7 +162,7 @@ export class Supervisor {
 
   #fork(): ChildProcess {
     // Compiled modules are kept between lives: a process is up in half the time.
-    const env = { NODE_COMPILE_CACHE: join(tmpdir(), 'millrace-compile-cache'), ...process.env }
+    const env = { NODE_COMPILE_CACHE: join(homedir(), '.cache', 'millrace'), ...process.env }
     const { file, args } = this.#options.command
     const child = spawn(file, args, { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     child.on('error', (error) =>
