@@ -111,7 +111,7 @@ export class Stage implements AsyncDisposable {
     await admin.connect()
     try {
       await admin.createTopics({
-        waitForLeaders: true,
+        waitForLeaders: false,
         topics: topics.map(({ topic, partitions, replication, configs }) => ({
           topic,
           numPartitions: partitions,
@@ -125,6 +125,13 @@ export class Stage implements AsyncDisposable {
     } finally {
       await admin.disconnect()
     }
+    // kafkajs's own waiting gives up where one broker does not know the topic yet.
+    const names = topics.map(({ topic }) => topic)
+    const led = async (): Promise<boolean> => {
+      const leaders = await this.kafka.leaders(names).catch(() => new Map<string, number[]>())
+      return names.every((name) => leaders.get(name)?.every((leader) => leader >= 0))
+    }
+    await until(`${names.join(', ')} have leaders`, led)
   }
 
   /** Ends what a test left running, whether it passed or not. */
