@@ -21,7 +21,6 @@ const defined = scenarioOf(scenario).pipeline(
     kafka: { brokers },
     checkpoint: { mode, store, intervalMs: intervalMs === 0 ? NEVER_MS : intervalMs },
     http: { port: 0 },
-    acceptLowReplication: true,
   },
 )
 const plan = makePlan(defined)
@@ -36,7 +35,7 @@ const worker = new Worker({
   plan,
   settings,
   instance: 'bench-0',
-  log: createLogger({}, process.env.MILLRACE_LOG_LEVEL ?? 'warn'),
+  log: createLogger({}, process.env.MILLRACE_LOG_LEVEL ?? 'error'),
   onEvent: ({ event }) => {
     if (event === 'running') tell({ kind: 'running' })
   },
