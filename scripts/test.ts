@@ -26,6 +26,7 @@ const groups: Readonly<Record<Mode, readonly string[]>> = {
 
 const run = randomBytes(8).toString('hex')
 let total: Tally = nothing
+let stopping = false
 
 function end(): never {
   for (const line of total.notRun) process.stdout.write(`not run: ${line}\n`)
@@ -35,6 +36,8 @@ function end(): never {
 }
 
 function stopEarly(text: string): void {
+  if (stopping) return
+  stopping = true
   endChildren()
   total = count(total, failure(text))
   void noProcessLeft(run).then((tally) => {
@@ -74,7 +77,12 @@ const mode = modeOf(process.argv[2])
 setTimeout(() => stopEarly(`the run took longer than ${limitMs} ms and was ended`), limitMs).unref()
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopEarly(`ended by ${signal}`))
 const offer = findOffer()
-for (const group of groups[mode]) total = count(total, await runGroup(group))
+for (const group of groups[mode]) {
+  const tally = await runGroup(group)
+  // What is left of a group that was ended counts for nothing; `stopEarly` speaks the last word.
+  if (stopping) await new Promise(() => undefined)
+  total = count(total, tally)
+}
 if (mode === 'all') {
   const known: readonly string[] = [...groups.all, ...groups.containers]
   const strange = readdirSync(join(root, 'test')).filter((name) => !known.includes(name) && filesOf(name).length > 0)
