@@ -123,7 +123,7 @@ export const errorTable: Readonly<Record<ErrorCode, CodeEntry>> = {
   ),
   CHECKPOINT_TOO_LARGE: entry('fatal', 1, 'a checkpoint exceeds the limit of its store'),
   CHECKPOINT_TIMEOUT: entry('restart', 1, 'a checkpoint did not finish in time'),
-  STORE_UNWRITABLE: entry('restart', 1, 'the checkpoint store refuses a write (disk full, rights)'),
+  STORE_UNWRITABLE: entry('restart', 1, 'the checkpoint store cannot be read or written (disk full, rights)'),
   STORE_FOREIGN_FILE: entry('fatal', 3, "the store's folder holds files of another pipeline"),
   STATE_INCOMPATIBLE: entry('fatal', 3, 'the kind or serde of a state changed since the checkpoint'),
   STATE_VALUE_INVALID: entry('restart', 1, 'a state got a value or key that its serde cannot write'),

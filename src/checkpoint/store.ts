@@ -88,11 +88,11 @@ export class DirectoryStore implements CheckpointStore {
   }
 
   async read(name: string): Promise<Buffer | undefined> {
-    return absentIsUndefined(() => readFile(join(this.location, name)))
+    return this.#unlessAbsent(`read (${name})`, () => readFile(join(this.location, name)))
   }
 
   async readRange(name: string, position: number, length: number): Promise<Buffer | undefined> {
-    return absentIsUndefined(async () => {
+    return this.#unlessAbsent(`read (${name})`, async () => {
       const file = await open(join(this.location, name), 'r')
       try {
         const bytes = Buffer.allocUnsafe(length)
@@ -105,11 +105,22 @@ export class DirectoryStore implements CheckpointStore {
   }
 
   async list(): Promise<string[]> {
-    return (await readdir(this.location)).filter((name) => name.endsWith('.ckpt')).sort()
+    const names = await this.#unlessAbsent('listed', () => readdir(this.location))
+    return (names ?? []).filter((name) => name.endsWith('.ckpt')).sort()
   }
 
   async delete(name: string): Promise<void> {
-    await absentIsUndefined(() => unlink(join(this.location, name)))
+    await this.#unlessAbsent(`cleaned up (${name})`, () => unlink(join(this.location, name)))
+  }
+
+  /** undefined: not there. @throws STORE_UNWRITABLE for everything else that a file system may say */
+  async #unlessAbsent<T>(what: string, work: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await work()
+    } catch (error) {
+      if ((error as { code?: string }).code === 'ENOENT') return undefined
+      throw this.#unwritable(what, error)
+    }
   }
 }
 
@@ -128,15 +139,6 @@ function foreign(location: string, what: string): MillraceError {
     'STORE_FOREIGN_FILE',
     `checkpoint store ${location}: ${what}; give each pipeline a folder of its own (checkpoint.store)`,
   )
-}
-
-async function absentIsUndefined<T>(run: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await run()
-  } catch (error) {
-    if ((error as { code?: string }).code === 'ENOENT') return undefined
-    throw error
-  }
 }
 
 /** What a MemoryStore holds in all, in bytes. */
