@@ -2,13 +2,12 @@
 // or the earlier one is fenced, with code and exit code; the others go on; nothing is committed past a file that is not
 // durable. Method: two command lines on one pipeline; a store on a file system of a few blocks.
 import { execFile } from 'node:child_process'
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
 import { Site } from '../support/site.ts'
-import { until } from '../support/test-worker.ts'
 
 let site: Site
 beforeAll(async () => {
@@ -65,19 +64,53 @@ describe('deployments', () => {
   })
 })
 
-/** A file system of 64 KiB in memory, if we may make one; else a folder that only root could write to. */
-async function smallStore(): Promise<{ readonly folder: string; readonly end: () => Promise<void> } | undefined> {
+interface Ailing {
+  readonly folder: string
+  /** From now on the store takes nothing more. */
+  readonly spoil: () => Promise<void>
+  readonly mend: () => Promise<void>
+  readonly end: () => Promise<void>
+}
+
+/** A file system of 64 KiB in memory that fills up; undefined where we may not make one. */
+async function smallDisk(): Promise<Ailing | undefined> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-small-'))
+  const filler = join(folder, '.fill')
   try {
     await run('mount', ['-t', 'tmpfs', '-o', 'size=64k,mode=777', 'tmpfs', folder])
-    const end = async (): Promise<void> => {
-      await run('umount', ['-l', folder])
-      await rm(folder, { recursive: true, force: true })
-    }
-    return { folder, end }
   } catch {
     await rm(folder, { recursive: true, force: true })
     return undefined
+  }
+  return {
+    folder,
+    spoil: () => writeFile(filler, Buffer.alloc(56 * 1024)).catch(() => undefined),
+    async mend() {
+      await rm(filler)
+      await run('mount', ['-o', 'remount,size=8m', folder])
+    },
+    async end() {
+      await run('umount', ['-l', folder])
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/** A folder in whose place there is suddenly a file: not even root can write into it. */
+async function lostFolder(): Promise<Ailing> {
+  const parent = await mkdtemp(join(tmpdir(), 'millrace-lost-'))
+  const folder = join(parent, 'store')
+  return {
+    folder,
+    async spoil() {
+      await rename(folder, join(parent, 'aside'))
+      await writeFile(folder, '')
+    },
+    async mend() {
+      await rm(folder)
+      await rename(join(parent, 'aside'), folder)
+    },
+    end: () => rm(parent, { recursive: true, force: true }),
   }
 }
 
@@ -100,38 +133,31 @@ describe('a store that cannot be written', () => {
     }
   })
 
-  test('full or closed in the middle: written again, rolled back, ended with a code; nothing is committed past it', async () => {
+  test.each([
+    ['a disk that fills up', smallDisk],
+    ['a folder that is lost', lostFolder],
+  ])('%s: tried again, rolled back, ended with a code; nothing is committed past it', async (_, make) => {
     const subject = await site.subject('count')
-    const small = await smallStore()
-    const asRoot = process.getuid?.() === 0
-    // Root writes into closed folders: without a file system of our own there is nothing to test it with.
-    if (!small && asRoot) return
-    const folder = small?.folder ?? subject.store
+    // Where no file system may be made there is still the other way.
+    const { folder, spoil, mend, end } = (await make()) ?? (await lostFolder())
     try {
       const env = { MILLRACE_STORE: folder }
       const cli = subject.run(env, { options })
       await cli.runs()
       await subject.send(['k:a'])
       await subject.caughtUp(cli)
-      if (small) await writeFile(join(folder, '.fill'), Buffer.alloc(56 * 1024)).catch(() => undefined)
-      else await chmod(folder, 0o555)
-      await subject.send(Array.from({ length: 400 }, (_, index) => `key-${index}:${'x'.repeat(100)}`))
+      await spoil()
+      await subject.send(Array.from({ length: 400 }, (_each, index) => `key-${index}:${'x'.repeat(100)}`))
       const ended = await cli.ended(40_000)
       for (const each of ['STORE_UNWRITABLE', 'trying again', 'CHECKPOINT_TIMEOUT', 'RESTARTS_EXHAUSTED', folder])
         expect(ended.output).toContain(each)
       expect(ended.code).toBe(1)
       expect(await subject.values()).toHaveLength(1)
-      if (small) await rm(join(folder, '.fill'))
-      else await chmod(folder, 0o755)
-      await run('mount', ['-o', 'remount,size=8m', folder]).catch(() => undefined)
-      await until(
-        'the place in the group is free',
-        async () => (await site.admin.describeGroup(subject.group)).members.length <= 1,
-      )
+      await mend()
       await subject.once(env)
       expect(await subject.values()).toHaveLength(401)
     } finally {
-      await small?.end()
+      await end()
     }
   })
 })

@@ -3,6 +3,7 @@
 // on the sly; each restart strategy tries as often as it says. Method: the command line as a child process; the trap is a
 // record.
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
+import { freePorts } from '../../connectors/kafka/testing/ports.ts'
 import type { Case } from '../support/case-pipeline.ts'
 import type { Ended } from '../support/cli.ts'
 import { Site, type Subject } from '../support/site.ts'
@@ -48,7 +49,7 @@ describe('records that cannot be decoded', () => {
 
   test('are passed over and counted with skip', async () => {
     const subject = await numbers('skip')
-    const port = 20_000 + (Math.floor(site.broker.nodes[0]?.pid ?? 0) % 10_000)
+    const [port] = await freePorts(1)
     const cli = subject.run({ MILLRACE_HTTP_PORT: String(port) })
     await cli.runs()
     await subject.caughtUp(cli)

@@ -8,6 +8,7 @@ import { createServer } from 'node:net'
 import { basename, join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
 import { javaConsume } from '../../connectors/kafka/testing/index.ts'
+import { freePorts } from '../../connectors/kafka/testing/ports.ts'
 import { crc32c, crcHex } from '../../src/base/crc32c.ts'
 import { decodeFile, type Pointer, parseFileName, type TaskManifest, verifyFile } from '../../src/checkpoint/file.ts'
 import type { Cli } from '../support/cli.ts'
@@ -28,15 +29,6 @@ beforeAll(async () => {
 })
 afterEach(() => site.clear(purged.subject))
 afterAll(() => site[Symbol.asyncDispose]())
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise<void>((resolve) => server.close(() => resolve()))
-  return port
-}
 
 test('open runs before the first record of a task and close after its last', async () => {
   const subject = await site.feature('hooks')
@@ -132,7 +124,7 @@ test('files of a worker that is gone, and of a reset, go too', async () => {
 describe('health and metrics', () => {
   test('pages answer, and agree with what happened', async () => {
     const subject = await site.subject('count', { partitions: 2 })
-    const port = await freePort()
+    const [port] = await freePorts(1)
     const page = async (path: string): Promise<{ status: number; text: string }> => {
       const response = await fetch(`http://127.0.0.1:${port}${path}`)
       return { status: response.status, text: await response.text() }
