@@ -35,6 +35,28 @@ class Progress {
 
 const progress = new Progress()
 
+/** Ctrl-C or SIGTERM: the run under way is finished or given up, and what was measured is written. A second one ends at once. */
+let interrupted = false
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    if (interrupted) process.exit(130)
+    interrupted = true
+    progress.say('ending after this run …')
+  })
+}
+
+/** Runs `work` for each item; an interruption ends the series, even if it broke what was under way. */
+async function series<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  for (const item of items) {
+    if (interrupted) return
+    try {
+      await work(item)
+    } catch (error) {
+      if (!interrupted) throw error
+    }
+  }
+}
+
 async function throughput(
   stage: Stage,
   options: BenchOptions,
@@ -88,25 +110,26 @@ async function prepare(stage: Stage, options: BenchOptions, workloads: readonly 
 async function measureAll(stage: Stage, options: BenchOptions, workloads: readonly Scenario[]) {
   const { input, expected } = await prepare(stage, options, workloads)
   const throughputRuns: ThroughputRun[] = []
-  for (let run = 1; run <= options.runs; run++) {
-    for (const scenario of workloads) {
-      // Each run begins with another system: none has the quiet start, or the full page cache, every time.
-      const order = throughputCandidates.map((_, index, all) => all[(index + run) % all.length] as Candidate)
-      for (const candidate of order) {
-        const digest = expected.get(scenario.id) ?? []
-        throughputRuns.push(...(await throughput(stage, options, input, scenario, candidate, run, digest)))
-      }
-    }
-  }
+  const numbers = Array.from({ length: options.runs }, (_, index) => index + 1)
+  // Each run begins with another system: none has the quiet start, or the full page cache, every time.
+  const order = (run: number): Candidate[] =>
+    throughputCandidates.map((_, index, all) => all[(index + run) % all.length] as Candidate)
+  const orders = numbers.flatMap((run) =>
+    workloads.flatMap((scenario) => order(run).map((candidate) => ({ run, scenario, candidate }))),
+  )
+  await series(orders, async ({ run, scenario, candidate }) => {
+    const digest = expected.get(scenario.id) ?? []
+    throughputRuns.push(...(await throughput(stage, options, input, scenario, candidate, run, digest)))
+  })
   const latencyRuns: LatencyRun[] = []
   const load = { recordsPerSecond: options.latencyRate, seconds: options.latencySeconds }
-  for (const scenario of load.seconds > 0 ? workloads : []) {
-    for (const candidate of latencyCandidates) {
-      const result = await measureLatency(stage, scenario, candidate, load)
-      latencyRuns.push(result)
-      progress.say(`${scenario.id} latency · ${candidate.title} · p50 ${result.p50Ms} ms · p99 ${result.p99Ms} ms`)
-    }
-  }
+  const measured = load.seconds > 0 ? workloads : []
+  const pairs = measured.flatMap((scenario) => latencyCandidates.map((candidate) => ({ scenario, candidate })))
+  await series(pairs, async ({ scenario, candidate }) => {
+    const result = await measureLatency(stage, scenario, candidate, load)
+    latencyRuns.push(result)
+    progress.say(`${scenario.id} latency · ${candidate.title} · p50 ${result.p50Ms} ms · p99 ${result.p99Ms} ms`)
+  })
   return { throughputRuns, latencyRuns }
 }
 
@@ -138,6 +161,7 @@ async function main(): Promise<number> {
     writeFileSync(fileOf('./results.json'), `${JSON.stringify(results, undefined, 1)}\n`)
     writeFileSync(fileOf('./RESULTS.md'), renderResults(results, readFileSync(fileOf('./not-measured.md'), 'utf8')))
   }
+  if (interrupted) return 130
   return measured.throughputRuns.every((run) => run.exact) ? 0 : 1
 }
 
