@@ -5,39 +5,27 @@
 //   begin ─▶ write … ─▶ barrier: prepare (all acked) ─▶ commit (offsets + pointer, EndTxn) ─▶ confirm (visible) ─▶ id is free
 import { assert } from '../../src/base/assert.ts'
 import { monotonicMs } from '../../src/base/clock.ts'
-import { isCode, MillraceError } from '../../src/base/errors.ts'
+import { isCode } from '../../src/base/errors.ts'
 import { type CheckpointId, partitionKey } from '../../src/base/ids.ts'
 import type { Logger } from '../../src/base/log.ts'
 import { traced } from '../../src/base/messages.ts'
 import type {
   Fence,
   PartitionWriter,
-  Position,
   TransactionRecord,
   TransactionSinkOptions,
   WorkerSink,
 } from '../../src/dataflow/ports.ts'
 import type { KafkaCluster } from './cluster.ts'
-import { fetchOffsets } from './offsets.ts'
+import { type CommitRow, Committer } from './committer.ts'
 import { BATCH_BYTES_MAX, BuilderPool, OutputPartition, Transaction } from './output.ts'
 import { Producer } from './producer.ts'
 import type { TransactionAdmin } from './transactions.ts'
-import { Code } from './wire/codes.ts'
-import { OffsetCommit, type PartitionCode } from './wire/group-requests.ts'
-import {
-  AddOffsetsToTxn,
-  EndTxn,
-  InitProducerId,
-  type ProducerIdentity,
-  TxnOffsetCommit,
-} from './wire/transaction-requests.ts'
+import { InitProducerId, type ProducerIdentity } from './wire/transaction-requests.ts'
 
 /** A batch's own header, and some. */
 const HEADER_BYTES = 128
 const BUFFERED_BYTES_MAX = 32 * 1024 * 1024
-const DECISION_DEADLINE_MS = 120_000
-
-type CommitRow = Position & { readonly metadata: string }
 
 export class KafkaTransactionSink implements WorkerSink {
   bytesWritten = 0
@@ -48,6 +36,7 @@ export class KafkaTransactionSink implements WorkerSink {
   readonly #log: Logger
   readonly #pool = new BuilderPool()
   readonly #producer: Producer
+  readonly #committer: Committer
   readonly #transactional: boolean
   readonly #sequences = new Map<string, number>()
   #identities: [Promise<ProducerIdentity> | undefined, Promise<ProducerIdentity> | undefined] = [undefined, undefined]
@@ -75,6 +64,7 @@ export class KafkaTransactionSink implements WorkerSink {
       options.onFailure,
       options.onStep,
     )
+    this.#committer = new Committer(cluster, admin, options.group, options.onStep)
     this.#current = this.#transaction(0)
   }
 
@@ -251,124 +241,11 @@ export class KafkaTransactionSink implements WorkerSink {
     )
     assert(offsets.length > 0, `I11: commit ${checkpoint} without offsets`)
     this.#committedRows = offsets
-    const membership = { group: this.#options.group, ...fence }
     const deciding = this.#transactional
-      ? this.#decide(transaction, offsets, membership)
-      : this.#commitPlain(offsets, membership)
+      ? this.#committer.decide(transaction, offsets, fence)
+      : this.#committer.commitOffsets(transaction, offsets, fence)
     this.#deciding = deciding.catch(() => undefined)
     return deciding
-  }
-
-  async #commitPlain(offsets: readonly CommitRow[], membership: { group: string } & Fence): Promise<void> {
-    const rows = await this.#cluster.call(OffsetCommit, { ...membership, offsets }, this.#toGroup('OffsetCommit'))
-    assert(rows.length === offsets.length, `I11: ${rows.length} of ${offsets.length} offsets answered`)
-    this.#current.phase = 'decided'
-  }
-
-  #toGroup(what: string): {
-    to: { kind: 'coordinator'; type: 'group'; key: string }
-    purpose: 'transaction'
-    what: string
-    codeOf: (rows: readonly PartitionCode[]) => number
-  } {
-    const { group } = this.#options
-    return {
-      to: { kind: 'coordinator', type: 'group', key: group },
-      purpose: 'transaction',
-      what: `${what} of group ${group}`,
-      codeOf: (rows) => rows.find((row) => row.code !== Code.NONE)?.code ?? Code.NONE,
-    }
-  }
-
-  async #decide(
-    transaction: Transaction,
-    offsets: readonly CommitRow[],
-    membership: { group: string } & Fence,
-  ): Promise<void> {
-    const identity = transaction.identity
-    assert(identity, 'I6: a commit without a producer')
-    const toCoordinator = { kind: 'coordinator', type: 'transaction', key: identity.transactionalId } as const
-    transaction.openedAtMs ??= monotonicMs()
-    await traced(
-      this.#options.onStep,
-      'add-offsets',
-      () =>
-        this.#cluster.call(
-          AddOffsetsToTxn,
-          { ...identity, group: membership.group },
-          {
-            to: toCoordinator,
-            purpose: 'transaction',
-            what: `AddOffsetsToTxn ${identity.transactionalId}`,
-            codeOf: (response) => response.code,
-          },
-        ),
-      transaction.checkpoint,
-    )
-    // Every code is 0 here, or the call threw: EndTxn would commit the other partitions (I11).
-    const rows = await traced(
-      this.#options.onStep,
-      'txn-offset-commit',
-      () => this.#cluster.call(TxnOffsetCommit, { ...identity, membership, offsets }, this.#toGroup('TxnOffsetCommit')),
-      transaction.checkpoint,
-    )
-    const answered = new Set(rows.map((row) => partitionKey(row.topic, row.partition)))
-    for (const row of offsets)
-      assert(answered.has(partitionKey(row.topic, row.partition)), `I11: no answer for ${row.topic}-${row.partition}`)
-    transaction.phase = 'deciding'
-    await traced(
-      this.#options.onStep,
-      'end-txn',
-      () => this.#endTransaction(identity, toCoordinator, offsets),
-      transaction.checkpoint,
-    )
-    transaction.phase = 'decided'
-  }
-
-  /** I7: on an unknown outcome the same EndTxn again, never an abort; "fenced" and the like prove nothing: read the pointer. */
-  async #endTransaction(
-    identity: ProducerIdentity,
-    to: { kind: 'coordinator'; type: 'transaction'; key: string },
-    offsets: readonly CommitRow[],
-  ): Promise<void> {
-    const undecided: readonly number[] = [
-      Code.INVALID_PRODUCER_EPOCH,
-      Code.INVALID_TXN_STATE,
-      Code.INVALID_PRODUCER_ID_MAPPING,
-      Code.PRODUCER_FENCED,
-    ]
-    try {
-      const { code } = await this.#cluster.call(
-        EndTxn,
-        { ...identity, result: 'commit' },
-        {
-          to,
-          purpose: 'transaction',
-          what: `EndTxn ${identity.transactionalId}`,
-          codeOf: (response) => response.code,
-          accept: (each) => undecided.includes(each),
-          deadlineMs: DECISION_DEADLINE_MS,
-        },
-      )
-      if (code === Code.NONE) return
-      const stored = await fetchOffsets(this.#cluster, this.#options.group, offsets)
-      const decided = offsets.every((row) =>
-        stored.some(
-          (each) => each.topic === row.topic && each.partition === row.partition && each.metadata === row.metadata,
-        ),
-      )
-      if (decided) return
-      throw new MillraceError(
-        'TRANSACTION_FENCED',
-        `transaction ${identity.transactionalId} was ended by someone else before it was committed (Kafka code ${code})`,
-        { kafkaCode: code },
-      )
-    } catch (error) {
-      if (!isCode(error, 'KAFKA_CONNECTION_LOST', 'KAFKA_REQUEST_TIMEOUT', 'KAFKA_RETRIABLE', 'OFFSETS_UNSTABLE'))
-        throw error
-      const text = `the outcome of committing ${identity.transactionalId} is unknown after ${DECISION_DEADLINE_MS} ms; the process ends, the next start finds out`
-      throw new MillraceError('TRANSACTION_UNKNOWN', text, { cause: error })
-    }
   }
 
   async confirm(checkpoint: CheckpointId, signal?: AbortSignal): Promise<void> {
@@ -398,26 +275,8 @@ export class KafkaTransactionSink implements WorkerSink {
   async #confirmed(checkpoint: CheckpointId, signal?: AbortSignal): Promise<void> {
     const record = this.#records.get(checkpoint)
     assert(record, `I4: nothing is known of checkpoint ${checkpoint}`)
-    const rows = this.#committedRows
-    const [stored] = await Promise.all([
-      fetchOffsets(this.#cluster, this.#options.group, rows, {
-        signal,
-        repair: () => this.#admin.repairOffsets(this.#options.group, [record]),
-      }),
-      this.#admin.confirm(record, signal),
-    ])
+    await this.#committer.confirm(checkpoint, record, this.#committedRows, signal)
     this.#records = new Map()
-    for (const row of rows) {
-      const found = stored.find((each) => each.topic === row.topic && each.partition === row.partition)
-      if (found?.metadata === row.metadata) continue
-      assert(
-        found && found.offset >= row.offset,
-        `I4: the pointer of ${row.topic}-${row.partition} reads back as ${found?.metadata} at ${found?.offset}, behind ${row.offset}`,
-      )
-      // Ours was decided and passed: somebody who took the partition over has committed behind it.
-      const text = `${row.topic}-${row.partition} was taken over by another worker while checkpoint ${checkpoint} was being confirmed`
-      throw new MillraceError('GENERATION_STALE', text)
-    }
   }
 
   /** Drops the buffers. A commit that was sent is followed to its end first (I7); what is open is aborted by a new epoch. */

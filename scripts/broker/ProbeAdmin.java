@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.ExecutionException;
 import org.apache.kafka.clients.admin.AbortTransactionSpec;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.AlterConfigOp;
@@ -35,6 +36,7 @@ import org.apache.kafka.common.acl.AclBinding;
 import org.apache.kafka.common.acl.AclOperation;
 import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourcePattern;
 import org.apache.kafka.common.resource.ResourceType;
@@ -45,6 +47,8 @@ import org.apache.kafka.common.resource.ResourceType;
  */
 final class ProbeAdmin {
   private final Admin admin;
+  /** What this probe has created, and not every broker may have heard of yet. */
+  private final Set<String> created = new HashSet<>();
 
   private ProbeAdmin(Admin admin) {
     this.admin = admin;
@@ -75,7 +79,7 @@ final class ProbeAdmin {
     return switch (verb) {
       case "create-topic" -> createTopic(command);
       case "describe-topic" -> describeTopic(text(command, "name"));
-      case "delete-topic" -> done(admin.deleteTopics(List.of(text(command, "name"))).all().get());
+      case "delete-topic" -> deleteTopic(text(command, "name"));
       case "create-partitions" -> createPartitions(command);
       case "delete-records" -> deleteRecords(command);
       case "list-offsets" -> listOffsets(command);
@@ -106,11 +110,32 @@ final class ProbeAdmin {
     NewTopic topic = new NewTopic(text(command, "name"), partitions, replicas);
     Map<String, String> configs = new HashMap<>();
     command.path("configs").properties().forEach(each -> configs.put(each.getKey(), each.getValue().asText()));
-    return done(admin.createTopics(List.of(topic.configs(configs))).all().get());
+    admin.createTopics(List.of(topic.configs(configs))).all().get();
+    created.add(topic.name());
+    return done(description(topic.name()));
+  }
+
+  private JsonNode deleteTopic(String name) throws Exception {
+    created.remove(name);
+    return done(admin.deleteTopics(List.of(name)).all().get());
+  }
+
+  /** Any broker may answer, also one that is behind the controller: a topic of our own is asked for until it is known. */
+  private TopicDescription description(String name) throws Exception {
+    long deadline = System.nanoTime() + 30_000_000_000L;
+    while (true) {
+      try {
+        return admin.describeTopics(List.of(name)).allTopicNames().get().get(name);
+      } catch (ExecutionException error) {
+        boolean behind = error.getCause() instanceof UnknownTopicOrPartitionException && created.contains(name);
+        if (!behind || System.nanoTime() > deadline) throw error;
+        Thread.sleep(20);
+      }
+    }
   }
 
   private JsonNode describeTopic(String name) throws Exception {
-    TopicDescription topic = admin.describeTopics(List.of(name)).allTopicNames().get().get(name);
+    TopicDescription topic = description(name);
     ObjectNode node = object().put("name", name).put("topicId", topic.topicId().toString());
     ArrayNode partitions = node.putArray("partitions");
     for (TopicPartitionInfo each : topic.partitions()) {
@@ -140,7 +165,7 @@ final class ProbeAdmin {
         new ListOffsetsOptions(committed ? IsolationLevel.READ_COMMITTED : IsolationLevel.READ_UNCOMMITTED);
     Map<TopicPartition, OffsetSpec> earliest = new HashMap<>();
     Map<TopicPartition, OffsetSpec> latest = new HashMap<>();
-    for (TopicPartitionInfo each : admin.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions()) {
+    for (TopicPartitionInfo each : description(topic).partitions()) {
       earliest.put(new TopicPartition(topic, each.partition()), OffsetSpec.earliest());
       latest.put(new TopicPartition(topic, each.partition()), OffsetSpec.latest());
     }

@@ -12,6 +12,9 @@ export async function runCommand(argv: readonly string[]): Promise<number> {
   const { values, module } = parseCommand('run', argv, OPTIONS)
   const overrides = overridesOf(values)
   const workers = integerFlag(values, 'workers', 1) ?? 1
+  // Until something runs there is nothing to end in order; without handlers the first process of a container hears nothing.
+  let stop = (): void => process.exit(0)
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop())
   const { plan, settings } = await loadPipeline(module, overrides)
   const log = createLogger({ pipeline: plan.pipeline })
   const given: WorkerArguments = { module, overrides: { ...overrides, instance: settings.instance } }
@@ -22,9 +25,7 @@ export async function runCommand(argv: readonly string[]): Promise<number> {
     log,
     command: { file: process.execPath, args: [...process.execArgv, workerEntry(), JSON.stringify(given)] },
   })
-  const stop = (): void => supervisor.stop(values.leave === true ? 'leave' : 'stop')
-  process.on('SIGTERM', stop)
-  process.on('SIGINT', stop)
+  stop = () => supervisor.stop(values.leave === true ? 'leave' : 'stop')
   return supervisor.run()
 }
 

@@ -13,34 +13,27 @@ export interface WorkerArguments {
   readonly overrides: Overrides
 }
 
-/** What the supervisor and the system said, from the first line on: modules take a while to load. */
+/** What the supervisor and the system say, from the first line on: modules take a while to load. */
 class Orders {
-  /** The slot to fill; undefined: there is no use for this process any more. */
-  readonly slot: Promise<number | undefined>
-  #stop: 'stop' | 'leave' | undefined
-  #obey: ((how: 'stop' | 'leave') => void) | undefined
+  readonly slot: Promise<number>
+  /** Nothing runs yet that would have to end in order. */
+  #obey: (how: 'stop' | 'leave') => void = () => process.exit(0)
 
   constructor() {
     this.slot = new Promise((resolve) => {
-      const order = (how: 'stop' | 'leave'): void => {
-        this.#stop = how
-        resolve(undefined)
-        this.#obey?.(how)
-      }
       process.on('message', (message: SupervisorMessage) => {
         if (message.kind === 'start') resolve(message.slot)
-        else order(message.how)
+        else this.#obey(message.how)
       })
-      // A child whose supervisor is gone drains and exits. Ctrl-C reaches the whole process group.
-      process.on('disconnect', () => order('stop'))
-      for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => order('stop'))
     })
+    // A child whose supervisor is gone drains and exits. Ctrl-C reaches the whole process group.
+    process.on('disconnect', () => this.#obey('stop'))
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#obey('stop'))
   }
 
-  /** From now on `obey` hears of a stop; at once, if it was asked for already. */
+  /** From now on there is a worker to stop. */
   hear(obey: (how: 'stop' | 'leave') => void): void {
     this.#obey = obey
-    if (this.#stop) obey(this.#stop)
   }
 }
 
@@ -49,7 +42,6 @@ async function main(): Promise<void> {
   const orders = new Orders()
   const { plan, settings } = await loadPipeline(module, overrides)
   const slot = await orders.slot
-  if (slot === undefined) return
   const instance = `${settings.instance}-${slot}`
   const log = createLogger({ pipeline: plan.pipeline, instance, slot, pid: process.pid })
   const tell = (message: ChildMessage): void => {

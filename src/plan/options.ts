@@ -39,6 +39,8 @@ export interface PipelineOptions {
   readonly http?: { readonly port?: number }
   /** How long an orderly stop may take, in ms. Default 30 000. */
   readonly graceMs?: number
+  /** Between looks at the topics: grown, re-created or gone ones are noticed within it, in ms. Default 30 000. */
+  readonly metadataMaxAgeMs?: number
   /** A source pauses while its hop's reader is so many records behind. Default 1 000 000. */
   readonly hopLagRecordsMax?: number
   /** Accept topics with replication or min ISR below 2 on clusters of three brokers or more. Default false. */
@@ -69,6 +71,7 @@ export const DEFAULTS: Readonly<Record<string, number>> = {
   retained: 2,
   httpPort: 9464,
   graceMs: 30_000,
+  metadataMaxAgeMs: 30_000,
   hopLagRecordsMax: 1_000_000,
   channelCapacityRecords: 10_000,
 }
@@ -86,6 +89,13 @@ function numberFrom(name: string): number | undefined {
   const value = Number(text)
   if (Number.isFinite(value)) return value
   throw new MillraceError('OPTION_INVALID', `MILLRACE_${name}='${text}' is not a number`)
+}
+
+function choiceFrom<T extends string>(name: string, choices: readonly T[]): T | undefined {
+  const text = fromEnvironment(name)
+  const choice = choices.find((each) => each === text)
+  if (text === undefined || choice) return choice
+  throw new MillraceError('OPTION_INVALID', `MILLRACE_${name}='${text}' must be ${choices.join(' or ')}`)
 }
 
 /** Lower-case letters, digits and '-': host names and flags become parts of ids. */
@@ -116,6 +126,7 @@ export function resolveSettings(
   const brokersText =
     overrides.brokers ?? fromEnvironment('BROKERS') ?? (options.kafka?.brokers ? undefined : process.env.KAFKA_BROKERS)
   const brokers = brokersText ? brokersText.split(',').map((each) => each.trim()) : (options.kafka?.brokers ?? [])
+  const lowReplication = choiceFrom('ACCEPT_LOW_REPLICATION', ['true', 'false'])
   const settings: Settings = {
     kafka: { ...options.kafka, brokers },
     intervalMs: pick(
@@ -126,7 +137,7 @@ export function resolveSettings(
     ),
     minPauseMs: pick(undefined, 'CHECKPOINT_MIN_PAUSE_MS', checkpoint.minPauseMs, 'minPauseMs'),
     checkpointTimeoutMs: pick(undefined, 'CHECKPOINT_TIMEOUT_MS', checkpoint.timeoutMs, 'checkpointTimeoutMs'),
-    mode: checkpoint.mode ?? 'exactly-once',
+    mode: choiceFrom('CHECKPOINT_MODE', ['exactly-once', 'at-least-once']) ?? checkpoint.mode ?? 'exactly-once',
     store: overrides.store ?? fromEnvironment('STORE') ?? checkpoint.store ?? `./.millrace/${pipeline}`,
     retained: pick(undefined, 'RETAINED', checkpoint.retained, 'retained'),
     tolerableFailed: pick(undefined, 'TOLERABLE_FAILED', checkpoint.tolerableFailed, 'tolerableFailed'),
@@ -142,9 +153,15 @@ export function resolveSettings(
     restart: options.restart ?? { strategy: 'exponential-delay', initialMs: 1_000, maxMs: 60_000 },
     httpPort: pick(overrides.httpPort, 'HTTP_PORT', options.http?.port, 'httpPort'),
     graceMs: pick(undefined, 'GRACE_MS', options.graceMs, 'graceMs'),
+    metadataMaxAgeMs: pick(undefined, 'METADATA_MAX_AGE_MS', options.metadataMaxAgeMs, 'metadataMaxAgeMs'),
     hopLagRecordsMax: pick(undefined, 'HOP_LAG_RECORDS_MAX', options.hopLagRecordsMax, 'hopLagRecordsMax'),
-    acceptLowReplication: options.acceptLowReplication ?? false,
-    channelCapacityRecords: options.channelCapacityRecords ?? fallback('channelCapacityRecords'),
+    acceptLowReplication: lowReplication ? lowReplication === 'true' : (options.acceptLowReplication ?? false),
+    channelCapacityRecords: pick(
+      undefined,
+      'CHANNEL_CAPACITY_RECORDS',
+      options.channelCapacityRecords,
+      'channelCapacityRecords',
+    ),
     instance: sanitiseInstance(overrides.instance ?? fromEnvironment('INSTANCE') ?? hostname()),
   }
   checkSettings(settings)
@@ -157,11 +174,19 @@ const TIMER_MAX_MS = 2 ** 31 - 1
 function rangeProblems(settings: Settings): string[] {
   const { intervalMs, checkpointTimeoutMs, transactionTimeoutMs, sessionTimeoutMs, heartbeatMs, rebalanceTimeoutMs } =
     settings
-  const { minPauseMs, graceMs, retained, tolerableFailed, httpPort, channelCapacityRecords, hopLagRecordsMax } =
-    settings
+  const {
+    minPauseMs,
+    graceMs,
+    metadataMaxAgeMs,
+    retained,
+    tolerableFailed,
+    httpPort,
+    channelCapacityRecords,
+    hopLagRecordsMax,
+  } = settings
   const times = { intervalMs, checkpointTimeoutMs, transactionTimeoutMs, sessionTimeoutMs, heartbeatMs }
   const problems: string[] = []
-  for (const [name, value] of Object.entries({ ...times, rebalanceTimeoutMs, graceMs })) {
+  for (const [name, value] of Object.entries({ ...times, rebalanceTimeoutMs, graceMs, metadataMaxAgeMs })) {
     if (!(value > 0 && value <= TIMER_MAX_MS))
       problems.push(`${name} is ${value}; it must be above 0 and at most ${TIMER_MAX_MS}`)
   }

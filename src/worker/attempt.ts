@@ -2,25 +2,17 @@
 // clean rebalance keeps the attempt (and the state of tasks that stay); a roll-back throws it away as a whole, so that no
 // late result of it can touch the next.
 import { assert } from '../base/assert.ts'
-import { delay, monotonicMs, startTimer, yieldToLoop } from '../base/clock.ts'
-import { crc32c, crcHex } from '../base/crc32c.ts'
-import { isCode, MillraceError, messageOf } from '../base/errors.ts'
+import { monotonicMs, startTimer, yieldToLoop } from '../base/clock.ts'
+import { MillraceError } from '../base/errors.ts'
 import type { CheckpointId, TaskId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import { type StepListener, type TaskSnapshot, traced } from '../base/messages.ts'
 import { CheckpointCoordinator, type CheckpointPhases } from '../checkpoint/coordinator.ts'
-import {
-  encodeFile,
-  encodePointer,
-  fileName,
-  type Manifest,
-  type Pointer,
-  type SegmentRef,
-} from '../checkpoint/file.ts'
+import { encodePointer, type Manifest, type Pointer, type SegmentRef } from '../checkpoint/file.ts'
 import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { Cluster, Fence, PartitionReader, TransactionRecord, WorkerSink } from '../dataflow/ports.ts'
 import { Task } from '../dataflow/task.ts'
-import { nextChain } from '../state/task-state.ts'
+import { CheckpointWriter, type WrittenCheckpoint } from './checkpoint-writer.ts'
 import { names, type Plan, type Settings } from './job.ts'
 import type { RestoredTask } from './recovery.ts'
 import type { WorkerStatus } from './status.ts'
@@ -68,18 +60,19 @@ export class Attempt {
   #last: CheckpointId
   #fence: Fence | undefined
   #transaction: TransactionRecord | undefined
-  #written: { manifest: Manifest; pointer: Pointer; bytes: number } | undefined
+  readonly #writer: CheckpointWriter
+  #written: WrittenCheckpoint | undefined
   #snapshots: readonly TaskSnapshot[] = []
   #interruption: Interruption | undefined
   #reading = false
   #heldBack: ReadonlySet<Task> = new Set()
-  #ended = false
   #turn = 0
   #wake: (() => void) | undefined
 
   constructor(env: AttemptEnvironment) {
     this.#env = env
     this.#last = env.last
+    this.#writer = new CheckpointWriter(env)
     const { cluster, plan, settings, instance } = env
     this.#reader = cluster.reader(
       () => this.wake(),
@@ -227,51 +220,20 @@ export class Attempt {
   }
 
   async #write(id: CheckpointId, snapshots: readonly TaskSnapshot[]): Promise<void> {
-    const { plan, settings, store, instance, incarnation, topology, log } = this.#env
     assert(this.#transaction, `I3: checkpoint ${id} was not prepared`)
     assert(
       snapshots.length === this.#members.size,
       `I11: ${snapshots.length} of ${this.#members.size} tasks in checkpoint ${id}`,
     )
     this.#snapshots = snapshots
-    const name = fileName(id, instance, incarnation)
-    const head = {
-      pipeline: plan.pipeline,
-      checkpoint: id,
-      instance,
-      incarnation,
-      mode: settings.mode,
-      transaction: settings.mode === 'exactly-once' ? this.#transaction : null,
-      topics: Object.fromEntries(
-        [...topology.topics].map(([topic, info]) => [topic, { id: info.id, partitions: info.partitions }]),
-      ),
-    }
-    const tasks = snapshots.map(({ task, positions, segment, mark, handles }) => {
-      const member = this.#members.get(task)
-      const chain = (file: string, position: number, bytes: Buffer | null): readonly SegmentRef[] =>
-        nextChain(
-          member?.chain ?? [],
-          bytes && { file, position, length: bytes.length, checksum: crcHex(crc32c(bytes)), mark },
-        )
-      return { task, positions, segment, handles, parent: member?.pointer ?? null, chain }
-    })
-    const { bytes, pointer, manifest } = encodeFile(name, head, tasks)
-    for (let attempt = 0; ; attempt++) {
-      try {
-        await store.create(name, bytes)
-        break
-      } catch (error) {
-        // Past its barrier a checkpoint cannot be skipped: the frozen snapshot is written again until the time-out.
-        if (this.#ended || !isCode(error, 'STORE_UNWRITABLE')) throw error
-        log.warn(
-          { checkpoint: id.toString(), attempt, error: messageOf(error) },
-          'checkpoint file not written, trying again',
-        )
-        await delay(Math.min(100 * 2 ** attempt, 2_000))
-        if (this.#ended) throw error
-      }
-    }
-    this.#written = { manifest, pointer, bytes: bytes.length }
+    this.#written = await this.#writer.write(
+      id,
+      this.#transaction,
+      snapshots.map((snapshot) => {
+        const member = this.#members.get(snapshot.task)
+        return { snapshot, parent: member?.pointer ?? null, chain: member?.chain ?? [] }
+      }),
+    )
   }
 
   async #commit(id: CheckpointId): Promise<void> {
@@ -454,7 +416,7 @@ export class Attempt {
 
   /** Throws everything away; open transactions are aborted. */
   async rollBack(): Promise<void> {
-    this.#ended = true
+    this.#writer.stop()
     this.#reader.stop()
     this.#coordinator?.dispose(new MillraceError('TRANSACTION_FAILED', 'the attempt was rolled back'))
     for (const { task } of this.#members.values()) task.dispose()
@@ -466,7 +428,7 @@ export class Attempt {
 
   /** An orderly end, after a drain. */
   async close(): Promise<void> {
-    this.#ended = true
+    this.#writer.stop()
     this.#reader.stop()
     this.#coordinator?.dispose(new MillraceError('GENERATION_STALE', 'the worker stops'))
     for (const { task } of this.#members.values()) await task.close()

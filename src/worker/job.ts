@@ -79,6 +79,7 @@ export interface Settings {
   readonly restart: RestartStrategy
   readonly httpPort: number
   readonly graceMs: number
+  readonly metadataMaxAgeMs: number
   readonly hopLagRecordsMax: number
   readonly acceptLowReplication: boolean
   readonly channelCapacityRecords: number

@@ -1,5 +1,5 @@
 // What a running worker does on the side: watches that topics are still the same ones; purges what is confirmed read from
-// repartition topics, at most every 30 s; and holds back stages whose repartition topic grows faster than it is read.
+// repartition topics; and holds back stages whose repartition topic grows faster than it is read.
 import { startInterval, type Timer } from '../base/clock.ts'
 import { MillraceError, messageOf } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
@@ -9,7 +9,6 @@ import type { Plan } from './job.ts'
 import { checkTopic } from './recovery.ts'
 import { readTopics, type Topology } from './topology.ts'
 
-const EVERY_MS = 30_000
 const LAG_EVERY_MS = 1_000
 
 export interface UpkeepOptions {
@@ -17,6 +16,8 @@ export interface UpkeepOptions {
   readonly plan: Plan
   readonly topology: Topology
   readonly log: Logger
+  /** Between two looks at the topics, and two purges. */
+  readonly everyMs: number
   readonly hopLagRecordsMax: number
   /** The stages that must not read more for now. */
   readonly onHeldBack: (stages: ReadonlySet<string>) => void
@@ -33,7 +34,7 @@ export class Upkeep {
 
   constructor(options: UpkeepOptions) {
     this.#options = options
-    this.#timers = [startInterval(EVERY_MS, () => void this.#run())]
+    this.#timers = [startInterval(options.everyMs, () => void this.#run())]
     if (options.plan.hops.length > 0) this.#timers.push(startInterval(LAG_EVERY_MS, () => void this.#watchLag()))
   }
 

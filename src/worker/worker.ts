@@ -126,6 +126,7 @@ export class Worker {
       plan,
       topology,
       log,
+      everyMs: settings.metadataMaxAgeMs,
       hopLagRecordsMax: settings.hopLagRecordsMax,
       onHeldBack: (stages) => this.#attempt?.holdBack(stages),
       onFailure: (error) => this.#attempt?.interrupt({ kind: 'failed', error }),

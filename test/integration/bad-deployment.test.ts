@@ -7,7 +7,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
-import { Site } from '../support/site.ts'
+import { Site, type Subject } from '../support/site.ts'
+import { until } from '../support/test-worker.ts'
 
 let site: Site
 beforeAll(async () => {
@@ -112,6 +113,47 @@ async function lostFolder(): Promise<Ailing> {
     },
     end: () => rm(parent, { recursive: true, force: true }),
   }
+}
+
+describe('a store that cannot be written while the group rebalances', () => {
+  test('a worker that cannot finish its checkpoint in time rolls back and joins again; nothing is lost or doubled', async () => {
+    const subject = await site.subject('count', { partitions: 2 })
+    const { folder, spoil, mend, end } = await lostFolder()
+    try {
+      const env = { MILLRACE_STORE: folder, MILLRACE_REBALANCE_TIMEOUT_MS: '4000' }
+      const stays = subject.run(env)
+      await stays.runs()
+      const leaves = subject.start(['run', '--leave'], { ...env, MILLRACE_INSTANCE: 'there' })
+      await leaves.runs()
+      await subject.send(['k:a', 'l:b', 'm:c'])
+      await subject.caughtUp(stays)
+      const partition = await ownedBy(subject, 'here-0')
+      await spoil()
+      await subject.send(['k:d'], partition)
+      await stays.printed('checkpoint file not written, trying again')
+      expect((await leaves.stop()).code).toBe(0)
+      await stays.printed('the last checkpoint did not finish in time')
+      await mend()
+      await subject.caughtUp(stays)
+      expect((await stays.stop()).code).toBe(0)
+      const values = (await subject.values()).map((text) => (JSON.parse(text) as { value: string }).value)
+      expect(values.sort()).toEqual(['a', 'b', 'c', 'd'])
+    } finally {
+      await end()
+    }
+  })
+})
+
+/** A partition of the input that the instance has. */
+async function ownedBy(subject: Subject, instance: string): Promise<number> {
+  let found: number | undefined
+  await until(`${instance} has a partition of its own`, async () => {
+    const { state, members } = await site.admin.describeGroup(subject.group)
+    const member = members.find(({ instanceId }) => instanceId === instance)
+    found = member?.assignment[0]?.partition
+    return state.toUpperCase() === 'STABLE' && members.length === 2 && found !== undefined
+  })
+  return found ?? 0
 }
 
 describe('a store that cannot be written', () => {

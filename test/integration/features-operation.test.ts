@@ -11,23 +11,14 @@ import { javaConsume } from '../../connectors/kafka/testing/index.ts'
 import { freePorts } from '../../connectors/kafka/testing/ports.ts'
 import { crc32c, crcHex } from '../../src/base/crc32c.ts'
 import { decodeFile, type Pointer, parseFileName, type TaskManifest, verifyFile } from '../../src/checkpoint/file.ts'
-import type { Cli } from '../support/cli.ts'
 import { Site, type Subject } from '../support/site.ts'
 import { until } from '../support/test-worker.ts'
 
 let site: Site
-/** Runs through all other tests: its repartition topic is purged only every half minute. */
-let purged: { readonly subject: Subject; readonly cli: Cli }
 beforeAll(async () => {
   site = await Site.open()
-  const subject = await site.subject('hop', { hopPartitions: 1 })
-  const cli = subject.run()
-  await cli.runs()
-  await subject.send(['apple', 'ant', 'bee'])
-  await subject.caughtUp(cli)
-  purged = { subject, cli }
 })
-afterEach(() => site.clear(purged.subject))
+afterEach(() => site.clear())
 afterAll(() => site[Symbol.asyncDispose]())
 
 test('open runs before the first record of a task and close after its last', async () => {
@@ -199,13 +190,17 @@ describe('the orderly end', () => {
 })
 
 test('what is confirmed read is deleted from a repartition topic, and nothing else', async () => {
-  const { subject, cli } = purged
+  const subject = await site.subject('hop', { hopPartitions: 1 })
+  const cli = subject.run({ MILLRACE_METADATA_MAX_AGE_MS: '300' })
+  await cli.runs()
+  await subject.send(['apple', 'ant', 'bee'])
+  await subject.caughtUp(cli)
   const hop = `${subject.group}.hop.first`
   const range = async () => (await site.admin.listOffsets(hop))[0]
   await until(
     'the repartition topic is purged',
     async () => ((await range())?.earliest ?? 0n) > 0n,
-    40_000,
+    20_000,
     () => cli.output,
   )
   const [read] = (await site.admin.listGroupOffsets(subject.group)).filter(({ topic }) => topic === hop)
@@ -220,4 +215,4 @@ test('what is confirmed read is deleted from a repartition topic, and nothing el
   const counts = (await subject.values()).map((text) => JSON.parse(text) as { value: string; count: number })
   expect(counts).toContainEqual({ value: 'avocado', count: 3 })
   expect(counts).toHaveLength(4)
-}, 90_000)
+})

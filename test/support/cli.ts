@@ -114,11 +114,11 @@ export class Cli implements AsyncDisposable {
     this.#child.kill(signal)
   }
 
-  /** SIGKILL to the newest process of a worker slot. */
-  killWorker(slot = 0): void {
+  /** A signal to the newest process of a worker slot. */
+  signalWorker(signal: NodeJS.Signals, slot = 0): void {
     const pid = this.events('worker-started').findLast((line) => line.slot === slot)?.pid
     if (pid === undefined) throw new Error(`worker ${slot} was not started:\n${this.output}`)
-    if (isAlive(pid)) process.kill(pid, 'SIGKILL')
+    if (isAlive(pid)) process.kill(pid, signal)
   }
 
   async ended(limitMs = 30_000): Promise<Ended> {

@@ -203,13 +203,16 @@ export class Job implements AsyncDisposable {
     return worker
   }
 
-  /** Every output of what is in the input now is committed: first the input, then what its records became in the hops. */
+  /**
+   * Every output of what is in the input now is committed: first the input, then what its records became in the hops. Ends
+   * are high watermarks: a last stable offset lies behind until the markers of what is committed are written.
+   */
   async caughtUp(timeoutMs = 45_000): Promise<void> {
     for (const topic of [this.input, ...this.hops]) {
       let seen = ''
       const reached = async (): Promise<boolean> => {
         try {
-          const ends = (await listOffsets(this.stage.kafka, [topic], 'last-stable')).get(topic) ?? []
+          const ends = (await listOffsets(this.stage.kafka, [topic], 'high-watermark')).get(topic) ?? []
           const committed = (await committedOffsets(this.stage.kafka, this.group, 'wait')).get(topic)
           seen = `${topic}: ${JSON.stringify([...(committed ?? [])])} of ${JSON.stringify(ends)}`
           return ends.every((end, partition) => end === 0 || (committed?.get(partition) ?? -1) >= end)

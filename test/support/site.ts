@@ -3,7 +3,7 @@
  * per test a subject: a pipeline with names, topics and a store that no other test has.
  */
 import { existsSync } from 'node:fs'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { copyFile, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -134,11 +134,8 @@ export class Site implements AsyncDisposable {
   }
 
   /** Ends what a test left running, whether it passed or not. */
-  async clear(except?: Subject): Promise<void> {
-    for (const subject of this.#subjects.splice(0)) {
-      if (subject === except) this.#subjects.push(subject)
-      else await subject[Symbol.asyncDispose]()
-    }
+  async clear(): Promise<void> {
+    for (const subject of this.#subjects.splice(0)) await subject[Symbol.asyncDispose]()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -210,6 +207,14 @@ export class Subject implements AsyncDisposable {
     return folder
   }
 
+  /** The same files in another folder, under a new store id. */
+  async copyStore(): Promise<string> {
+    const folder = await this.anotherStore()
+    const files = (await readdir(this.store)).filter((name) => name.endsWith('.ckpt'))
+    for (const name of files) await copyFile(join(this.store, name), join(folder, name))
+    return folder
+  }
+
   /**
    * Feeds batch after batch, and each time some of it but not all is committed, kills a worker with SIGKILL; then waits
    * until the input is worked off.
@@ -225,7 +230,7 @@ export class Subject implements AsyncDisposable {
         30_000,
         () => cli.output,
       )
-      cli.killWorker(lives % workers)
+      cli.signalWorker('SIGKILL', lives % workers)
       lives++
       await cli.runs(lives)
     }
@@ -255,13 +260,13 @@ export class Subject implements AsyncDisposable {
     return (await this.site.read(this.output)).map((record) => String(record.value))
   }
 
-  /** The group has committed the input to its end. */
+  /** The group has committed the input to its end; open transactions in it are waited for. */
   async caughtUp(cli?: Cli, topics: readonly string[] = [this.input]): Promise<void> {
     let seen = ''
     const reached = async (): Promise<boolean> => {
       if (cli && !cli.running) throw new Error(`it ended before it was through:\n${cli.output}`)
       try {
-        const ends = await listOffsets(this.site.kafka, topics, 'last-stable')
+        const ends = await listOffsets(this.site.kafka, topics, 'high-watermark')
         const committed = await committedOffsets(this.site.kafka, this.group, 'wait')
         seen = JSON.stringify([...ends, ...[...committed].map(([topic, at]) => [topic, [...at]])])
         return topics.every((topic) =>

@@ -10,6 +10,7 @@ import {
   resolveSettings,
   sanitiseInstance,
 } from '../../src/plan/options.ts'
+import { withEnvironment } from '../support/environment.ts'
 
 const before = { ...process.env }
 beforeEach(() => {
@@ -21,6 +22,16 @@ afterEach(() => {
 
 const resolve = (options: PipelineOptions = {}, overrides: Overrides = {}, hasHop = false) =>
   resolveSettings('tested', options, overrides, hasHop)
+
+test.each([
+  ['MILLRACE_CHECKPOINT_MODE', 'at-least-once', { mode: 'at-least-once' }, 'exactly-once or at-least-once'],
+  ['MILLRACE_ACCEPT_LOW_REPLICATION', 'true', { acceptLowReplication: true }, 'true or false'],
+])('%s is read, and another word than its own is refused', async (variable, word, expected, choices) => {
+  await withEnvironment({ [variable]: word }, async () => expect(resolve()).toMatchObject(expected))
+  await withEnvironment({ [variable]: 'perhaps' }, async () =>
+    expect(() => resolve()).toThrow(`${variable}='perhaps' must be ${choices}`),
+  )
+})
 
 describe('precedence', () => {
   test('defaults', () => {

@@ -97,7 +97,7 @@ export class JavaAdmin implements AsyncDisposable {
     return new JavaAdmin(await ProbeProcess.start('admin', flags))
   }
 
-  /** `rf`: default, the cluster's. Returns when the controller has it; brokers may learn of it a moment later. */
+  /** `rf`: default, the cluster's. A broker that has not heard of it yet is asked again by this client. */
   async createTopic(
     name: string,
     options: { partitions?: number; rf?: number; configs?: Readonly<Record<string, string>> } = {},

@@ -1,0 +1,95 @@
+// The file of one checkpoint: manifest and new segments of all tasks of a worker, durable when `write` returns.
+import { delay } from '../base/clock.ts'
+import { crc32c, crcHex } from '../base/crc32c.ts'
+import { isCode, messageOf } from '../base/errors.ts'
+import type { CheckpointId } from '../base/ids.ts'
+import type { Logger } from '../base/log.ts'
+import type { TaskSnapshot } from '../base/messages.ts'
+import { encodeFile, fileName, type Manifest, type Pointer, type SegmentRef } from '../checkpoint/file.ts'
+import type { CheckpointStore } from '../checkpoint/store.ts'
+import type { TransactionRecord } from '../dataflow/ports.ts'
+import { nextChain } from '../state/task-state.ts'
+import type { Plan, Settings } from './job.ts'
+import type { Topology } from './topology.ts'
+
+export interface CheckpointWriterEnvironment {
+  readonly plan: Plan
+  readonly settings: Settings
+  readonly topology: Topology
+  readonly store: CheckpointStore
+  readonly instance: string
+  readonly incarnation: string
+  readonly log: Logger
+}
+
+/** A task's snapshot, and what it stands on: the pointer and the files of the checkpoint before. */
+export interface SnapshotToWrite {
+  readonly snapshot: TaskSnapshot
+  readonly parent: Pointer | null
+  readonly chain: readonly SegmentRef[]
+}
+
+export interface WrittenCheckpoint {
+  readonly manifest: Manifest
+  readonly pointer: Pointer
+  readonly bytes: number
+}
+
+export class CheckpointWriter {
+  readonly #env: CheckpointWriterEnvironment
+  #stopped = false
+
+  constructor(env: CheckpointWriterEnvironment) {
+    this.#env = env
+  }
+
+  /** A write under way is not tried again. */
+  stop(): void {
+    this.#stopped = true
+  }
+
+  async write(
+    id: CheckpointId,
+    transaction: TransactionRecord,
+    snapshots: readonly SnapshotToWrite[],
+  ): Promise<WrittenCheckpoint> {
+    const { plan, settings, instance, incarnation, topology } = this.#env
+    const name = fileName(id, instance, incarnation)
+    const topics = [...topology.topics].map(([topic, { id, partitions }]) => [topic, { id, partitions }] as const)
+    const head = {
+      pipeline: plan.pipeline,
+      checkpoint: id,
+      instance,
+      incarnation,
+      mode: settings.mode,
+      transaction: settings.mode === 'exactly-once' ? transaction : null,
+      topics: Object.fromEntries(topics),
+    }
+    const tasks = snapshots.map(({ snapshot, parent, chain }) => {
+      const { task, positions, segment, mark, handles } = snapshot
+      const lengthened = (file: string, position: number, bytes: Buffer | null): readonly SegmentRef[] =>
+        nextChain(chain, bytes && { file, position, length: bytes.length, checksum: crcHex(crc32c(bytes)), mark })
+      return { task, positions, segment, handles, parent, chain: lengthened }
+    })
+    const { bytes, pointer, manifest } = encodeFile(name, head, tasks)
+    await this.#create(name, bytes, id)
+    return { manifest, pointer, bytes: bytes.length }
+  }
+
+  /** Past its barrier a checkpoint cannot be skipped: the frozen snapshot is written again until the time-out. */
+  async #create(name: string, bytes: Buffer, id: CheckpointId): Promise<void> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.#env.store.create(name, bytes)
+      } catch (error) {
+        if (this.#stopped || !isCode(error, 'STORE_UNWRITABLE')) throw error
+        this.#env.log.warn(
+          { checkpoint: id.toString(), attempt, error: messageOf(error) },
+          'checkpoint file not written, trying again',
+        )
+        await delay(Math.min(100 * 2 ** attempt, 2_000))
+        if (this.#stopped) throw error
+      }
+    }
+  }
+}
