@@ -8,7 +8,6 @@ export interface Candidate {
   readonly mode: 'exactly-once' | 'at-least-once'
   /** 0: no checkpoints, or none that it could take. */
   readonly intervalMs: number
-  readonly nodeFlags?: readonly string[]
 }
 
 export const exactlyOnce: Candidate = {
@@ -27,17 +26,8 @@ export const baseline: Candidate = {
   intervalMs: 0,
 }
 
-/** What V8's garbage collector costs: every fetched byte is memory outside its heap, which makes it collect a small heap often. */
-const largerFirstHeap: Candidate = {
-  ...exactlyOnce,
-  id: 'eos-heap',
-  title: 'the same with `--initial-old-space-size=256`',
-  nodeFlags: ['--initial-old-space-size=256'],
-}
-
 export const throughputCandidates: readonly Candidate[] = [
   exactlyOnce,
-  largerFirstHeap,
   { id: 'alo', title: 'Millrace at-least-once, 1 s', kind: 'millrace', mode: 'at-least-once', intervalMs: 1_000 },
   { id: 'off', title: 'Millrace without checkpoints', kind: 'millrace', mode: 'at-least-once', intervalMs: 0 },
   baseline,
@@ -47,5 +37,5 @@ export const throughputCandidates: readonly Candidate[] = [
 export const latencyCandidates: readonly Candidate[] = [
   exactlyOnce,
   { id: 'eos100', title: 'Millrace exactly-once, 100 ms', kind: 'millrace', mode: 'exactly-once', intervalMs: 100 },
-  ...throughputCandidates.slice(2),
+  ...throughputCandidates.slice(1),
 ]

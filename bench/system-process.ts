@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { workerHeapFlags } from '../src/cli/heap-flags.ts'
 import { peakRssBytes, processCpuUs } from './proc.ts'
 import type { FromSystem, Summary, SystemArguments } from './systems/messages.ts'
 
@@ -20,7 +21,9 @@ export class SystemProcess implements AsyncDisposable {
     const entry = fileURLToPath(new URL(`./systems/${kind}.ts`, import.meta.url))
     // kafkajs arms timers with negative delays; Node says so on every one.
     const quiet = '--disable-warning=TimeoutNegativeWarning'
-    const args = [...process.execArgv, quiet, ...nodeFlags, entry, JSON.stringify(given)]
+    // As `millrace run` starts a worker.
+    const heap = kind === 'millrace' ? workerHeapFlags(1) : []
+    const args = [...process.execArgv, quiet, ...heap, ...nodeFlags, entry, JSON.stringify(given)]
     // What it says goes to stderr: stdout has the results.
     const child = spawn(process.execPath, args, { stdio: ['ignore', 2, 2, 'ipc'] })
     this.#child = child

@@ -61,7 +61,6 @@ export interface ThroughputOrder {
   readonly input: string
   readonly records: number
   readonly expected: TopicDigest
-  /** Besides the candidate's own. */
   readonly nodeFlags?: readonly string[]
   readonly onProgress: (written: number) => void
 }
@@ -84,7 +83,7 @@ export async function measureThroughput(order: ThroughputOrder): Promise<Through
         intervalMs: candidate.intervalMs,
         store: `${stage.folder}/${name}`,
       },
-      [...(candidate.nodeFlags ?? []), ...(order.nodeFlags ?? [])],
+      order.nodeFlags,
     )
     const samples = await watch(order, system, output)
     const { summary, peakRssBytes } = await system.stop()

@@ -1,10 +1,9 @@
 // Opens sockets to brokers: TCP, TLS and SASL are kafkajs's job, and this is the only file that imports it. What kafkajs
 // opened and authenticated we take over (its request queue re-arms timers for ever, and its Fetch and Produce cost
 // twice ours); every request then goes over `Connection`. See ARCHITECTURE.md, "Where this deviates from the usual".
-import type { Socket } from 'node:net'
-import type { ConnectionOptions as TlsOptions } from 'node:tls'
+import { isIP, connect as netConnect, type Socket } from 'node:net'
+import { type ConnectionOptions as TlsOptions, connect as tlsConnect } from 'node:tls'
 import KafkaJsConnection from 'kafkajs/src/network/connection.js'
-import socketFactory from 'kafkajs/src/network/socketFactory.js'
 import { type ErrorCode, MillraceError, messageOf } from '../../src/base/errors.ts'
 
 /** SASL mechanisms that kafkajs speaks and we test. */
@@ -26,8 +25,13 @@ export interface ClientOptions {
   readonly translateAddress?: (address: string) => string
 }
 
+/** Takes the first `length` bytes of `chunk`, which is used again afterwards. */
+export type Receive = (chunk: Buffer, length: number) => void
+
 export interface OpenedSocket {
   readonly socket: Socket
+  /** From now on `receive` gets what arrives. */
+  readonly deliverTo: (receive: Receive) => void
   /** Lifetime of the SASL session in ms; 0: for ever. The socket must be replaced before. */
   readonly sessionLifetimeMs: number
 }
@@ -35,6 +39,38 @@ export interface OpenedSocket {
 const silent = { namespace: () => silent, info() {}, error() {}, warn() {}, debug() {} }
 const HANDSHAKE_VERSIONS = { 17: { minVersion: 0, maxVersion: 1 }, 36: { minVersion: 0, maxVersion: 1 } }
 const SOCKET_TIMEOUT_MS = 10_000
+const KEEP_ALIVE_MS = 60_000
+interface SocketOrder {
+  readonly host: string
+  readonly port: number
+  readonly ssl: TlsOptions | null
+  readonly onConnect: () => void
+}
+
+/** All sockets are read into it (Node's `onread`): a buffer per read made the garbage collector run at full speed. */
+const readBuffer = Buffer.allocUnsafeSlow(256 * 1024)
+
+class Reading {
+  #receive: Receive | undefined
+
+  deliverTo = (receive: Receive): void => {
+    this.#receive = receive
+  }
+
+  connect = ({ host, port, ssl, onConnect }: SocketOrder): Socket => {
+    const callback = (length: number): boolean => {
+      if (this.#receive) this.#receive(readBuffer, length)
+      // kafkajs has it during the handshake, and keeps what it gets.
+      else socket.emit('data', Buffer.from(readBuffer.subarray(0, length)))
+      return true
+    }
+    const place = { host, port, onread: { buffer: readBuffer, callback } }
+    const socket: Socket = ssl
+      ? tlsConnect({ ...place, ...(isIP(host) ? {} : { servername: host }), ...ssl }, onConnect)
+      : netConnect(place, onConnect)
+    return socket.setKeepAlive(true, KEEP_ALIVE_MS)
+  }
+}
 
 /** Opens and authenticates one socket. @throws KAFKA_AUTHENTICATION, KAFKA_CONNECTION_LOST */
 export async function openSocket(
@@ -43,12 +79,13 @@ export async function openSocket(
   clientId: string,
   options: ClientOptions,
 ): Promise<OpenedSocket> {
+  const reading = new Reading()
   const connection = new KafkaJsConnection({
     host,
     port,
     clientId,
     logger: silent,
-    socketFactory: socketFactory(),
+    socketFactory: reading.connect,
     requestTimeout: SOCKET_TIMEOUT_MS,
     connectionTimeout: SOCKET_TIMEOUT_MS,
     ssl: options.ssl === true ? {} : options.ssl || null,
@@ -72,7 +109,7 @@ export async function openSocket(
   for (const event of ['data', 'end', 'error', 'timeout'] as const) removeKafkaJsListeners(socket, event)
   connection.socket = null
   socket.setNoDelay(true)
-  return { socket, sessionLifetimeMs: Number(connection.sessionLifetime.toString()) }
+  return { socket, deliverTo: reading.deliverTo, sessionLifetimeMs: Number(connection.sessionLifetime.toString()) }
 }
 
 /** Node's own `end` listener (its name is `onReadableStreamEnd`) stays: without it half-closed sockets linger. */

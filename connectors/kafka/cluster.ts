@@ -187,9 +187,11 @@ export class KafkaCluster {
   async #open(host: string, port: number, address: string): Promise<Connection> {
     const { translateAddress } = this.#options
     const place = translateAddress ? parseAddress(translateAddress(address)) : { host, port }
-    const { socket, sessionLifetimeMs } = await openSocket(place.host, place.port, this.clientId, this.#options)
+    const opened = await openSocket(place.host, place.port, this.clientId, this.#options)
     const known = this.#versions.get(address)
+    const { socket, sessionLifetimeMs } = opened
     const connection = new Connection(socket, address, this.clientId, sessionLifetimeMs, known ?? new Map())
+    opened.deliverTo((chunk, length) => connection.receive(chunk, length))
     if (this.#closed) connection.close()
     if (!known) {
       const versions = await connection.negotiate()

@@ -21,7 +21,3 @@ declare module 'kafkajs/src/network/connection.js' {
     authenticate(): Promise<void>
   }
 }
-
-declare module 'kafkajs/src/network/socketFactory.js' {
-  export default function socketFactory(): unknown
-}

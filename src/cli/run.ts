@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { createLogger } from '../base/log.ts'
 import { Supervisor } from '../worker/supervisor.ts'
 import { integerFlag, overridesOf, parseCommand, SETTINGS_FLAGS } from './arguments.ts'
+import { workerHeapFlags } from './heap-flags.ts'
 import { loadPipeline } from './load.ts'
 import type { WorkerArguments } from './worker-main.ts'
 
@@ -18,12 +19,14 @@ export async function runCommand(argv: readonly string[]): Promise<number> {
   const { plan, settings } = await loadPipeline(module, overrides)
   const log = createLogger({ pipeline: plan.pipeline })
   const given: WorkerArguments = { module, overrides: { ...overrides, instance: settings.instance } }
+  // The workers, the spare one and the supervisor.
+  const flags = [...process.execArgv, ...workerHeapFlags(workers + 2)]
   const supervisor = new Supervisor({
     plan,
     settings,
     workers,
     log,
-    command: { file: process.execPath, args: [...process.execArgv, workerEntry(), JSON.stringify(given)] },
+    command: { file: process.execPath, args: [...flags, workerEntry(), JSON.stringify(given)] },
   })
   stop = () => supervisor.stop(values.leave === true ? 'leave' : 'stop')
   return supervisor.run()

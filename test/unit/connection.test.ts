@@ -28,6 +28,7 @@ async function codeAgainst(reply: (socket: Socket, request: Buffer) => void): Pr
   const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
   await once(socket, 'connect')
   const connection = new Connection(socket, 'test', 'millrace', 0, versions)
+  socket.on('data', (chunk) => connection.receive(chunk, chunk.length))
   try {
     const sent = connection.send(FindCoordinator, { key: 'group', type: 'group' }, 10_000)
     return await sent.then(

@@ -42,11 +42,9 @@ export class Connection {
     this.#versions = versions
     // At 80 % of the session's lifetime: a request may be pending for a while, and the broker cuts without warning.
     this.replaceAtMs = sessionLifetimeMs > 0 ? monotonicMs() + sessionLifetimeMs * 0.8 : Number.POSITIVE_INFINITY
-    socket.on('data', (chunk: Buffer) => this.#receive(chunk))
     socket.on('error', (error) => this.#fail(error))
     socket.on('end', () => this.#fail(new Error('closed by the broker')))
     socket.on('close', () => this.#fail(new Error('closed')))
-    socket.resume()
   }
 
   get closed(): boolean {
@@ -119,11 +117,12 @@ export class Connection {
     })
   }
 
-  #receive(chunk: Buffer): void {
+  /** The socket has read the first `length` bytes of `chunk`: they are copied. */
+  receive(chunk: Buffer, length: number): void {
     let at = 0
-    while (at < chunk.length) {
+    while (at < length) {
       if (!this.#frame) {
-        const wanted = Math.min(4 - this.#headerBytes, chunk.length - at)
+        const wanted = Math.min(4 - this.#headerBytes, length - at)
         chunk.copy(this.#header, this.#headerBytes, at, at + wanted)
         this.#headerBytes += wanted
         at += wanted
@@ -135,7 +134,7 @@ export class Connection {
         this.#frame = Buffer.allocUnsafeSlow(this.#frameLength + SPARE_BYTES)
         this.#frameBytes = 0
       }
-      const wanted = Math.min(this.#frameLength - this.#frameBytes, chunk.length - at)
+      const wanted = Math.min(this.#frameLength - this.#frameBytes, length - at)
       chunk.copy(this.#frame, this.#frameBytes, at, at + wanted)
       this.#frameBytes += wanted
       at += wanted

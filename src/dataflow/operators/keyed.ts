@@ -2,13 +2,13 @@
 import type { CheckpointId, OperatorId } from '../../base/ids.ts'
 import type { StateDescriptors, StateHandles } from '../../state/descriptors.ts'
 import type { HeapStore } from '../../state/heap/store.ts'
+import { KEY_AT, KEY_LENGTH, STRIDE } from '../batch.ts'
 import type { Downstream } from '../element.ts'
 import type { OperatorFunctions, ProcessContext } from '../functions.ts'
 import type { StreamRecord, TaskContext } from '../record.ts'
 
 /** What the function sees; one object per operator, valid during a call. */
 class Context implements ProcessContext<unknown, StateDescriptors, unknown> {
-  key: unknown
   readonly state: StateHandles<StateDescriptors>
   record!: StreamRecord
   readonly #operator: OperatorId
@@ -20,6 +20,10 @@ class Context implements ProcessContext<unknown, StateDescriptors, unknown> {
     this.#task = task
     this.state = state
     this.#next = next
+  }
+
+  get key(): unknown {
+    return this.record.key
   }
 
   /** An own property, because users destructure it. */
@@ -68,11 +72,20 @@ export class KeyedOperator implements Downstream {
 
   push(record: StreamRecord): void {
     this.#task.current = this.id
-    const key = record.key
-    this.store.setKey(key)
-    this.#context.key = key
+    this.#seek(record)
     this.#context.record = record
     this.#functions.onRecord(record.value, this.#context)
+  }
+
+  /** Moves the state to the record's key; bytes that were seen before need not be decoded. */
+  #seek(record: StreamRecord): void {
+    const { store } = this
+    const { bytes, fields } = record.batch
+    const row = record.index * STRIDE
+    const at = fields[row + KEY_AT] as number
+    const length = fields[row + KEY_LENGTH] as number
+    if (length < 0 || record.origin.key !== store.keySerde) store.setKey(record.key)
+    else if (!store.findKey(bytes, at, length)) store.setKeyOf(record.key, bytes, at, length)
   }
 
   barrier(checkpoint: CheckpointId): void {

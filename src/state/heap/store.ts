@@ -1,25 +1,32 @@
 // The keyed state of one operator in one task, on the heap: keys to slots, one table per declared state.
 import { ByteWriter } from '../../base/byte-writer.ts'
 import { MillraceError, messageOf } from '../../base/errors.ts'
-import type { StateDescriptors } from '../descriptors.ts'
+import type { StateDescriptor, StateDescriptors } from '../descriptors.ts'
 import type { RowTarget, SegmentWriter, StateIdentity } from '../segment.ts'
-import { decodeState, type Serde } from '../serde.ts'
+import { decodeState, f64, type Serde } from '../serde.ts'
+import { IntColumns, NumberColumns } from './columns.ts'
+import { KeyIndex } from './key-index.ts'
 import type { StateTable } from './table.ts'
-import { type Cursor, ListTable, MapTable, ValueTable } from './tables.ts'
+import { type Cursor, ListTable, MapTable, NumberTable, ValueTable } from './tables.ts'
 
 /** Rows between two looks at the clock. */
 const ROWS_PER_LOOK = 64
+
+/** The serde itself, not one that calls itself so. */
+const isNumber = ({ kind, serde }: StateDescriptor<unknown>): boolean => kind === 'value' && serde === f64
 
 export class HeapStore implements Cursor {
   readonly operator: string
   readonly keySerde: Serde<unknown>
   /** What the user's function gets as `state`: one handle per descriptor, all speaking of the current key. */
   readonly handles: Readonly<Record<string, unknown>>
+  readonly epochs: IntColumns
   readonly #rowsPerLook: number
   readonly #tables: StateTable[] = []
   readonly #slots = new Map<unknown, number>()
   #keys: unknown[] = []
   readonly #free: number[] = []
+  readonly #index = new KeyIndex()
   #key: unknown
   slot = -1
   /** The current key's slot when nothing keeps it any more: freed when the cursor moves on. */
@@ -35,6 +42,9 @@ export class HeapStore implements Cursor {
     this.operator = operator
     this.keySerde = keySerde
     const handles: Record<string, unknown> = {}
+    this.epochs = new IntColumns(Object.keys(descriptors).length)
+    const numbers = new NumberColumns(Object.values(descriptors).filter(isNumber).length)
+    let numberColumn = 0
     for (const [name, descriptor] of Object.entries(descriptors)) {
       const identity: StateIdentity = {
         operator,
@@ -44,11 +54,10 @@ export class HeapStore implements Cursor {
         serde: descriptor.serde.id,
         mapKey: descriptor.mapKey?.id ?? '',
       }
-      const table = new { value: ValueTable, list: ListTable, map: MapTable }[descriptor.kind](
-        identity,
-        descriptor,
-        this,
-      )
+      const column = this.#tables.length
+      const table = isNumber(descriptor)
+        ? new NumberTable(identity, descriptor, this, column, numbers, numberColumn++)
+        : new { value: ValueTable, list: ListTable, map: MapTable }[descriptor.kind](identity, descriptor, this, column)
       this.#tables.push(table)
       handles[name] = table.handle(this)
     }
@@ -58,7 +67,26 @@ export class HeapStore implements Cursor {
   /** All handles speak of `key` from here on. */
   setKey(key: unknown): void {
     this.#key = key
-    this.slot = this.#slots.get(typeof key === 'object' ? this.#identity(key) : key) ?? -1
+    this.#moveTo(this.#slots.get(typeof key === 'object' ? this.#identity(key) : key) ?? -1)
+  }
+
+  /** The same for the key that `keySerde` reads from these bytes. False: nothing moved, {@link setKeyOf} does it. */
+  findKey(bytes: Buffer, start: number, length: number): boolean {
+    const slot = this.#index.find(bytes, start, length)
+    if (slot < 0) return false
+    this.#moveTo(slot)
+    return true
+  }
+
+  /** `key` was read from these bytes: next time they will do. */
+  setKeyOf(key: unknown, bytes: Buffer, start: number, length: number): void {
+    this.setKey(key)
+    // Objects are the user's: each record has its own.
+    if (this.slot >= 0 && typeof key !== 'object') this.#index.add(bytes, start, length, this.slot)
+  }
+
+  #moveTo(slot: number): void {
+    this.slot = slot
     if (this.#idle >= 0 && this.#idle !== this.slot) {
       const idle = this.#idle
       this.#idle = -1
@@ -101,6 +129,7 @@ export class HeapStore implements Cursor {
     }
     this.#slots.delete(this.#identity(this.#keys[slot]))
     this.#keys[slot] = undefined
+    this.#index.forget(slot)
     this.#free.push(slot)
   }
 

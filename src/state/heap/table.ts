@@ -7,6 +7,7 @@
 import type { StateDescriptor } from '../descriptors.ts'
 import { Row, type SegmentWriter, type StateIdentity } from '../segment.ts'
 import { encodeState, type Serde } from '../serde.ts'
+import type { IntColumns } from './columns.ts'
 
 /** What the table needs of the store that owns it. */
 export interface SlotOwner {
@@ -14,14 +15,16 @@ export interface SlotOwner {
   keyOf(slot: number): unknown
   /** The slot's value in some state is gone and written: the key may be forgotten. */
   released(slot: number): void
+  /** The epochs of all states of the operator. */
+  readonly epochs: IntColumns
 }
 
 export abstract class StateTable {
   readonly identity: StateIdentity
   readonly descriptor: StateDescriptor<unknown>
   protected readonly owner: SlotOwner
-  protected values: unknown[] = []
-  #epochs = new Int32Array(64)
+  readonly #epochs: IntColumns
+  readonly #column: number
   #current = 1
   #dirty: number[] = []
   #frozen: number[] = []
@@ -32,14 +35,26 @@ export abstract class StateTable {
   #writer: SegmentWriter | null = null
   protected stateIndex = 0
 
-  constructor(identity: StateIdentity, descriptor: StateDescriptor<unknown>, owner: SlotOwner) {
+  /** `column`: the state's number among those of its operator. */
+  constructor(identity: StateIdentity, descriptor: StateDescriptor<unknown>, owner: SlotOwner, column: number) {
     this.identity = identity
     this.descriptor = descriptor
     this.owner = owner
+    this.#epochs = owner.epochs
+    this.#column = column
   }
 
-  has(slot: number): boolean {
-    return this.values[slot] !== undefined
+  abstract has(slot: number): boolean
+
+  /** Forgets the slot's value, if it has one. */
+  protected abstract erase(slot: number): void
+
+  #epochOf(slot: number): number {
+    return this.#epochs.words[slot * this.#epochs.stride + this.#column] ?? 0
+  }
+
+  #setEpoch(slot: number, epoch: number): void {
+    this.#epochs.words[slot * this.#epochs.stride + this.#column] = epoch
   }
 
   get changed(): boolean {
@@ -48,29 +63,22 @@ export abstract class StateTable {
 
   /** Clean and empty: nothing keeps the slot. */
   idle(slot: number): boolean {
-    return this.values[slot] === undefined && (this.#epochs[slot] ?? 0) === 0
+    return !this.has(slot) && this.#epochOf(slot) === 0
   }
 
   /** Before a live object is handed out or changed. */
   touch(slot: number): void {
-    const epoch = this.#epochs[slot] as number
-    if (epoch !== 0 && epoch !== this.#current && epoch !== undefined) this.#encode(slot)
+    this.#encodeIfFrozen(slot)
   }
 
   /** Before a change. */
   mark(slot: number): void {
-    if (slot >= this.#epochs.length) this.#grow(slot)
-    const epoch = this.#epochs[slot] as number
+    const epoch = this.#epochOf(slot)
     if (epoch === this.#current) return
     if (epoch !== 0) this.#encode(slot)
-    this.#epochs[slot] = this.#current
+    this.#epochs.ensure(slot)
+    this.#setEpoch(slot, this.#current)
     this.#dirty.push(slot)
-  }
-
-  #grow(slot: number): void {
-    const grown = new Int32Array(Math.max(this.#epochs.length * 2, slot + 1))
-    grown.set(this.#epochs)
-    this.#epochs = grown
   }
 
   /** Starts a snapshot: what changed until now, and all of the slots `baseFrom … baseTo − 1` in full. */
@@ -84,9 +92,9 @@ export abstract class StateTable {
     this.#baseTo = baseTo
     this.#baseAt = baseFrom
     for (let slot = baseFrom; slot < baseTo; slot++) {
-      if (this.values[slot] === undefined) continue
-      if (slot >= this.#epochs.length) this.#grow(slot)
-      if (this.#epochs[slot] === 0) this.#epochs[slot] = this.#current
+      if (!this.has(slot) || this.#epochOf(slot) !== 0) continue
+      this.#epochs.ensure(slot)
+      this.#setEpoch(slot, this.#current)
     }
     this.#current = this.#current === 0x7fffffff ? 1 : this.#current + 1
   }
@@ -106,8 +114,8 @@ export abstract class StateTable {
   }
 
   #encodeIfFrozen(slot: number): void {
-    const epoch = this.#epochs[slot]
-    if (epoch !== undefined && epoch !== 0 && epoch !== this.#current) this.#encode(slot)
+    const epoch = this.#epochOf(slot)
+    if (epoch !== 0 && epoch !== this.#current) this.#encode(slot)
   }
 
   #encode(slot: number): void {
@@ -115,16 +123,16 @@ export abstract class StateTable {
     if (!writer) return
     const key = this.owner.keyOf(slot)
     const writeKey = (out: Parameters<Serde<unknown>['encode']>[1]): void => encodeState(this.owner.keySerde, key, out)
-    if (this.values[slot] === undefined) {
+    if (!this.has(slot)) {
       writer.row(this.stateIndex, Row.DELETE, writeKey, null, null)
-      this.#epochs[slot] = 0
+      this.#setEpoch(slot, 0)
       this.owner.released(slot)
       return
     }
     this.encodeSlot(writer, slot, writeKey, slot >= this.#baseFrom && slot < this.#baseTo)
     // Only now: a slot that cannot be encoded fails again when the snapshot comes to it, if a user's function caught the
     // first error on the way.
-    this.#epochs[slot] = 0
+    this.#setEpoch(slot, 0)
   }
 
   protected abstract encodeSlot(
@@ -137,8 +145,8 @@ export abstract class StateTable {
   abstract restore(slot: number, op: number, mapKey: Buffer | null, value: Buffer | null): void
 
   clear(slot: number): void {
-    if (this.values[slot] === undefined) return
+    if (!this.has(slot)) return
     this.mark(slot)
-    this.values[slot] = undefined
+    this.erase(slot)
   }
 }

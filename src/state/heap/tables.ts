@@ -2,10 +2,11 @@
 
 import { ByteReader } from '../../base/byte-reader.ts'
 import { ByteWriter } from '../../base/byte-writer.ts'
-import type { ListState, MapState, ValueState } from '../descriptors.ts'
-import { Row, type SegmentWriter } from '../segment.ts'
-import { decodeState, encodeState, type Serde } from '../serde.ts'
-import { StateTable } from './table.ts'
+import type { ListState, MapState, StateDescriptor, ValueState } from '../descriptors.ts'
+import { Row, type SegmentWriter, type StateIdentity } from '../segment.ts'
+import { decodeState, encodeState, f64, type Serde } from '../serde.ts'
+import type { NumberColumns } from './columns.ts'
+import { type SlotOwner, StateTable } from './table.ts'
 
 type WriteKey = (out: ByteWriter) => void
 
@@ -22,7 +23,76 @@ function decodeCopy(serde: Serde<unknown>, bytes: Buffer): unknown {
   return decodeState(serde, Buffer.from(bytes))
 }
 
-export class ValueTable extends StateTable {
+/** What is kept as JavaScript has it. */
+abstract class ObjectTable extends StateTable {
+  protected readonly values: unknown[] = []
+
+  override has(slot: number): boolean {
+    return this.values[slot] !== undefined
+  }
+
+  protected override erase(slot: number): void {
+    this.values[slot] = undefined
+  }
+}
+
+/** Values of `f64`, as doubles side by side. */
+export class NumberTable extends StateTable {
+  readonly #numbers: NumberColumns
+  readonly #numberColumn: number
+
+  constructor(
+    identity: StateIdentity,
+    descriptor: StateDescriptor<unknown>,
+    owner: SlotOwner,
+    column: number,
+    numbers: NumberColumns,
+    numberColumn: number,
+  ) {
+    super(identity, descriptor, owner, column)
+    this.#numbers = numbers
+    this.#numberColumn = numberColumn
+  }
+
+  handle(cursor: Cursor): ValueState<unknown, undefined> {
+    const initial = (this.descriptor.initial ?? (() => undefined)) as () => undefined
+    const numbers = this.#numbers
+    const column = this.#numberColumn
+    return {
+      get: () => (cursor.slot < 0 ? undefined : (numbers.get(cursor.slot, column) as undefined)) ?? initial(),
+      set: (value) => {
+        if (typeof value !== 'number')
+          throw new TypeError(`state '${this.identity.name}': a number expected, ${typeof value} found`)
+        const slot = cursor.claim()
+        this.mark(slot)
+        numbers.set(slot, column, value)
+      },
+      clear: () => {
+        if (cursor.slot >= 0) this.clear(cursor.slot)
+      },
+    }
+  }
+
+  override has(slot: number): boolean {
+    return this.#numbers.get(slot, this.#numberColumn) !== undefined
+  }
+
+  protected override erase(slot: number): void {
+    this.#numbers.remove(slot, this.#numberColumn)
+  }
+
+  protected override encodeSlot(writer: SegmentWriter, slot: number, writeKey: WriteKey): void {
+    const value = this.#numbers.get(slot, this.#numberColumn) as number
+    writer.row(this.stateIndex, Row.PUT, writeKey, null, (out) => f64.encode(value, out))
+  }
+
+  override restore(slot: number, op: number, _mapKey: Buffer | null, value: Buffer | null): void {
+    if (op === Row.PUT && value) this.#numbers.set(slot, this.#numberColumn, f64.decode(value, 0, value.length))
+    else this.erase(slot)
+  }
+}
+
+export class ValueTable extends ObjectTable {
   handle(cursor: Cursor): ValueState<unknown, undefined> {
     const initial = (this.descriptor.initial ?? (() => undefined)) as () => object | undefined
     return {
@@ -61,7 +131,7 @@ class ListSlot {
   written = 0
 }
 
-export class ListTable extends StateTable {
+export class ListTable extends ObjectTable {
   handle(cursor: Cursor): ListState<unknown> {
     return {
       get: () => {
@@ -147,7 +217,7 @@ class MapSlot {
   fresh = true
 }
 
-export class MapTable extends StateTable {
+export class MapTable extends ObjectTable {
   handle(cursor: Cursor): MapState<unknown, unknown> {
     const at = (): MapSlot | undefined =>
       cursor.slot < 0 ? undefined : (this.values[cursor.slot] as MapSlot | undefined)

@@ -1,0 +1,129 @@
+/**
+ * Goal: bytes lead to the slot of the key that they spell, and never to another's. Method: random additions, look-ups and
+ * releases beside a plain Map of texts, with keys on both sides of every limit of length and far more than the first table
+ * holds; then the heap store with keys of two spellings.
+ */
+import { describe, expect, test } from '@jest/globals'
+import { valueState } from '../../src/state/descriptors.ts'
+import { KeyIndex } from '../../src/state/heap/key-index.ts'
+import { HeapStore } from '../../src/state/heap/store.ts'
+import { SegmentWriter } from '../../src/state/segment.ts'
+import { f64, json, type Serde, utf8 } from '../../src/state/serde.ts'
+import { randomOf } from '../support/feed.ts'
+
+const lengths = [0, 1, 3, 4, 5, 8, 15, 16, 17, 40, 254, 255, 256, 400]
+
+describe('against a map', () => {
+  test.each([1, 2, 3, 4])('seed %i', (seed) => {
+    const random = randomOf(seed)
+    const below = (limit: number): number => Math.floor(random() * limit)
+    const index = new KeyIndex()
+    const model = new Map<string, number>()
+    const spellings = new Map<number, string[]>()
+    const padding = Buffer.from('around')
+    for (let step = 0; step < 30_000; step++) {
+      const length = lengths[below(lengths.length)] ?? 0
+      const key = `${below(4_000)}`.padEnd(length, 'x').slice(0, length)
+      const bytes = Buffer.concat([padding, Buffer.from(key), padding])
+      const found = index.find(bytes, padding.length, key.length)
+      if (found !== (model.get(key) ?? -1)) throw new Error(`step ${step}: '${key}' is at ${found}`)
+      const slot = below(3_000)
+      if (found < 0 && random() < 0.8) {
+        index.add(bytes, padding.length, key.length, slot)
+        // Longer ones are not kept: they are looked up by value.
+        if (key.length > 255) continue
+        model.set(key, slot)
+        spellings.set(slot, [...(spellings.get(slot) ?? []), key])
+      } else if (random() < 0.3) {
+        index.forget(slot)
+        for (const each of spellings.get(slot) ?? []) model.delete(each)
+        spellings.delete(slot)
+      }
+    }
+    expect(model.size).toBeGreaterThan(1_000)
+  })
+
+  test('hundreds of thousands', () => {
+    const index = new KeyIndex()
+    const keys = Array.from({ length: 200_000 }, (_, slot) => Buffer.from(`key ${slot}`))
+    for (const [slot, key] of keys.entries()) index.add(key, 0, key.length, slot)
+    for (const [slot, key] of keys.entries()) if (index.find(key, 0, key.length) !== slot) throw new Error(`${key}`)
+    expect(index.find(Buffer.from('key 200000'), 0, 10)).toBe(-1)
+  })
+})
+
+const ignoring = new SegmentWriter()
+
+describe('in a heap store', () => {
+  const store = (key: Serde<unknown>) => {
+    const made = new HeapStore('op', { sum: valueState(f64, 0) }, key)
+    const { sum } = made.handles as { sum: { get(): number; set(value: number): void; clear(): void } }
+    /** As the keyed operator does it. */
+    const at = (text: string) => {
+      const bytes = Buffer.from(text)
+      const known = made.findKey(bytes, 0, bytes.length)
+      if (!known) made.setKeyOf(key.decode(bytes, 0, bytes.length), bytes, 0, bytes.length)
+      return { known, sum }
+    }
+    return { made, at }
+  }
+
+  test('a key is known by its bytes from its second record on, not before it has state', () => {
+    const { at } = store(utf8 as Serde<unknown>)
+    expect(at('a').known).toBe(false)
+    expect(at('a').known).toBe(false)
+    at('a').sum.set(1)
+    expect(at('a').known).toBe(false)
+    expect(at('a').known).toBe(true)
+    expect(at('a').sum.get()).toBe(1)
+    expect(at('b').sum.get()).toBe(0)
+  })
+
+  test('two spellings of one key have one state', () => {
+    const { at } = store(json<number>() as Serde<unknown>)
+    at('10').sum.set(5)
+    for (let i = 0; i < 3; i++) {
+      expect(at('10').sum.get()).toBe(5)
+      expect(at('1e1').sum.get()).toBe(5)
+      expect(at('10.0').sum.get()).toBe(5)
+    }
+    expect([at('10').known, at('1e1').known, at('10.0').known]).toEqual([true, true, true])
+  })
+
+  test('bytes that are no UTF-8 are the key that they are read as', () => {
+    const { made } = store(utf8 as Serde<unknown>)
+    const sum = (made.handles as { sum: { get(): number; set(value: number): void } }).sum
+    for (const broken of [Buffer.from([0xff]), Buffer.from([0xfe])]) {
+      if (!made.findKey(broken, 0, 1)) made.setKeyOf(utf8.decode(broken, 0, 1), broken, 0, 1)
+      sum.set(sum.get() + 1)
+    }
+    expect(sum.get()).toBe(2)
+  })
+
+  test('a slot that is released and taken by another key is not found by the bytes of the first', () => {
+    const { made, at } = store(utf8 as Serde<unknown>)
+    at('a').sum.set(1)
+    at('a')
+    expect(at('a').known).toBe(true)
+    made.freeze(ignoring, 0, 0)
+    made.encode(() => false)
+    at('a').sum.clear()
+    made.freeze(ignoring, 0, 0)
+    made.encode(() => false)
+    at('b').sum.set(7)
+    expect(made.slotCount).toBe(1)
+    expect(at('a').sum.get()).toBe(0)
+    expect(at('b').sum.get()).toBe(7)
+  })
+
+  test('NaN is a number like others, and no number is none', () => {
+    const { at } = store(utf8 as Serde<unknown>)
+    at('a').sum.set(Number.NaN)
+    expect(at('a').sum.get()).toBe(Number.NaN)
+    at('a').sum.set(-0)
+    expect(at('a').sum.get()).toBe(-0)
+    at('a').sum.clear()
+    expect(at('a').sum.get()).toBe(0)
+    expect(() => at('a').sum.set('1' as never)).toThrow("state 'sum': a number expected, string found")
+  })
+})
