@@ -18,6 +18,9 @@ export const exactlyOnce: Candidate = {
   intervalMs: 1_000,
 }
 
+/** The baseline reads this part of what the others read. */
+export const baselineShare = 4
+
 export const baseline: Candidate = {
   id: 'kafkajs',
   title: 'kafkajs transaction loop',

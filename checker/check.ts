@@ -91,7 +91,7 @@ async function refuseDeleted(kafka: KafkaAccess, topics: readonly string[]): Pro
   }
 }
 
-/** The group must stand behind the last input record: lower would be read again, much higher was never read. */
+/** The group must stand behind the last input record: lower would be read again. */
 async function checkCommitted(
   kafka: KafkaAccess,
   group: string,

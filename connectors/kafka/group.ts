@@ -162,6 +162,8 @@ export class KafkaGroupMember implements GroupMember {
       )
       if (timer === this.#timer) this.#heard(code)
     } catch (error) {
+      // One try per beat: the next one looks for the coordinator again.
+      this.#cluster.forgetCoordinator('group', this.#options.group)
       if (!isCode(error, 'KAFKA_CONNECTION_LOST', 'KAFKA_REQUEST_TIMEOUT', 'KAFKA_RETRIABLE'))
         this.#log.warn({ error: messageOf(error) }, 'heartbeat failed')
     } finally {
@@ -223,18 +225,7 @@ export class KafkaGroupMember implements GroupMember {
     // Without a member id the broker would remove whoever has our instance id.
     if (this.#member === '') return this.close()
     const { group, instance } = this.#options
-    await this.#cluster.call(
-      LeaveGroup,
-      { group, member: this.#member, instance },
-      {
-        to: this.#target,
-        purpose: 'group',
-        what: `leaving group ${group}`,
-        codeOf: (response) => response.code,
-        accept: () => true,
-        deadlineMs: 5_000,
-      },
-    )
+    await leaveGroup(this.#cluster, group, this.#member, instance)
     this.close()
   }
 
@@ -242,4 +233,25 @@ export class KafkaGroupMember implements GroupMember {
     this.#closed = true
     this.#stopHeartbeat()
   }
+}
+
+/** With both ids: the broker refuses it (and we do not mind) when the instance is another member's by now. */
+export async function leaveGroup(
+  cluster: KafkaCluster,
+  group: string,
+  member: string,
+  instance: string,
+): Promise<void> {
+  await cluster.call(
+    LeaveGroup,
+    { group, member, instance },
+    {
+      to: { kind: 'coordinator', type: 'group', key: group },
+      purpose: 'group',
+      what: `leaving group ${group}`,
+      codeOf: (response) => response.code,
+      accept: (code) => code === Code.UNKNOWN_MEMBER_ID || code === Code.FENCED_INSTANCE_ID,
+      deadlineMs: 5_000,
+    },
+  )
 }

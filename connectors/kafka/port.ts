@@ -20,7 +20,7 @@ import type {
 } from '../../src/dataflow/ports.ts'
 import type { ClientOptions } from './client.ts'
 import { KafkaCluster } from './cluster.ts'
-import { KafkaGroupMember } from './group.ts'
+import { KafkaGroupMember, leaveGroup } from './group.ts'
 import { fetchOffsets } from './offsets.ts'
 import { KafkaReader } from './reader.ts'
 import { KafkaTransactionSink } from './transaction-sink.ts'
@@ -190,6 +190,10 @@ class KafkaPort implements Cluster {
       },
     )
     return row?.code === Code.NONE ? row.state : 'Dead'
+  }
+
+  removeMember(group: string, member: string, instance: string): Promise<void> {
+    return leaveGroup(this.#cluster, group, member, instance)
   }
 
   async deleteRecords(topic: string, offsets: readonly { partition: number; offset: bigint }[]): Promise<void> {

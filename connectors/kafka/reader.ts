@@ -22,12 +22,15 @@ const MAX_WAIT_PARTIAL_MS = 50
 interface Feed {
   readonly topic: string
   readonly partition: number
+  /** Of the topic that the position is in. */
+  topicId: string | undefined
   node: number | undefined
   leaderEpoch: number
   offset: bigint
   lastEpoch: number
   lastStable: bigint | undefined
-  paused: boolean
+  /** Its position does not exist: nothing more is fetched. */
+  stuck: boolean
   queue: { readonly element: ReaderElement; readonly bytes: number }[]
   queuedBytes: number
 }
@@ -54,12 +57,13 @@ export class KafkaReader implements PartitionReader {
       this.#feeds.set(partitionKey(topic, partition), {
         topic,
         partition,
+        topicId: this.#cluster.topic(topic)?.id,
         node: undefined,
         leaderEpoch: -1,
         offset,
         lastEpoch: leaderEpoch,
         lastStable: undefined,
-        paused: false,
+        stuck: false,
         queue: [],
         queuedBytes: 0,
       })
@@ -76,6 +80,7 @@ export class KafkaReader implements PartitionReader {
       for (const feed of lost) {
         const leader = await this.#cluster.leader(feed.topic, feed.partition).catch(() => undefined)
         if (!leader) continue
+        this.#sameTopic(feed)
         feed.node = leader.node
         feed.leaderEpoch = leader.epoch
         if (this.#loops.has(leader.node)) continue
@@ -85,6 +90,15 @@ export class KafkaReader implements PartitionReader {
       this.#wake()
       if (lost.some((feed) => feed.node === undefined)) await delay(50 + 50 * jitter())
     }
+  }
+
+  /** Offsets say nothing of a topic that was created again. */
+  #sameTopic(feed: Feed): void {
+    const id = this.#cluster.topic(feed.topic)?.id
+    feed.topicId ??= id
+    if (id === undefined || id === feed.topicId) return
+    const text = `topic ${feed.topic} was deleted and created again while it was read (id ${feed.topicId}, now ${id}); choose where to go on with \`millrace reset\``
+    throw new MillraceError('TOPIC_ID_CHANGED', text)
   }
 
   async #guard(work: Promise<void>): Promise<void> {
@@ -98,7 +112,7 @@ export class KafkaReader implements PartitionReader {
   async #run(node: number): Promise<void> {
     while (!this.#stopped) {
       const feeds = [...this.#feeds.values()].filter((feed) => feed.node === node)
-      const wanted = feeds.filter((feed) => !feed.paused && feed.queuedBytes < QUEUE_BYTES_MAX)
+      const wanted = feeds.filter((feed) => !feed.stuck && feed.queuedBytes < QUEUE_BYTES_MAX)
       if (wanted.length === 0) {
         await new Promise<void>((resolve) => this.#wakers.push(resolve))
         continue
@@ -161,7 +175,7 @@ export class KafkaReader implements PartitionReader {
 
   /** The refusal itself does not say what the log holds. */
   async #outOfRange(feed: Feed): Promise<never> {
-    feed.paused = true
+    feed.stuck = true
     const { topic, partition, offset } = feed
     const end = async (timestamp: bigint): Promise<bigint> => {
       const rows = await this.#cluster.call(
@@ -228,18 +242,6 @@ export class KafkaReader implements PartitionReader {
 
   revoke(topic: string, partition: number): void {
     this.#feeds.delete(partitionKey(topic, partition))
-  }
-
-  pause(topic: string, partition: number): void {
-    const feed = this.#feeds.get(partitionKey(topic, partition))
-    if (feed) feed.paused = true
-  }
-
-  resume(topic: string, partition: number): void {
-    const feed = this.#feeds.get(partitionKey(topic, partition))
-    if (!feed?.paused) return
-    feed.paused = false
-    this.#wake()
   }
 
   lag(topic: string, partition: number, position: bigint): bigint | undefined {

@@ -90,7 +90,7 @@ export class TransactionAdmin {
   }
 
   /** A new epoch ends the open transaction; only if it is still the described one: a successor is left alone. */
-  async #abortOpen({ transactionalId: id, producerId, epoch }: TransactionDescription): Promise<void> {
+  async #abortOpen({ transactionalId: id, producerId, epoch, timeoutMs }: TransactionDescription): Promise<void> {
     const newer: readonly number[] = [
       Code.INVALID_PRODUCER_EPOCH,
       Code.PRODUCER_FENCED,
@@ -98,7 +98,8 @@ export class TransactionAdmin {
     ]
     const answer = await this.#cluster.call(
       InitProducerId,
-      { transactionalId: id, timeoutMs: 60_000, expected: { producerId, epoch } },
+      // Its own time-out: brokers refuse one above their maximum.
+      { transactionalId: id, timeoutMs, expected: { producerId, epoch } },
       {
         to: { kind: 'coordinator', type: 'transaction', key: id },
         purpose: 'transaction',
@@ -351,7 +352,7 @@ function dropped(record: TransactionRecord, partitions: readonly TopicPartition[
   const list = partitions.map((row) => partitionKey(row.topic, row.partition)).join(', ')
   const text =
     `transaction ${record.transactionalId} (producer ${record.producerId}, epoch ${record.epoch}) is decided, but its commit marker is missing on ${list}: ` +
-    'a broker dropped it, and this principal may not repair it. Grant ALTER on the cluster, or let an operator run, per partition, ' +
+    'a broker dropped it, and it could not be repaired. Grant this principal ALTER on the cluster, or let an operator run, per partition, ' +
     '`kafka-transactions.sh --bootstrap-server … find-hanging --topic <topic> --partition <partition>` and write the COMMIT marker; never abort it'
   return new MillraceError('MARKERS_DROPPED', text)
 }

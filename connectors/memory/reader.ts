@@ -8,7 +8,6 @@ interface Feed {
   readonly log: MemoryLog
   readonly partition: number
   offset: bigint
-  paused: boolean
 }
 
 export class MemoryReader implements PartitionReader {
@@ -50,12 +49,12 @@ export class MemoryReader implements PartitionReader {
       const text = `${topic}-${partition}@${offset} does not exist: the log ends at ${log.end(partition)}`
       throw new MillraceError('OFFSET_OUT_OF_RANGE', text)
     }
-    this.#feeds.set(partitionKey(topic, partition), { log, partition, offset, paused: false })
+    this.#feeds.set(partitionKey(topic, partition), { log, partition, offset })
   }
 
   poll(topic: string, partition: number): ReaderElement | undefined {
     const feed = this.#feeds.get(partitionKey(topic, partition))
-    if (!feed || feed.paused) return undefined
+    if (!feed) return undefined
     const entry = feed.log.at(feed.partition, feed.offset)
     if (!entry) return undefined
     feed.offset = entry.nextOffset
@@ -65,18 +64,6 @@ export class MemoryReader implements PartitionReader {
 
   revoke(topic: string, partition: number): void {
     this.#feeds.delete(partitionKey(topic, partition))
-  }
-
-  pause(topic: string, partition: number): void {
-    const feed = this.#feeds.get(partitionKey(topic, partition))
-    if (feed) feed.paused = true
-  }
-
-  resume(topic: string, partition: number): void {
-    const feed = this.#feeds.get(partitionKey(topic, partition))
-    if (!feed?.paused) return
-    feed.paused = false
-    this.#ready()
   }
 
   lag(topic: string, partition: number, position: bigint): bigint | undefined {

@@ -90,12 +90,13 @@ export class Killer {
   }
 }
 
-/** Median and maximum of the recoveries that were seen; undefined without any. */
+/** Median and maximum; undefined without kills, and where a recovery that was never seen stands. */
 export function recoveryFigures(kills: readonly Kill[]): { medianMs: number | undefined; maxMs: number | undefined } {
-  const seen = kills.flatMap((kill) => (kill.recoveredAtMs === null ? [] : [kill.recoveredAtMs - kill.atMs]))
-  const sorted = seen.sort((a, b) => a - b)
+  const waited = kills.map((kill) => (kill.recoveredAtMs ?? Number.POSITIVE_INFINITY) - kill.atMs)
+  const sorted = waited.sort((a, b) => a - b)
   const upper = sorted[Math.floor(sorted.length / 2)]
   const lower = sorted[Math.floor((sorted.length - 1) / 2)]
   const medianMs = upper === undefined || lower === undefined ? undefined : (lower + upper) / 2
-  return { medianMs, maxMs: sorted.at(-1) }
+  const seen = (ms: number | undefined): number | undefined => (ms === Number.POSITIVE_INFINITY ? undefined : ms)
+  return { medianMs: seen(medianMs), maxMs: seen(sorted.at(-1)) }
 }

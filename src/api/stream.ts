@@ -216,7 +216,7 @@ export class StatefulStream<V, K, D extends StateDescriptors> {
     ) => R,
   ): Stream<R, K> {
     return this.#operator(name, {
-      onRecord: (value, context) => context.emit(fn(value as V, context as never)),
+      onRecord: (value, context) => context.replace(fn(value as V, context as never)),
     })
   }
 

@@ -26,12 +26,6 @@ export function taskId(stage: string, partition: number): TaskId {
   return `${stage}/${partition}` as TaskId
 }
 
-export function parseTaskId(value: string): { readonly stage: string; readonly partition: number } {
-  const slash = value.lastIndexOf('/')
-  assert(slash > 0, `task id '${value}' has no partition`)
-  return { stage: value.slice(0, slash), partition: Number(value.slice(slash + 1)) }
-}
-
 /** A topic's partition; `partitionKey` is its form as a map key and in messages. */
 export interface TopicPartition {
   readonly topic: string

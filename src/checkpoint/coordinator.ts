@@ -79,10 +79,6 @@ export class CheckpointCoordinator {
     return this.#finishing || (this.#state.phase !== 'idle' && this.#state.phase !== 'failed')
   }
 
-  get last(): CheckpointId | undefined {
-    return this.#state.phase === 'idle' ? this.#state.last : undefined
-  }
-
   /** Milliseconds until the next checkpoint is due, 0 when it is; undefined while one is under way. */
   dueInMs(): number | undefined {
     if (this.#state.phase !== 'idle' || this.#finishing || this.#disposed) return undefined

@@ -1,8 +1,8 @@
 // Where checkpoint files live. The contract: a file is created once, durable when `create` resolves, never replaced; and a
 // name that is there already is an error. Every store passes the contract suite (test/contract).
-import { link, mkdir, open, readdir, readFile, rm, unlink, writeFile } from 'node:fs/promises'
+import { link, mkdir, open, readdir, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { nonce } from '../base/clock.ts'
+import { nonce, wallMs } from '../base/clock.ts'
 import { MillraceError, messageOf } from '../base/errors.ts'
 
 export interface CheckpointStore {
@@ -22,6 +22,7 @@ export interface CheckpointStore {
 }
 
 const ID_FILE = 'STORE'
+const STALE_MS = 60 * 60_000
 
 /** A folder on one host, or on a volume that all workers share. */
 export class DirectoryStore implements CheckpointStore {
@@ -45,9 +46,21 @@ export class DirectoryStore implements CheckpointStore {
         (name) => !(name === ID_FILE || name.startsWith('.') || name.endsWith('.ckpt')),
       )
       if (strange) throw foreign(this.location, `'${strange}' is not a checkpoint file`)
+      await this.#sweep()
       return found.store
     } catch (error) {
       throw error instanceof MillraceError ? error : this.#unwritable('opened', error)
+    }
+  }
+
+  /** What writes have left that a crash interrupted. */
+  async #sweep(): Promise<void> {
+    for (const name of await readdir(this.location)) {
+      if (!(name.startsWith('.') && name.endsWith('.tmp'))) continue
+      const path = join(this.location, name)
+      // Another worker may be writing; none takes that long.
+      const found = await stat(path).catch(() => undefined)
+      if (found && found.mtimeMs < wallMs() - STALE_MS) await rm(path, { force: true })
     }
   }
 

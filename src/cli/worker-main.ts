@@ -53,7 +53,8 @@ async function main(): Promise<void> {
     instance,
     log,
     onStep: (when, step, checkpoint) => log.debug({ step: `${when}:${step}`, checkpoint: checkpoint?.toString() }),
-    onEvent: ({ event }) => {
+    onEvent: ({ event, member }) => {
+      if (event === 'joined' && member !== undefined) tell({ kind: 'joined', member })
       if (event === 'running') tell({ kind: 'running' })
     },
   })

@@ -170,12 +170,13 @@ class ChainBuilder {
   }
 
   #sink(node: NodeOf<'sink'>): Downstream {
-    const { context, onTerminal, openTwoPhase } = this.#environment
+    const { context, onTerminal, openTwoPhase, channelCapacityRecords } = this.#environment
     const { connector } = node
     this.#terminals++
     if (connector.role === 'two-phase-sink') {
       const sink = openTwoPhase(node.id, connector)
-      const operator = new TwoPhaseSinkOperator(node.id, context, sink, onTerminal)
+      const operator = new TwoPhaseSinkOperator(node.id, context, sink, channelCapacityRecords, onTerminal)
+      this.#buffering.push(operator)
       this.#twoPhase.push(operator)
       return operator
     }

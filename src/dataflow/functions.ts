@@ -31,10 +31,16 @@ export interface ProcessFunction<V, K, D extends StateDescriptors, Out> {
   close?(): void
 }
 
-/** All keyed operators become this: `map` and `flatMap` are process functions that emit what they return. */
+/** What a keyed operator's function gets, whatever its form. */
+export interface OperatorContext extends ProcessContext<unknown, StateDescriptors, unknown> {
+  /** The one result of a `map`: the record itself goes on with it. */
+  replace(value: unknown): void
+}
+
+/** All keyed operators become this: `map` and `flatMap` are process functions that pass on what they return. */
 export interface OperatorFunctions {
   open?(): void
-  onRecord(value: unknown, context: ProcessContext<unknown, StateDescriptors, unknown>): void
+  onRecord(value: unknown, context: OperatorContext): void
   close?(): void
 }
 

@@ -170,6 +170,8 @@ export interface Cluster extends AsyncDisposable {
   /** Plain commit, outside any transaction: `millrace reset`, with an empty group. */
   resetOffsets(group: string, offsets: readonly (Position & { readonly metadata: string })[]): Promise<void>
   groupState(group: string): Promise<string>
+  /** Gives up the place of a member that has ended; nothing happens if its instance is another member's by now. */
+  removeMember(group: string, member: string, instance: string): Promise<void>
   deleteRecords(topic: string, offsets: readonly { partition: number; offset: bigint }[]): Promise<void>
   /**
    * Rights that are needed only when something went wrong (to look into `read` topics for open transactions) or much later
@@ -244,8 +246,6 @@ export interface PartitionReader {
   revoke(topic: string, partition: number): void
   /** The next batch of a partition, if one is here. */
   poll(topic: string, partition: number): ReaderElement | undefined
-  pause(topic: string, partition: number): void
-  resume(topic: string, partition: number): void
   /** Records between the position and the last stable offset, as of the last fetch; undefined: not known yet. */
   lag(topic: string, partition: number, position: bigint): bigint | undefined
   stop(): void

@@ -24,6 +24,8 @@ export interface PlanDescription {
       readonly id: string
       readonly kind: string
       readonly inputs: readonly string[]
+      /** What it reads, or writes. */
+      readonly topics?: readonly string[]
       readonly states?: readonly string[]
     }[]
   }[]
@@ -56,27 +58,31 @@ export function describePlan(plan: Plan, settings: Settings): PlanDescription {
 }
 
 function describeStage(plan: Plan, stage: Stage): PlanDescription['stages'][number] {
-  const writes = stage.nodes.flatMap((node) => {
-    if (node.kind === 'key-by') return [plan.hopTargets.get(node.id)?.topic ?? node.name]
-    if (node.kind !== 'sink') return []
-    return node.connector.role === 'topic-sink' ? node.connector.topics : [`two-phase sink '${node.name}'`]
-  })
-  const sources = stage.sources.map(({ operator, kind }) => ({
+  const sources = stage.sources.map(({ operator, kind, topics }) => ({
     id: operator,
     kind: kind === 'hop' ? 'hop' : 'source',
     inputs: [],
+    topics,
   }))
   return {
     id: stage.id,
     reads: stage.sources.flatMap((source) => source.topics),
-    writes,
+    writes: stage.nodes.flatMap((node) => written(plan, node)),
     keyed: stage.keyed,
-    operators: [...sources, ...stage.nodes.map(describeNode)],
+    operators: [...sources, ...stage.nodes.map((node) => describeNode(plan, node))],
   }
 }
 
-function describeNode(node: PlanNode): PlanDescription['stages'][number]['operators'][number] {
+function written(plan: Plan, node: PlanNode): readonly string[] {
+  if (node.kind === 'key-by') return [plan.hopTargets.get(node.id)?.topic ?? node.name]
+  if (node.kind !== 'sink') return []
+  return node.connector.role === 'topic-sink' ? node.connector.topics : [`two-phase sink '${node.name}'`]
+}
+
+function describeNode(plan: Plan, node: PlanNode): PlanDescription['stages'][number]['operators'][number] {
   const base = { id: node.id, kind: node.kind, inputs: node.inputs }
+  const topics = written(plan, node)
+  if (topics.length > 0) return { ...base, topics }
   if (node.kind !== 'keyed') return base
   const states = Object.entries(node.states).map(
     ([name, state]) => `${name}: ${state.kind}(${state.mapKey ? `${state.mapKey.id} → ` : ''}${state.serde.id})`,
@@ -188,12 +194,14 @@ export function planMermaid(description: PlanDescription): string {
       for (const input of operator.inputs)
         lines.push(`  ${id(`${stage.id}/${input}`)} --> ${id(`${stage.id}/${operator.id}`)}`)
     }
-    const [first] = stage.operators
-    for (const topic of stage.reads)
-      if (first) lines.push(`  ${id(`topic_${topic}`)}[("${topic}")] --> ${id(`${stage.id}/${first.id}`)}`)
-    const last = stage.operators.at(-1)
-    for (const topic of stage.writes)
-      if (last) lines.push(`  ${id(`${stage.id}/${last.id}`)} --> ${id(`topic_${topic}`)}[("${topic}")]`)
+    for (const operator of stage.operators) {
+      const node = id(`${stage.id}/${operator.id}`)
+      const reads = operator.kind === 'source' || operator.kind === 'hop'
+      for (const topic of operator.topics ?? []) {
+        const store = `${id(`topic_${topic}`)}[("${topic}")]`
+        lines.push(reads ? `  ${store} --> ${node}` : `  ${node} --> ${store}`)
+      }
+    }
   }
   return `${lines.join('\n')}\n`
 }

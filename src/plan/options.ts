@@ -34,7 +34,6 @@ export interface PipelineOptions {
   }
   /** After tolerated roll-backs are used up. Default exponential, 1 s to 60 s. */
   readonly restart?: RestartStrategy
-  readonly state?: { readonly backend?: 'heap' }
   /** Base port of health and metrics; worker n listens on port + n; 0: none. Default 9464. */
   readonly http?: { readonly port?: number }
   /** How long an orderly stop may take, in ms. Default 30 000. */

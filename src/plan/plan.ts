@@ -183,7 +183,10 @@ function planHash(graph: Graph): string {
       return [...base, node.key.id, states]
     }
     if (node.kind === 'key-by') return [...base, node.key.id, node.value?.id ?? '', node.partitions ?? '']
-    if (node.kind === 'sink' && node.connector.role === 'topic-sink') return [...base, node.connector.topics]
+    if (node.kind === 'sink' && node.connector.role === 'topic-sink') {
+      const { topics, key, value } = node.connector
+      return [...base, topics, key.id, value.id]
+    }
     return base
   })
   return createHash('sha256').update(JSON.stringify(shape)).digest('hex').slice(0, 16)

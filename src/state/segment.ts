@@ -34,10 +34,6 @@ export class SegmentWriter {
     return this.#identities.push(identity) - 1
   }
 
-  get bytes(): number {
-    return this.#rows.position
-  }
-
   row(
     state: number,
     op: number,
@@ -53,11 +49,22 @@ export class SegmentWriter {
     if (writeValue) this.#part(writeValue)
   }
 
+  /** Length and bytes. The length takes one byte unless that turns out to be too few. */
   #part(write: (out: ByteWriter) => void): void {
+    const rows = this.#rows
+    const at = rows.position
+    rows.uint8(0)
+    write(rows)
+    const length = rows.position - at - 1
+    if (length < 128) {
+      rows.buffer[at] = length
+      return
+    }
     this.#scratch.reset()
-    write(this.#scratch)
-    this.#rows.uvarint(this.#scratch.position)
-    this.#rows.bytes(this.#scratch.buffer, 0, this.#scratch.position)
+    this.#scratch.bytes(rows.buffer, at + 1, rows.position)
+    rows.position = at
+    rows.uvarint(length)
+    rows.bytes(this.#scratch.buffer, 0, length)
   }
 
   /** The whole segment; null if it has no rows and may be left out. */

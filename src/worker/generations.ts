@@ -28,8 +28,9 @@ export class Generations {
   constructor(options: GenerationsOptions) {
     const { plan, settings, instance, topology, storeId, ownedTasks } = options
     this.#instance = instance
-    this.#basis = { plan: plan.hash, store: storeId, tasks: topology.tasks.length }
-    const identity = { plan: plan.hash, store: storeId }
+    // Exactly-once beside at-least-once would be neither.
+    const identity = { plan: `${plan.hash} (${settings.mode})`, store: storeId }
+    this.#basis = { ...identity, tasks: topology.tasks.length }
     const topics = [...new Set(topology.tasks.flatMap((task) => task.inputs.map((input) => input.topic)))]
     this.member = options.cluster.member({
       group: plan.group,

@@ -1,6 +1,7 @@
 // The supervisor of one deployment unit: N worker processes. It restarts a child that died at once under its instance id
-// (no rebalance, generation kept) and speaks for it meanwhile: its open transactions are aborted the moment its exit is
-// seen, so that nobody waits for a time-out. A child that ended on purpose (fenced, bad data, bad settings) is not restarted.
+// (no rebalance, generation kept) and speaks for it meanwhile, so that nobody waits for a time-out: its open transactions are
+// aborted the moment its exit is seen, and its place is given up if it is to be away for a second or more. A child that ended
+// on purpose (fenced, bad data, bad settings) is not restarted.
 // One spare process waits with everything loaded: a successor need not start Node first.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { homedir } from 'node:os'
@@ -16,6 +17,10 @@ const SPEAK_AT_END_MS = 5_000
 /** A child that lives shorter than this before it dies again is restarted with growing pauses. */
 const STABLE_MS = 10_000
 const PAUSE_MAX_MS = 10_000
+/** A child that is away for so long gives up its place in the group. */
+const PLACE_KEPT_MS = 1_000
+/** The exit code of a process that could not reach the brokers. */
+const EXIT_UNREACHABLE = 5
 
 export interface SupervisorOptions {
   readonly plan: Plan
@@ -28,6 +33,7 @@ export interface SupervisorOptions {
 
 /** What supervisor and child tell each other. */
 export type ChildMessage =
+  | { readonly kind: 'joined'; readonly member: string }
   | { readonly kind: 'running' }
   | { readonly kind: 'failed'; readonly code: string; readonly message: string }
 export type SupervisorMessage =
@@ -40,9 +46,13 @@ interface Slot {
   child: ChildProcess | undefined
   startedMs: number
   deaths: number
+  /** Number of its current life. */
+  life: number
   failure: string | undefined
-  /** Some life of it has come so far as to run. */
-  ran: boolean
+  /** The last life that has come so far. */
+  runningLife: number
+  /** What the group called the last life that joined it. */
+  member: string | undefined
   ended: Promise<number>
 }
 
@@ -54,6 +64,8 @@ export class Supervisor {
   #stopping: 'no' | 'stop' | 'leave' = 'no'
   #exitCode = 0
   readonly #speaking = new Set<Promise<void>>()
+  /** Ends the pauses before restarts. */
+  readonly #patience = new AbortController()
   #over = false
 
   constructor(options: SupervisorOptions) {
@@ -70,8 +82,10 @@ export class Supervisor {
         child: undefined,
         startedMs: 0,
         deaths: 0,
+        life: 0,
+        runningLife: -1,
         failure: undefined,
-        ran: false,
+        member: undefined,
         ended: Promise.resolve(0),
       }
       this.#slots.push(slot)
@@ -91,8 +105,10 @@ export class Supervisor {
   }
 
   stop(how: 'stop' | 'leave'): void {
-    this.#stopping = how
-    for (const { child } of this.#slots) if (child) this.#send(child, { kind: 'stop', how })
+    // A place that was given up stays given up.
+    this.#stopping = this.#stopping === 'leave' ? 'leave' : how
+    this.#patience.abort()
+    for (const { child } of this.#slots) if (child) this.#send(child, { kind: 'stop', how: this.#stopping })
     this.#spare?.kill()
     this.#spare = undefined
   }
@@ -101,9 +117,10 @@ export class Supervisor {
     for (;;) {
       const { code, signal } = await this.#spawn(slot)
       if (code === 0) return 0
-      const deliberate = code !== null && code !== 1
-      // A store that could not be opened once is a wrong folder; one that could will come back.
-      const hopeless = slot.failure === 'STORE_UNWRITABLE' && !slot.ran
+      // Brokers that were there once will come back; a store that could not be opened once is a wrong folder.
+      const ran = slot.runningLife >= 0
+      const deliberate = code !== null && code !== 1 && !(code === EXIT_UNREACHABLE && ran)
+      const hopeless = slot.failure === 'STORE_UNWRITABLE' && !ran
       const exhausted = slot.failure === 'RESTARTS_EXHAUSTED' || slot.failure === 'DRAIN_TIMEOUT' || hopeless
       const { log } = this.#options
       log[deliberate || exhausted ? 'error' : 'warn'](
@@ -120,11 +137,12 @@ export class Supervisor {
         }
         return exit
       }
-      const speaking = this.#speakFor(slot).finally(() => this.#speaking.delete(speaking))
-      this.#speaking.add(speaking)
+      const { life } = slot
+      this.#speak(slot, (cluster) => this.#resolve(cluster, slot, life))
       if (this.#stopping !== 'no') return code ?? 1
       await this.#pause(slot)
-      if (this.#stopping !== 'no') return code ?? 1
+      // Nothing of it runs; what its last life left open is spoken for.
+      if (this.#stopping !== 'no') return 0
     }
   }
 
@@ -132,13 +150,19 @@ export class Supervisor {
     const lived = monotonicMs() - slot.startedMs
     slot.deaths = lived > STABLE_MS ? 0 : slot.deaths + 1
     // The first deaths in a row cost no pause: a killed worker is back at once.
-    if (slot.deaths > 3) await delay(Math.min(PAUSE_MAX_MS, 250 * 2 ** (slot.deaths - 3)))
+    if (slot.deaths <= 3) return
+    const pauseMs = Math.min(PAUSE_MAX_MS, 250 * 2 ** (slot.deaths - 3))
+    // The others shall not wait until its session ends.
+    if (pauseMs >= PLACE_KEPT_MS) this.#speak(slot, (cluster) => this.#leaveFor(cluster, slot))
+    await delay(pauseMs, this.#patience.signal)
   }
 
   /** Runs one life of a worker: by the spare if there is one. */
   #spawn(slot: Slot): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
     const { log } = this.#options
     slot.startedMs = monotonicMs()
+    slot.life++
+    const { life } = slot
     slot.failure = undefined
     const spare = this.#spare
     this.#spare = undefined
@@ -147,12 +171,15 @@ export class Supervisor {
     log.info({ event: 'worker-started', pid: child.pid, instance: slot.instance, slot: slot.slot }, 'worker started')
     child.on('message', (message: ChildMessage) => {
       if (message.kind === 'failed') slot.failure = message.code
-      if (message.kind === 'running') slot.ran = true
+      if (message.kind === 'joined') slot.member = message.member
+      if (message.kind !== 'running') return
+      slot.runningLife = life
       // Not earlier: the new spare must not compete with the recovery.
-      if (message.kind === 'running' && this.#stopping === 'no') this.#spare ??= this.#fork()
+      if (this.#stopping === 'no') this.#spare ??= this.#fork()
     })
     const ended = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
-      child.on('error', () => resolve({ code: 1, signal: null }))
+      // Also said of a message that could not be sent: only one that was never there has ended.
+      child.on('error', () => child.pid === undefined && resolve({ code: 1, signal: null }))
       child.on('exit', (code, signal) => resolve({ code, signal }))
     })
     this.#send(child, { kind: 'start', slot: slot.slot })
@@ -172,26 +199,45 @@ export class Supervisor {
   }
 
   #send(child: ChildProcess, message: SupervisorMessage): void {
-    if (child.connected) child.send(message)
+    // It may end in this instant: its exit says so.
+    if (child.connected) child.send(message, () => {})
   }
 
-  /** Only for a child whose exit was seen: a stopped child is not dead. */
-  async #speakFor(slot: Slot): Promise<void> {
+  /** For a child whose exit was seen only: a stopped child is not dead. */
+  #speak(slot: Slot, what: (cluster: Cluster) => Promise<unknown>): void {
+    const speaking = this.#connected()
+      .then((cluster) => cluster && what(cluster))
+      .catch((error: unknown) => {
+        const { log } = this.#options
+        const text = 'could not speak for a dead worker; its successor, or the end of its session, will do it'
+        log.warn({ instance: slot.instance, error: messageOf(error) }, text)
+      })
+      .then(() => void this.#speaking.delete(speaking))
+    this.#speaking.add(speaking)
+  }
+
+  async #connected(): Promise<Cluster | undefined> {
     const { plan, settings, log } = this.#options
-    if (settings.mode !== 'exactly-once') return
-    try {
-      const cluster =
-        this.#cluster ?? (await plan.factory.connect(settings.kafka, `${settings.instance}-supervisor`, log))
-      // Two children may have died at once: one connection is enough, and none outlives the supervisor.
-      if (this.#over || (this.#cluster && this.#cluster !== cluster)) await cluster[Symbol.asyncDispose]()
-      if (this.#over) return
-      this.#cluster ??= cluster
-      await this.#cluster.resolveTransactions(names.transactionalIds(plan.pipeline, slot.instance))
-    } catch (error) {
-      log.warn(
-        { instance: slot.instance, error: messageOf(error) },
-        'could not resolve the transactions of a dead worker; its successor will',
-      )
-    }
+    const cluster =
+      this.#cluster ?? (await plan.factory.connect(settings.kafka, `${settings.instance}-supervisor`, log))
+    // Two children may have died at once: one connection is enough, and none outlives the supervisor.
+    if (this.#over || (this.#cluster && this.#cluster !== cluster)) await cluster[Symbol.asyncDispose]()
+    if (this.#over) return undefined
+    this.#cluster ??= cluster
+    return this.#cluster
+  }
+
+  /** Only until its successor runs: what is open from then on is the successor's. */
+  async #resolve(cluster: Cluster, slot: Slot, life: number): Promise<void> {
+    const { plan, settings } = this.#options
+    if (settings.mode !== 'exactly-once' || slot.runningLife > life) return
+    await cluster.resolveTransactions(names.transactionalIds(plan.pipeline, slot.instance))
+  }
+
+  async #leaveFor(cluster: Cluster, slot: Slot): Promise<void> {
+    const { member, instance } = slot
+    if (member === undefined) return
+    slot.member = undefined
+    await cluster.removeMember(this.#options.plan.group, member, instance)
   }
 }

@@ -42,7 +42,8 @@ export async function prepareTopology(
       `missing on the cluster: ${what}. Create them, with the partition count that you want to keep; Millrace creates only its own topics`,
     )
   }
-  await checkLimits(cluster, settings)
+  const brokers = await cluster.brokerConfigs()
+  checkLimits(brokers, settings)
   for (const hop of plan.hops) {
     const stage = plan.stages.find((each) => each.id === hop.from)
     if (!stage) continue
@@ -64,7 +65,7 @@ export async function prepareTopology(
     read: settings.mode === 'exactly-once' ? written : [],
     purge: plan.hops.map((hop) => hop.topic),
   })
-  await checkDurability(cluster, written, configs, settings, topics, log)
+  await checkDurability(cluster, written, configs, brokers, settings, topics, log)
   const batchBytesMax = new Map(
     [...configs].flatMap(([topic, values]) => {
       const limit = Number(values.get('max.message.bytes'))
@@ -121,8 +122,7 @@ async function prepareHop(
   return info
 }
 
-async function checkLimits(cluster: Cluster, settings: Settings): Promise<void> {
-  const configs = await cluster.brokerConfigs()
+function checkLimits(configs: ReadonlyMap<string, string> | undefined, settings: Settings): void {
   const limit = Number(configs?.get('transaction.max.timeout.ms') ?? Number.POSITIVE_INFINITY)
   if (settings.mode === 'exactly-once' && settings.transactionTimeoutMs > limit) {
     throw new MillraceError(
@@ -140,16 +140,23 @@ async function checkLimits(cluster: Cluster, settings: Settings): Promise<void> 
   }
 }
 
+/** Kafka's own topics, and the brokers' setting that is their min.insync.replicas unless somebody has altered it. */
+const internalIsr: ReadonlyMap<string, string> = new Map([
+  ['__consumer_offsets', 'min.insync.replicas'],
+  ['__transaction_state', 'transaction.state.log.min.isr'],
+])
+
 /** A partition whose only replica dies loses decided output (or its commit marker): refused on clusters that could do better. */
 async function checkDurability(
   cluster: Cluster,
   written: readonly string[],
   configs: ReadonlyMap<string, ReadonlyMap<string, string>>,
+  brokers: ReadonlyMap<string, string> | undefined,
   settings: Settings,
   topics: ReadonlyMap<string, TopicInfo>,
   log: Logger,
 ): Promise<void> {
-  const internal = ['__consumer_offsets', '__transaction_state']
+  const internal = [...internalIsr.keys()]
   // Without DESCRIBE on Kafka's own topics we cannot judge them; they need not be readable for us.
   const internalTopics = await cluster.topics(internal).catch((error: unknown) => {
     if (isCode(error, 'KAFKA_NOT_AUTHORIZED')) return new Map<string, TopicInfo>()
@@ -158,7 +165,7 @@ async function checkDurability(
   const states = new Map([...topics, ...internalTopics])
   const weak = [...written, ...internal].flatMap((name) => {
     const replication = states.get(name)?.replication
-    const isr = Number(configs.get(name)?.get('min.insync.replicas') ?? 2)
+    const isr = Number(configs.get(name)?.get('min.insync.replicas') ?? brokers?.get(internalIsr.get(name) ?? '') ?? 2)
     if (replication === undefined || (replication >= 2 && isr >= 2)) return []
     return [`${name} (replication ${replication}${isr < 2 ? `, min.insync.replicas ${isr}` : ''})`]
   })

@@ -29,6 +29,8 @@ export class Upkeep {
   readonly #timers: Timer[]
   /** Confirmed positions in hops, by topic and partition. */
   readonly #confirmed = new Map<string, Map<number, bigint>>()
+  /** Topics that the last look did not find. */
+  readonly #missed = new Set<string>()
   #busy = false
   #measuring = false
 
@@ -73,11 +75,18 @@ export class Upkeep {
     }
     for (const [name, was] of topology.topics) {
       const grown = now.get(name)
-      if (!grown)
+      if (!grown) {
+        // A broker that has just started may not know its topics yet.
+        if (!this.#missed.has(name)) {
+          this.#missed.add(name)
+          continue
+        }
         throw new MillraceError(
           'TOPIC_UNKNOWN',
           `topic ${name} is gone while the pipeline runs; create it again only together with \`millrace reset\``,
         )
+      }
+      this.#missed.delete(name)
       if (grown.partitions > was.partitions) {
         throw new MillraceError(
           'TOPIC_PARTITIONS_GREW',
@@ -121,10 +130,12 @@ export class Upkeep {
     const { cluster, plan } = this.#options
     const partitions = Array.from({ length: count }, (_, partition) => ({ topic, partition }))
     const committed = await cluster.committedOffsets(plan.group, partitions)
-    const ends = await Promise.all(partitions.map(({ partition }) => cluster.startOffset(topic, partition, 'latest')))
+    const ranges = await Promise.all(partitions.map(({ partition }) => cluster.logRange(topic, partition)))
     return committed.reduce((sum, row) => {
-      const end = ends[row.partition] ?? 0n
-      return row.offset >= 0n && end > row.offset ? sum + end - row.offset : sum
+      const { start, end } = ranges[row.partition] ?? { start: 0n, end: 0n }
+      // Nothing is committed where the reader has not come to its first checkpoint.
+      const read = row.offset >= 0n ? row.offset : start
+      return end > read ? sum + end - read : sum
     }, 0n)
   }
 

@@ -39,6 +39,8 @@ export type WorkerEvent = {
   readonly event: 'joined' | 'running' | 'rolled-back' | 'stopped'
   readonly instance: string
   readonly generation: number
+  /** What the group calls this worker: of `joined`. */
+  readonly member?: string
 }
 
 export class Worker {
@@ -69,7 +71,8 @@ export class Worker {
   /** Asks for an orderly end: final checkpoint, confirmed. `leave` gives up the static place in the group. */
   stop(how: 'stop' | 'leave' = 'stop'): void {
     if (this.#stop === 'no') this.#log.info({}, 'stopping: final checkpoint')
-    this.#stop = how
+    // A place that was given up stays given up, whoever else asks.
+    this.#stop = this.#stop === 'leave' ? 'leave' : how
     this.#stopping.abort()
     this.#attempt?.interrupt({ kind: 'stop' })
   }
@@ -142,6 +145,7 @@ export class Worker {
         if (!joined) {
           joined = await traced(this.#onStep, 'join', () => generations.join(this.#stopping.signal))
           this.#attempt?.rejoined()
+          this.#emit('joined', joined)
         }
         const outcome = await this.#generation(cluster, store, topology, joined, retention, upkeep, member)
         if (outcome === 'rejoin') {
@@ -150,10 +154,10 @@ export class Worker {
           this.status.rebalances++
         }
       }
-      if (this.#stop === 'leave') await traced(this.#onStep, 'leave', () => member.leave())
+      await this.#leave(member)
     } catch (error) {
       // While joining, a stop request gives up: nothing runs yet, nothing is lost.
-      if (this.#stop !== 'no' && isCode(error, 'GENERATION_STALE')) return
+      if (this.#stop !== 'no' && isCode(error, 'GENERATION_STALE')) return await this.#leave(member)
       // A loud stop is not started again: without its place `millrace reset` need not wait for the session to end.
       if (error instanceof MillraceError && (error.exitCode === 3 || error.exitCode === 2))
         await member.leave().catch(() => undefined)
@@ -163,6 +167,15 @@ export class Worker {
       upkeep.stop()
       retention.stop()
       member.close()
+    }
+  }
+
+  async #leave(member: GroupMember): Promise<void> {
+    if (this.#stop !== 'leave') return
+    try {
+      await traced(this.#onStep, 'leave', () => member.leave())
+    } catch (error) {
+      this.#log.warn({ error: messageOf(error) }, 'the place in the group was not given up; it ends with its session')
     }
   }
 
@@ -208,7 +221,6 @@ export class Worker {
       await traced(this.#onStep, 'restore', () =>
         attempt.assign(joined.fence, restored, (task) => recovery.segments(task)),
       )
-      this.#emit('joined', joined)
       // What the group said while there was no attempt to hear it.
       if (this.#signalled) attempt.interrupt(this.#signalled)
       if (this.#stop !== 'no') attempt.interrupt({ kind: 'stop' })
@@ -336,7 +348,8 @@ export class Worker {
   }
 
   #emit(event: WorkerEvent['event'], joined: JoinedGeneration): void {
-    this.#options.onEvent?.({ event, instance: this.#options.instance, generation: joined.fence.generation })
+    const { generation, member } = joined.fence
+    this.#options.onEvent?.({ event, instance: this.#options.instance, generation, member })
   }
 }
 

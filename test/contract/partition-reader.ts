@@ -222,8 +222,6 @@ const restarting: Readonly<Record<string, Check>> = {
   },
   'revoking what was never assigned is no error': async (place, consumer) => {
     consumer.reader.revoke(place.topic, 1)
-    consumer.reader.pause(place.topic, 1)
-    consumer.reader.resume(place.topic, 1)
   },
   'revoked with something fetched: that is forgotten': async (place, consumer) => {
     const end = await place.append(0, ['a', 'b'])
@@ -236,22 +234,6 @@ const restarting: Readonly<Record<string, Check>> = {
 }
 
 const flow: Readonly<Record<string, Check>> = {
-  'paused, then resumed: all of it comes, the other partition meanwhile': async (place, consumer) => {
-    const first = await place.append(0, ['a'])
-    const other = await place.append(1, ['x'])
-    consumer.assign([0, 0n], [1, 0n])
-    await consumer.reach([0, first], [1, other])
-    consumer.reader.pause(place.topic, 0)
-    consumer.reader.pause(place.topic, 0)
-    const end = await place.append(0, ['b', 'c'])
-    const otherEnd = await place.append(1, ['y'])
-    await consumer.until(() => consumer.next(1) >= otherEnd)
-    consumer.reader.resume(place.topic, 0)
-    consumer.reader.resume(place.topic, 0)
-    await consumer.reach([0, end], [1, otherEnd])
-    deepEqual([...consumer.values(0)], ['a', 'b', 'c'])
-    deepEqual([...consumer.values(1)], ['x', 'y'])
-  },
   'lag: what is left to read, 0 at the end': async (place, consumer) => {
     const end = await place.append(0, ['a', 'b', 'c'])
     consumer.assign([0, 0n])

@@ -9,14 +9,16 @@ import { until } from '../support/test-worker.ts'
 
 let site: Site
 beforeAll(async () => {
-  site = await Site.open()
+  site = await Site.open({ settings: { 'transaction.max.timeout.ms': '30000' } })
 })
 afterEach(() => site.clear())
 afterAll(() => site[Symbol.asyncDispose]())
 
+/** What these brokers allow: half of the default. */
+const SHORT = { MILLRACE_TRANSACTION_TIMEOUT_MS: '30000', MILLRACE_CHECKPOINT_TIMEOUT_MS: '10000' }
 /** Places are kept for longer than any restart takes. */
-const KEPT_PLACE = { MILLRACE_SESSION_TIMEOUT_MS: '30000' }
-const WATCHFUL = { MILLRACE_METADATA_MAX_AGE_MS: '300' }
+const KEPT_PLACE = { ...SHORT, MILLRACE_SESSION_TIMEOUT_MS: '30000' }
+const WATCHFUL = { ...SHORT, MILLRACE_METADATA_MAX_AGE_MS: '300' }
 
 async function counts(subject: Subject): Promise<string[]> {
   const results = (await subject.values()).map((text) => JSON.parse(text) as { value: string; count: number })
@@ -82,6 +84,23 @@ describe('a topic that grows while the pipeline runs', () => {
     for (const each of ['PARTITION_COUNT_CHANGED', subject.input]) expect(ended.output).toContain(each)
     expect(ended.code).toBe(3)
   })
+})
+
+test('brokers that allow only short transactions: a crash with one open is recovered from', async () => {
+  const subject = await site.subject('count')
+  const cli = subject.run({ ...SHORT, MILLRACE_CHECKPOINT_INTERVAL_MS: '2000' })
+  await cli.runs()
+  await subject.send(['k:a'])
+  const open = async (): Promise<boolean> =>
+    (await site.admin.listTransactions()).some(
+      ({ transactionalId, state }) => transactionalId.startsWith(`${subject.group}.`) && state === 'Ongoing',
+    )
+  await until('a transaction is open', open, 20_000, () => cli.output)
+  cli.signalWorker('SIGKILL')
+  await cli.runs(2)
+  await subject.caughtUp(cli)
+  expect((await cli.stop()).code).toBe(0)
+  expect(await counts(subject)).toEqual(['a×1'])
 })
 
 describe('stopped before it runs', () => {

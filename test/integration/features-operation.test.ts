@@ -189,6 +189,28 @@ describe('the orderly end', () => {
   })
 })
 
+test('a stage pauses while the reader of its repartition topic is too far behind', async () => {
+  const subject = await site.feature('slow-hop', { options: { hopLagRecordsMax: 50 } })
+  const cli = subject.run()
+  await cli.runs()
+  const values = (from: number): string[] => Array.from({ length: 250 }, (_, index) => `value ${from + index}`)
+  await subject.send(values(0))
+  await cli.printed('pausing sources: a repartition topic lags')
+  await subject.send(values(250))
+  const [hop] = [`${subject.group}.hop.one`]
+  const read = async (): Promise<number> => {
+    const offsets = await site.admin.listGroupOffsets(subject.group)
+    return Number(offsets.find(({ topic }) => topic === hop)?.offset ?? 0n)
+  }
+  const before = await read()
+  await until('the reader goes on', async () => (await read()) > before + 20)
+  expect(await subject.progress()).toBe(250)
+  await subject.caughtUp(cli)
+  await subject.caughtUp(cli, [hop])
+  expect((await cli.stop()).code).toBe(0)
+  expect(await subject.values()).toEqual([...values(0), ...values(250)])
+})
+
 test('what is confirmed read is deleted from a repartition topic, and nothing else', async () => {
   const subject = await site.subject('hop', { hopPartitions: 1 })
   const cli = subject.run({ MILLRACE_METADATA_MAX_AGE_MS: '300' })

@@ -97,3 +97,18 @@ describe('access', () => {
     expect(code).toBe(2)
   })
 })
+
+test.each(['plain', 'scram-sha-512'])('%s gets in, too, and is refused with a wrong password', async (mechanism) => {
+  const job = await stage.job(mechanism, { partitions: 1 })
+  await admin.createAcls(asKafkas((await planned(job)).required))
+  await job.feed.wave(20)
+  const kafka = JSON.parse(job.env.REF_KAFKA ?? '{}') as { sasl: object }
+  const asked = (sasl: object): string => JSON.stringify({ ...kafka, sasl: { ...kafka.sasl, mechanism, ...sasl } })
+  const refused = await Cli.run(['run', REFERENCE], { ...job.env, REF_KAFKA: asked({ password: 'guessed' }) })
+  expect(refused.output).toContain('KAFKA_AUTHENTICATION')
+  expect(refused.code).toBe(2)
+  const worker = job.start('a', { env: { REF_KAFKA: asked({}) } })
+  await job.caughtUp()
+  await worker.stop()
+  expect((await job.verdict()).ok).toBe(true)
+})

@@ -29,6 +29,7 @@ interface Item {
 const states = {
   value: valueState(json<Item>()),
   number: valueState(nullable(f64)),
+  count: valueState(f64),
   list: listState(json<Item>()),
   map: mapState(utf8, json<Item>()),
 }
@@ -36,6 +37,7 @@ const states = {
 interface Handles {
   readonly value: ValueState<Item, undefined>
   readonly number: ValueState<number | null, undefined>
+  readonly count: ValueState<number, undefined>
   readonly list: ListState<Item>
   readonly map: MapState<string, Item>
 }
@@ -44,6 +46,7 @@ interface Handles {
 interface Cell {
   value: Item | undefined
   number: number | null | undefined
+  count: number | undefined
   list: Item[]
   map: Map<string, Item>
 }
@@ -51,7 +54,7 @@ interface Cell {
 type Model = Map<number, Cell>
 
 const cellOf = (model: Model, key: number): Cell => {
-  const cell = model.get(key) ?? { value: undefined, number: undefined, list: [], map: new Map() }
+  const cell = model.get(key) ?? { value: undefined, number: undefined, count: undefined, list: [], map: new Map() }
   model.set(key, cell)
   return cell
 }
@@ -119,12 +122,13 @@ class Pair {
     const found = {
       value: state.value.get(),
       number: state.number.get(),
+      count: state.count.get(),
       list: state.list.get(),
       map: [...state.map.entries()].sort(),
       size: state.map.size,
     }
-    const { value, number, list, map } = cellOf(this.model, key)
-    const wanted = { value, number, list, map: [...map].sort(), size: map.size }
+    const { value, number, count, list, map } = cellOf(this.model, key)
+    const wanted = { value, number, count, list, map: [...map].sort(), size: map.size }
     // The text is compared because it is fast; both are printed if it differs.
     if (JSON.stringify(found) !== JSON.stringify(wanted)) expect(found).toEqual(wanted)
   }
@@ -156,6 +160,14 @@ const operations = {
   'number.clear'(pair: Pair, key: number) {
     pair.at(key).number.clear()
     cellOf(pair.model, key).number = undefined
+  },
+  'count.set'(pair: Pair, key: number, n: number) {
+    pair.at(key).count.set(n / 3)
+    cellOf(pair.model, key).count = n / 3
+  },
+  'count.clear'(pair: Pair, key: number) {
+    pair.at(key).count.clear()
+    cellOf(pair.model, key).count = undefined
   },
   'list.add'(pair: Pair, key: number, n: number) {
     pair.at(key).list.add({ n })

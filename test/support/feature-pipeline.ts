@@ -21,7 +21,7 @@ import {
 } from 'millrace'
 import { kafkaSink, kafkaSource } from 'millrace/kafka'
 
-export type FeatureShape = 'routes' | 'codecs' | 'mixed' | 'async' | 'async-between' | 'keys' | 'hooks'
+export type FeatureShape = 'routes' | 'codecs' | 'mixed' | 'async' | 'async-between' | 'keys' | 'hooks' | 'slow-hop'
 
 export interface Feature {
   readonly name: string
@@ -133,6 +133,13 @@ const shapes: Readonly<Record<FeatureShape, (pipeline: PipelineBuilder) => void>
         return { ...counted, after: state.after.get(), sum: state.sum.get() }
       })
       .to('out', kafkaSink({ topic: given.output, key: nullable(utf8), value: json<Between>() })),
+
+  /** Its second stage takes ten milliseconds for a value. */
+  'slow-hop': (pipeline) =>
+    texts(pipeline)
+      .keyBy('one', (): string => 'all', { partitions: 1 })
+      .asyncMap('slow', (value) => pause(10, value), { capacity: 1 })
+      .to('out', kafkaSink({ topic: given.output, key: utf8, value: utf8 })),
 
   keys: (pipeline) => {
     const source = pipeline.from('in', kafkaSource({ topic: given.inputs, key: nullable(utf8), value: json<Keys>() }))

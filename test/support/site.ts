@@ -20,6 +20,7 @@ import {
   startBroker,
   type TestBroker,
 } from '../../connectors/kafka/testing/index.ts'
+import { findJava } from '../../connectors/kafka/testing/kafka-jars.ts'
 import type { Case } from './case-pipeline.ts'
 import { Cli, type Ended } from './cli.ts'
 import type { Feature } from './feature-pipeline.ts'
@@ -28,6 +29,7 @@ import { until } from './test-worker.ts'
 export const CASES: string = fileURLToPath(new URL('./case-pipeline.ts', import.meta.url))
 export const FEATURES: string = fileURLToPath(new URL('./feature-pipeline.ts', import.meta.url))
 
+const javaProcess = 'java'
 const QUICK_BROKER = { 'group.min.session.timeout.ms': '500' }
 
 /** A store's folder that goes when it is disposed. */
@@ -69,7 +71,9 @@ export class Site implements AsyncDisposable {
   }
 
   static async open(options: BrokerOptions = {}): Promise<Site> {
-    const broker = await startBroker({ kind: 'java', ...options, settings: { ...QUICK_BROKER, ...options.settings } })
+    // Java processes start sooner; with Docker only, containers serve as well.
+    const way = 'missing' in (await findJava()) ? {} : ({ kind: javaProcess } as const)
+    const broker = await startBroker({ ...way, ...options, settings: { ...QUICK_BROKER, ...options.settings } })
     try {
       const { brokers } = broker
       const [admin, producer, kafka, reader] = await Promise.all([

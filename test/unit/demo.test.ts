@@ -78,7 +78,9 @@ describe('recovery time', () => {
       return { instance: 'a', pid: 1, atMs, thresholds: new Map(), recoveredAtMs }
     }
     expect(recoveryFigures([])).toEqual({ medianMs: undefined, maxMs: undefined })
-    expect(recoveryFigures([kill(0, 300), kill(0, null), kill(0, 100)])).toEqual({ medianMs: 200, maxMs: 300 })
+    // One that was never seen is the longest of all.
+    expect(recoveryFigures([kill(0, 300), kill(0, null), kill(0, 100)])).toEqual({ medianMs: 300, maxMs: undefined })
+    expect(recoveryFigures([kill(0, 300), kill(0, null)])).toEqual({ medianMs: undefined, maxMs: undefined })
     expect(recoveryFigures([kill(0, 300), kill(0, 900), kill(0, 100)])).toEqual({ medianMs: 300, maxMs: 900 })
   })
 })

@@ -4,11 +4,11 @@
  * holds; then the heap store with keys of two spellings.
  */
 import { describe, expect, test } from '@jest/globals'
-import { valueState } from '../../src/state/descriptors.ts'
+import { listState, mapState, valueState } from '../../src/state/descriptors.ts'
 import { KeyIndex } from '../../src/state/heap/key-index.ts'
 import { HeapStore } from '../../src/state/heap/store.ts'
 import { SegmentWriter } from '../../src/state/segment.ts'
-import { f64, json, type Serde, utf8 } from '../../src/state/serde.ts'
+import { bytes, f64, json, type Serde, utf8 } from '../../src/state/serde.ts'
 import { randomOf } from '../support/feed.ts'
 
 const lengths = [0, 1, 3, 4, 5, 8, 15, 16, 17, 40, 254, 255, 256, 400]
@@ -20,6 +20,8 @@ describe('against a map', () => {
     const index = new KeyIndex()
     const model = new Map<string, number>()
     const spellings = new Map<number, string[]>()
+    /** As many as the index keeps. */
+    const full = (slot: number): boolean => (spellings.get(slot)?.length ?? 0) >= 4
     const padding = Buffer.from('around')
     for (let step = 0; step < 30_000; step++) {
       const length = lengths[below(lengths.length)] ?? 0
@@ -31,7 +33,7 @@ describe('against a map', () => {
       if (found < 0 && random() < 0.8) {
         index.add(bytes, padding.length, key.length, slot)
         // Longer ones are not kept: they are looked up by value.
-        if (key.length > 255) continue
+        if (key.length > 255 || full(slot)) continue
         model.set(key, slot)
         spellings.set(slot, [...(spellings.get(slot) ?? []), key])
       } else if (random() < 0.3) {
@@ -41,6 +43,15 @@ describe('against a map', () => {
       }
     }
     expect(model.size).toBeGreaterThan(1_000)
+  })
+
+  test('of any number of spellings of one key, a few are kept', () => {
+    const index = new KeyIndex()
+    const spellings = Array.from({ length: 100 }, (_, n) => Buffer.from(`1${' '.repeat(n)}`))
+    for (const each of spellings) if (index.find(each, 0, each.length) < 0) index.add(each, 0, each.length, 7)
+    expect(spellings.filter((each) => index.find(each, 0, each.length) === 7)).toHaveLength(4)
+    index.forget(7)
+    expect(spellings.filter((each) => index.find(each, 0, each.length) >= 0)).toEqual([])
   })
 
   test('hundreds of thousands', () => {
@@ -54,20 +65,20 @@ describe('against a map', () => {
 
 const ignoring = new SegmentWriter()
 
-describe('in a heap store', () => {
-  const store = (key: Serde<unknown>) => {
-    const made = new HeapStore('op', { sum: valueState(f64, 0) }, key)
-    const { sum } = made.handles as { sum: { get(): number; set(value: number): void; clear(): void } }
-    /** As the keyed operator does it. */
-    const at = (text: string) => {
-      const bytes = Buffer.from(text)
-      const known = made.findKey(bytes, 0, bytes.length)
-      if (!known) made.setKeyOf(key.decode(bytes, 0, bytes.length), bytes, 0, bytes.length)
-      return { known, sum }
-    }
-    return { made, at }
+const store = (key: Serde<unknown>) => {
+  const made = new HeapStore('op', { sum: valueState(f64, 0) }, key)
+  const { sum } = made.handles as { sum: { get(): number; set(value: number): void; clear(): void } }
+  /** As the keyed operator does it. */
+  const at = (text: string) => {
+    const bytes = Buffer.from(text)
+    const known = made.findKey(bytes, 0, bytes.length)
+    if (!known) made.setKeyOf(key.decode(bytes, 0, bytes.length), bytes, 0, bytes.length)
+    return { known, sum }
   }
+  return { made, at }
+}
 
+describe('in a heap store', () => {
   test('a key is known by its bytes from its second record on, not before it has state', () => {
     const { at } = store(utf8 as Serde<unknown>)
     expect(at('a').known).toBe(false)
@@ -115,15 +126,39 @@ describe('in a heap store', () => {
     expect(at('a').sum.get()).toBe(0)
     expect(at('b').sum.get()).toBe(7)
   })
+})
 
-  test('NaN is a number like others, and no number is none', () => {
-    const { at } = store(utf8 as Serde<unknown>)
-    at('a').sum.set(Number.NaN)
-    expect(at('a').sum.get()).toBe(Number.NaN)
-    at('a').sum.set(-0)
-    expect(at('a').sum.get()).toBe(-0)
-    at('a').sum.clear()
-    expect(at('a').sum.get()).toBe(0)
-    expect(() => at('a').sum.set('1' as never)).toThrow("state 'sum': a number expected, string found")
-  })
+test('NaN is a number like others, and no number is none', () => {
+  const { at } = store(utf8 as Serde<unknown>)
+  at('a').sum.set(Number.NaN)
+  expect(at('a').sum.get()).toBe(Number.NaN)
+  at('a').sum.set(-0)
+  expect(at('a').sum.get()).toBe(-0)
+  at('a').sum.clear()
+  expect(at('a').sum.get()).toBe(0)
+  expect(() => at('a').sum.set('1' as never)).toThrow("state 'sum': a number expected, string found")
+})
+
+test('bytes are kept as a copy: the response that they came in may go', () => {
+  const made = new HeapStore(
+    'op',
+    { last: valueState(bytes), all: listState(bytes), by: mapState(bytes, bytes) },
+    bytes as Serde<unknown>,
+  )
+  const { last, all, by } = made.handles as {
+    last: { get(): Buffer; set(value: Buffer): void }
+    all: { get(): Buffer[]; add(value: Buffer): void; set(values: Buffer[]): void }
+    by: { set(key: Buffer, value: Buffer): void; entries(): Iterable<[Buffer, Buffer]> }
+  }
+  const response = Buffer.alloc(1_000, 'x')
+  const view = (): Buffer => response.subarray(10, 12)
+  made.setKeyOf(view(), response, 10, 2)
+  last.set(view())
+  all.set([view()])
+  all.add(view())
+  by.set(view(), view())
+  const kept = [made.keyOf(0) as Buffer, last.get(), ...all.get(), ...[...by.entries()].flat()]
+  expect(kept).toHaveLength(6)
+  response.fill('y')
+  for (const each of kept) expect(String(each)).toBe('xx')
 })

@@ -16,6 +16,8 @@ import {
   utf8,
   valueState,
 } from '../../src/index.ts'
+import { describePlan, planMermaid } from '../../src/plan/describe.ts'
+import { resolveSettings } from '../../src/plan/options.ts'
 import { makePlan } from '../../src/plan/plan.ts'
 import type { Plan } from '../../src/worker/job.ts'
 
@@ -142,6 +144,30 @@ describe('the value’s serde in a hop', () => {
   })
 })
 
+test('the picture joins each topic to the operator that reads or writes it', () => {
+  const plan = planOf((p) => {
+    const both = bids(p, 'left').union(bids(p, 'right'))
+    both.filter(() => true).to('one', sink('first'))
+    both.keyBy('auction', ({ auction }) => auction).to('two', sink('second'))
+  })
+  const settings = resolveSettings('tested', {}, { brokers: 'none:1', instance: 'here' }, true)
+  const edges = planMermaid(describePlan(plan, settings))
+    .split('\n')
+    .filter((line) => line.includes('[("'))
+    .map((line) => line.trim().replace(/topic_\w+\[\("(.+?)"\)\]/, '<$1>'))
+  const [stage = '', other = ''] = plan.stages.map(({ id }) => id.replaceAll('+', '_'))
+  expect(edges.sort()).toEqual(
+    [
+      `<left> --> ${stage}_left`,
+      `<right> --> ${stage}_right`,
+      `${stage}_one --> <first>`,
+      `${stage}_auction --> <millrace.tested.hop.auction>`,
+      `<millrace.tested.hop.auction> --> ${other}_auction`,
+      `${other}_two --> <second>`,
+    ].sort(),
+  )
+})
+
 describe('operator ids and the plan’s hash', () => {
   const build = (p: PipelineBuilder): void =>
     bids(p)
@@ -170,6 +196,11 @@ describe('operator ids and the plan’s hash', () => {
           .map((bid) => bid)
           .filter(() => true)
           .to('out', sink('elsewhere')),
+      (p) =>
+        bids(p)
+          .map((bid) => JSON.stringify(bid))
+          .filter(() => true)
+          .to('out', kafkaSink({ topic: 'out', key: utf8, value: utf8 })),
       (p) =>
         bids(p, 'others')
           .map((bid) => bid)

@@ -15,7 +15,7 @@ import { makePlan } from '../../src/plan/plan.ts'
 import { Supervisor } from '../../src/worker/supervisor.ts'
 
 /** What one life of a slot does once it has been told its slot. */
-type Life = 'die' | 'run' | 'run and die' | `exit ${number}` | `fail ${string} ${number}`
+type Life = 'die' | 'join and die' | 'run' | 'run and die' | `exit ${number}` | `fail ${string} ${number}`
 
 /** Notes `slot life pid` and plays; a stop ends it with 0 and is noted, too. */
 const program = `
@@ -32,6 +32,7 @@ process.on('message', (message) => {
   const life = lives[message.slot][before.length] ?? 'run'
   note('life ' + message.slot + ' ' + process.pid)
   const [verb, word, code] = life.split(' ')
+  if (verb === 'join') process.send({ kind: 'joined', member: 'member of ' + process.pid }, () => process.kill(process.pid, 'SIGKILL'))
   if (verb === 'die') process.kill(process.pid, 'SIGKILL')
   if (verb === 'exit') process.exit(Number(word))
   if (verb === 'fail') process.send({ kind: 'failed', code: word, message: 'it failed' }, () => process.exit(Number(code)))
@@ -46,6 +47,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }))
 
 class Deployment {
   readonly resolved: string[] = []
+  readonly removed: string[] = []
   readonly closed: string[] = []
   readonly supervisor: Supervisor
   readonly #journal: string
@@ -57,6 +59,8 @@ class Deployment {
         this.resolved.push(...ids)
         return []
       },
+      removeMember: async (group: string, member: string, instance: string) =>
+        void this.removed.push(`${group} ${member} ${instance}`),
       [Symbol.asyncDispose]: async () => void this.closed.push('closed'),
     }
     const factory: ClusterFactory = { kind: 'fake', connect: async () => cluster as never }
@@ -121,6 +125,21 @@ describe('a child that died', () => {
     expect(await deployment.allGone()).toBe(true)
   })
 
+  test('again and again gives up its place in the group once it is to be away for longer than a second', async () => {
+    const lives: Life[] = ['run and die', 'join and die', 'join and die', 'die', 'die', 'die']
+    const deployment = await Deployment.start(lives, ['run'])
+    const code = deployment.supervisor.run()
+    await deployment.until(async () => (await deployment.livesOf(0)) === 4)
+    expect(deployment.removed).toEqual([])
+    await deployment.until(async () => deployment.removed.length > 0)
+    // The last life that joined, though it never ran.
+    const joined = (await deployment.lines()).filter((line) => line.startsWith('life 0 '))[2] ?? ''
+    expect(deployment.removed).toEqual([`millrace.tested member of ${joined.split(' ')[2]} host-0`])
+    deployment.supervisor.stop('stop')
+    expect(await code).toBe(0)
+    expect(deployment.removed).toHaveLength(1)
+  })
+
   test('with exit code 1 comes back too: its restart strategy did not give up', async () => {
     const deployment = await Deployment.start(['exit 1', 'run'])
     const code = deployment.supervisor.run()
@@ -176,6 +195,14 @@ describe('a child that ended on purpose', () => {
     },
   )
 
+  test('unable to reach the brokers that it has reached before, it comes back', async () => {
+    const deployment = await Deployment.start(['run and die', 'exit 5', 'run'])
+    const code = deployment.supervisor.run()
+    await deployment.until(async () => (await deployment.livesOf(0)) === 3)
+    deployment.supervisor.stop('stop')
+    expect(await code).toBe(0)
+  })
+
   test('with another failure and code 1 it comes back', async () => {
     const deployment = await Deployment.start(['fail KAFKA_ERROR 1', 'run'])
     const code = deployment.supervisor.run()
@@ -183,6 +210,26 @@ describe('a child that ended on purpose', () => {
     deployment.supervisor.stop('stop')
     expect(await code).toBe(0)
   })
+})
+
+test('asked to stop in the pause before a restart, it ends with 0 and starts nothing', async () => {
+  const deployment = await Deployment.start(['die', 'die', 'die', 'die', 'die', 'die', 'die', 'die', 'run'])
+  const code = deployment.supervisor.run()
+  // The pause behind the seventh death takes four seconds.
+  await deployment.until(async () => (await deployment.livesOf(0)) === 7 && (await deployment.allGone()))
+  deployment.supervisor.stop('stop')
+  expect(await code).toBe(0)
+  expect(await deployment.livesOf(0)).toBe(7)
+})
+
+test('asked to leave and then to stop, it leaves', async () => {
+  const deployment = await Deployment.start(['run'])
+  const code = deployment.supervisor.run()
+  await deployment.until(async () => (await deployment.livesOf(0)) === 1)
+  deployment.supervisor.stop('leave')
+  deployment.supervisor.stop('stop')
+  expect(await code).toBe(0)
+  expect(await deployment.lines()).not.toContain('stop stop')
 })
 
 test('asked twice to stop, it stops once', async () => {

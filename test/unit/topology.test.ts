@@ -178,6 +178,16 @@ describe('what is refused', () => {
   })
 })
 
+test("Kafka's own topics are as durable as the brokers say", async () => {
+  const topics = { in: { partitions: 1 }, out: { partitions: 1 }, __consumer_offsets: { partitions: 50 } }
+  await prepare(copy, new FakeCluster(topics, 3))
+  await prepare(copy, new FakeCluster(topics, 3, { 'min.insync.replicas': '2' }))
+  await expect(prepare(copy, new FakeCluster(topics, 3, { 'min.insync.replicas': '1' }))).rejects.toMatchObject({
+    code: 'TOPIC_CONFIG_WRONG',
+    message: expect.stringMatching(/__consumer_offsets \(replication 3, min.insync.replicas 1\)\. Use/),
+  })
+})
+
 describe('names', () => {
   test('of a pipeline are never taken for those of another whose name begins alike', () => {
     const [id = ''] = names.transactionalIds('bid-totals', 'host-0')

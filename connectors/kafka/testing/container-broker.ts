@@ -75,6 +75,7 @@ export async function startContainerBroker(request: BrokerRequest): Promise<Test
     const container = containerOf(library, each, network)
     configure(container, each.places, all, request, {
       certificates,
+      passwords,
       formatArgs: formatArguments(clusterId, propertiesFile, passwords),
     })
     return new ContainerNode(plan, { ...address, internal: `127.0.0.1:${each.internalPort}` }, container)
@@ -165,7 +166,11 @@ function configure(
   places: NodePlaces,
   all: readonly NodePlaces[],
   request: BrokerRequest,
-  secrets: { readonly certificates: BrokerCertificates | undefined; readonly formatArgs: readonly string[] },
+  secrets: {
+    readonly certificates: BrokerCertificates | undefined
+    readonly passwords: Readonly<Record<string, string>>
+    readonly formatArgs: readonly string[]
+  },
 ): void {
   const kafka = "java -cp '/opt/kafka/libs/*'"
   const flags = `-Xmx${request.heapMb}m -Djava.awt.headless=true -Dlog4j2.configurationFile=${logFile}`
@@ -179,7 +184,7 @@ function configure(
     .withEntrypoint(['/bin/sh', '-c', script, 'millrace-broker'])
     .withCommand([...secrets.formatArgs])
     .withCopyContentToContainer([
-      { target: propertiesFile, content: serverProperties(places, all, request, files) },
+      { target: propertiesFile, content: serverProperties(places, all, request, files, secrets.passwords) },
       { target: logFile, content: log4jConfiguration },
     ])
   if (certificates === undefined) return

@@ -8,7 +8,8 @@ export const brokerKitErrorCodes = {
   BROKER_JARS_UNAVAILABLE: "Kafka's jars could not be resolved by Maven",
   BROKER_STOP_FAILED: 'a broker process or container did not end in time',
   BROKER_NOT_RUNNING: 'a fault was asked of a broker that does not run',
-  PROBE_UNAVAILABLE: 'the Java probes cannot run here: no JDK, or its compiler failed',
+  PROBE_UNAVAILABLE:
+    'the Java probes cannot run here: neither a JDK nor Docker with Kafka’s image, or the compiler failed',
   PROBE_FAILED: 'a Java probe answered with an error, or ended early',
 } as const
 

@@ -42,6 +42,7 @@ export {
   javaFollow,
   javaProduce,
 } from './java-probe.ts'
-export { JavaProbeError, prepareProbes } from './probe-process.ts'
+export { prepareProbes } from './probe-launcher.ts'
+export { JavaProbeError } from './probe-process.ts'
 export { startBroker } from './start-broker.ts'
 export type { BrokerKind, BrokerNode, BrokerOptions, BrokerSecurity, TestBroker } from './test-broker.ts'

@@ -114,7 +114,7 @@ async function format(plan: ClusterPlan, places: readonly NodePlaces[]): Promise
     await mkdir(home)
     const propertiesFile = join(home, 'server.properties')
     const files = { logDir: join(home, 'data'), keyFile, caFile }
-    await writeFile(propertiesFile, serverProperties(place, places, request, files))
+    await writeFile(propertiesFile, serverProperties(place, places, request, files, passwords))
     await formatOne(plan, formatArguments(clusterId, propertiesFile, passwords))
   }
   if (certificates === undefined) return undefined

@@ -1,16 +1,9 @@
-// One running Java probe: scripts/broker/*.java, compiled once, spoken to in NDJSON over stdin and stdout.
+// One running Java probe (scripts/broker/*.java), spoken to in NDJSON over stdin and stdout.
 // A probe ends by itself when its stdin closes, so it cannot outlive this process.
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import { BrokerKitError } from './errors.ts'
-import { findJava, findJavac, kafkaCacheFolder, kafkaJars, packageRoot, withFileLock } from './kafka-jars.ts'
-import { runCommand } from './run-command.ts'
+import { type ProbeCommand, prepareProbes } from './probe-launcher.ts'
 
-const compileTimeoutMs = 120_000
-const jvm = ['-Xmx512m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Xshare:auto']
 const stderrBytesMax = 8192
 
 /** A parsed line of a probe. */
@@ -27,57 +20,6 @@ export class JavaProbeError extends BrokerKitError {
   }
 }
 
-let launching: Promise<{ java: string; classpath: string }> | undefined
-
-/**
- * Finds Java and Kafka's jars and compiles the probes, once per process; the classes stay in the cache, keyed by content.
- *
- * @throws BrokerKitError PROBE_UNAVAILABLE, BROKER_JARS_UNAVAILABLE
- */
-export function prepareProbes(): Promise<{ java: string; classpath: string }> {
-  launching ??= compileProbes().catch((error: unknown) => {
-    launching = undefined
-    throw error
-  })
-  return launching
-}
-
-async function compileProbes(): Promise<{ java: string; classpath: string }> {
-  const java = await findJava()
-  if ('missing' in java) {
-    const message = `the Java probes need ${java.missing}; with Docker only they cannot run: its Kafka image has no compiler`
-    throw new BrokerKitError('PROBE_UNAVAILABLE', message)
-  }
-  const libs = await kafkaJars()
-  const folder = join(packageRoot(), 'scripts', 'broker')
-  const names = (await readdir(folder)).filter((name) => name.endsWith('.java')).sort()
-  const sources = names.map((name) => join(folder, name))
-  const hash = createHash('sha256')
-  for (const source of sources) hash.update(await readFile(source))
-  const classes = join(kafkaCacheFolder(), `probe-${hash.digest('hex').slice(0, 16)}`)
-  const classpath = [join(libs, '*'), classes].join(process.platform === 'win32' ? ';' : ':')
-  const answer = { java: java.path, classpath }
-  if (existsSync(classes)) return answer
-  return withFileLock(join(kafkaCacheFolder(), 'probe.lock'), compileTimeoutMs, async () => {
-    if (!existsSync(classes)) await compile(sources, libs, classes)
-    return answer
-  })
-}
-
-async function compile(sources: readonly string[], libs: string, classes: string): Promise<void> {
-  const javac = await findJavac()
-  if ('missing' in javac) throw new BrokerKitError('PROBE_UNAVAILABLE', `the Java probes need ${javac.missing}`)
-  const partial = `${classes}.${process.pid}.partial`
-  await mkdir(partial, { recursive: true })
-  const args = ['-proc:none', '-nowarn', '-cp', join(libs, '*'), '-d', partial, ...sources]
-  const result = await runCommand(javac.path, args, { timeoutMs: compileTimeoutMs })
-  if (result.status !== 0) {
-    await rm(partial, { recursive: true, force: true })
-    throw new BrokerKitError('PROBE_UNAVAILABLE', `javac refused the Java probes: ${result.stderr.slice(0, 4000)}`)
-  }
-  await rename(partial, classes)
-}
-
 /** Command line flags for client properties. */
 export function configFlags(config: Readonly<Record<string, string>> | undefined): string[] {
   return Object.entries(config ?? {}).flatMap(([key, value]) => ['--config', `${key}=${value}`])
@@ -86,6 +28,7 @@ export function configFlags(config: Readonly<Record<string, string>> | undefined
 /** Lines out, lines in. Whoever starts one must {@link ProbeProcess.close} or {@link ProbeProcess.kill} it. */
 export class ProbeProcess implements AsyncDisposable {
   readonly #child: ChildProcessWithoutNullStreams
+  readonly #kill: ProbeCommand['kill']
   readonly #ended: Promise<void>
   readonly #waiting: PromiseWithResolvers<ProbeLine>[] = []
   #onLine: ((line: ProbeLine) => void) | undefined
@@ -94,8 +37,13 @@ export class ProbeProcess implements AsyncDisposable {
   /** Pieces of a line whose end has not come yet. */
   readonly #partial: string[] = []
 
-  private constructor(child: ChildProcessWithoutNullStreams, onLine: ((line: ProbeLine) => void) | undefined) {
+  private constructor(
+    child: ChildProcessWithoutNullStreams,
+    kill: ProbeCommand['kill'],
+    onLine: ((line: ProbeLine) => void) | undefined,
+  ) {
     this.#child = child
+    this.#kill = kill
     this.#onLine = onLine
     child.stdin.on('error', () => undefined) // It ended early; #ended tells with what error.
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -120,9 +68,9 @@ export class ProbeProcess implements AsyncDisposable {
    * throw.
    */
   static async start(verb: string, args: readonly string[], onLine?: (line: ProbeLine) => void): Promise<ProbeProcess> {
-    const { java, classpath } = await prepareProbes()
-    const child = spawn(java, [...jvm, '-cp', classpath, 'JavaProbe', verb, ...args], { stdio: 'pipe' })
-    return new ProbeProcess(child, onLine)
+    const launcher = await prepareProbes()
+    const command = launcher.command([verb, ...args])
+    return new ProbeProcess(spawn(command.file, command.args, { stdio: 'pipe' }), command.kill, onLine)
   }
 
   /** Sends a line and waits for the one line that answers it. Answers come in the order of the requests. */
@@ -159,6 +107,7 @@ export class ProbeProcess implements AsyncDisposable {
 
   /** SIGKILL, for tests that want a client to vanish; resolves when it is gone. Never throws. */
   async kill(): Promise<void> {
+    await this.#kill?.()
     this.#child.kill('SIGKILL')
     await this.#ended
   }

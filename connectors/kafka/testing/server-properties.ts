@@ -22,6 +22,7 @@ export function serverProperties(
   all: readonly NodePlaces[],
   request: BrokerRequest,
   files: { readonly logDir: string; readonly keyFile: string; readonly caFile: string },
+  passwords: Readonly<Record<string, string>>,
 ): string {
   const voters = all.map((each) => `${each.id}@${each.advertise.controller}`).join(',')
   const clientProtocol = request.security === 'sasl-ssl' ? 'SASL_SSL' : 'PLAINTEXT'
@@ -37,7 +38,7 @@ export function serverProperties(
     'controller.listener.names': 'CONTROLLER',
     'log.dirs': files.logDir,
     ...commonSettings(request.nodes),
-    ...(request.security === 'sasl-ssl' ? securitySettings(files) : {}),
+    ...(request.security === 'sasl-ssl' ? securitySettings(files, passwords) : {}),
     ...request.settings,
   }
   return `${Object.entries(properties)
@@ -72,11 +73,20 @@ function commonSettings(nodes: 1 | 3): Record<string, string> {
   }
 }
 
-function securitySettings(files: { readonly keyFile: string; readonly caFile: string }): Record<string, string> {
+const scramLogin = 'org.apache.kafka.common.security.scram.ScramLoginModule required;'
+
+function securitySettings(
+  files: { readonly keyFile: string; readonly caFile: string },
+  passwords: Readonly<Record<string, string>>,
+): Record<string, string> {
+  const users = Object.entries(passwords)
+    .map(([user, password]) => `user_${user}="${password}"`)
+    .join(' ')
   return {
-    'sasl.enabled.mechanisms': 'SCRAM-SHA-256',
-    'listener.name.client.scram-sha-256.sasl.jaas.config':
-      'org.apache.kafka.common.security.scram.ScramLoginModule required;',
+    'sasl.enabled.mechanisms': 'SCRAM-SHA-256,SCRAM-SHA-512,PLAIN',
+    'listener.name.client.scram-sha-256.sasl.jaas.config': scramLogin,
+    'listener.name.client.scram-sha-512.sasl.jaas.config': scramLogin,
+    'listener.name.client.plain.sasl.jaas.config': `org.apache.kafka.common.security.plain.PlainLoginModule required ${users};`,
     'ssl.keystore.type': 'PEM',
     'ssl.keystore.location': files.keyFile,
     'ssl.truststore.type': 'PEM',
@@ -110,10 +120,12 @@ export function formatArguments(
   propertiesFile: string,
   passwords: Readonly<Record<string, string>>,
 ): string[] {
-  const scram = Object.entries(passwords).flatMap(([user, password]) => [
-    '--add-scram',
-    `SCRAM-SHA-256=[name=${user},password=${password}]`,
-  ])
+  const scram = Object.entries(passwords).flatMap(([user, password]) =>
+    ['SCRAM-SHA-256', 'SCRAM-SHA-512'].flatMap((mechanism) => [
+      '--add-scram',
+      `${mechanism}=[name=${user},password=${password}]`,
+    ]),
+  )
   return ['format', '-t', clusterId, '-c', propertiesFile, ...scram]
 }
 

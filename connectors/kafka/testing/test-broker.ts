@@ -28,6 +28,7 @@ export interface BrokerSecurity {
   readonly users: Readonly<Record<string, string>>
   /** May do everything. Every other user is denied what no ACL allows. */
   readonly superUser: string
+  /** One that they may use; the brokers also take SCRAM-SHA-512 and PLAIN. */
   readonly mechanism: 'scram-sha-256'
 }
 
@@ -50,7 +51,7 @@ export interface BrokerOptions {
   readonly nodes?: 1 | 3
   /** server.properties entries that replace or add to the kit's own. */
   readonly settings?: Readonly<Record<string, string>>
-  /** Default 'plaintext'. 'sasl-ssl': SCRAM-SHA-256 over TLS, ACLs on, all denied but to the super user. */
+  /** Default 'plaintext'. 'sasl-ssl': SCRAM or PLAIN over TLS, ACLs on, all denied but to the super user. */
   readonly security?: 'plaintext' | 'sasl-ssl'
   /** Users besides the super user `admin` with 'sasl-ssl'; default `['app']`. */
   readonly users?: readonly string[]

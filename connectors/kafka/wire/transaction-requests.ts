@@ -141,6 +141,7 @@ export interface TransactionDescription {
   readonly transactionalId: string
   /** Empty, Ongoing, PrepareCommit, PrepareAbort, CompleteCommit, CompleteAbort, Dead, PrepareEpochFence. */
   readonly state: string
+  readonly timeoutMs: number
   readonly producerId: bigint
   readonly epoch: number
   /** Empty once the transaction is complete. */
@@ -163,7 +164,7 @@ export const DescribeTransactions: Api<{ ids: readonly string[] }, TransactionDe
       const code = reader.int16()
       const transactionalId = reader.string()
       const state = reader.string()
-      reader.int32()
+      const timeoutMs = reader.int32()
       reader.int64()
       const producerId = reader.int64()
       const epoch = reader.int16()
@@ -174,7 +175,7 @@ export const DescribeTransactions: Api<{ ids: readonly string[] }, TransactionDe
         return partitions
       })
       reader.tags()
-      return { code, transactionalId, state, producerId, epoch, partitions: topics.flat() }
+      return { code, transactionalId, state, timeoutMs, producerId, epoch, partitions: topics.flat() }
     })
   },
 }

@@ -4,11 +4,11 @@ import type { StateDescriptors, StateHandles } from '../../state/descriptors.ts'
 import type { HeapStore } from '../../state/heap/store.ts'
 import { KEY_AT, KEY_LENGTH, STRIDE } from '../batch.ts'
 import type { Downstream } from '../element.ts'
-import type { OperatorFunctions, ProcessContext } from '../functions.ts'
+import type { OperatorContext, OperatorFunctions } from '../functions.ts'
 import type { StreamRecord, TaskContext } from '../record.ts'
 
 /** What the function sees; one object per operator, valid during a call. */
-class Context implements ProcessContext<unknown, StateDescriptors, unknown> {
+class Context implements OperatorContext {
   readonly state: StateHandles<StateDescriptors>
   record!: StreamRecord
   readonly #operator: OperatorId
@@ -29,6 +29,12 @@ class Context implements ProcessContext<unknown, StateDescriptors, unknown> {
   /** An own property, because users destructure it. */
   readonly emit = (value: unknown): void => {
     this.#next.push(this.record.withValue(value))
+    this.#task.current = this.#operator
+  }
+
+  replace(value: unknown): void {
+    this.record.setValue(value)
+    this.#next.push(this.record)
     this.#task.current = this.#operator
   }
 }

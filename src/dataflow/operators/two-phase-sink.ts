@@ -1,15 +1,16 @@
 // The end of a chain on another system: a TwoPhaseCommitSink of one operator and task. Its handle is prepared at the
 // barrier, stored in the checkpoint file, and committed only after the worker's own transaction (the last agent).
 import type { CheckpointId, OperatorId } from '../../base/ids.ts'
-import type { Downstream } from '../element.ts'
+import type { Buffering, Downstream } from '../element.ts'
 import type { TransactionHandle, TwoPhaseCommitSink } from '../ports.ts'
 import type { StreamRecord, TaskContext } from '../record.ts'
 
-export class TwoPhaseSinkOperator implements Downstream {
+export class TwoPhaseSinkOperator implements Downstream, Buffering {
   readonly id: OperatorId
   readonly sink: TwoPhaseCommitSink
   readonly #context: TaskContext
   readonly #onBarrier: (checkpoint: CheckpointId) => void
+  readonly #heldMax: number
   /** Records behind the barrier wait until the next transaction is begun. */
   #held: StreamRecord[] = []
   #preparing: Promise<TransactionHandle> | undefined
@@ -20,13 +21,26 @@ export class TwoPhaseSinkOperator implements Downstream {
     id: OperatorId,
     context: TaskContext,
     sink: TwoPhaseCommitSink,
+    heldMax: number,
     onBarrier: (checkpoint: CheckpointId) => void,
   ) {
     this.id = id
     this.sink = sink
     this.#context = context
+    this.#heldMax = heldMax
     this.#onBarrier = onBarrier
   }
+
+  get full(): boolean {
+    return this.#held.length >= this.#heldMax
+  }
+
+  get empty(): boolean {
+    return this.#held.length === 0
+  }
+
+  /** What is held goes on when the handle is there: nothing to do between turns. */
+  drain(): void {}
 
   get hasWrites(): boolean {
     return this.#wrote

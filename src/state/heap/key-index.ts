@@ -1,6 +1,6 @@
 // From a key's bytes, as they stand in the record, to its slot: the hot path of keyed state neither decodes the key nor looks
-// it up by value. It is a short cut, not the authority: a key may have several spellings (JSON with and without blanks); each
-// is noted when it has been looked up by value, and all are forgotten when the slot is released. Short keys stand in the table
+// it up by value. It is a short cut, not the authority: a key may have several spellings (JSON with and without blanks); the
+// first few are noted when they have been looked up by value, and all are forgotten when the slot is released. Short keys stand in the table
 // itself, and the table is kept small: what costs here is memory that is not in the cache.
 import { murmur2 } from '../../base/murmur2.ts'
 
@@ -12,6 +12,8 @@ const INLINE_MAX = 16
 const STRIDE = 6
 const LENGTH = 1
 const WORDS = 2
+/** Spellings of one slot's key: keys that are no UTF-8 all read alike, and there may be any number of them. */
+const SPELLINGS_MAX = 4
 const EMPTY = 0
 const FORGOTTEN = -1
 
@@ -76,7 +78,7 @@ export class KeyIndex {
 
   /** These bytes, not known so far, are a spelling of the slot's key. */
   add(bytes: Uint8Array, start: number, length: number, slot: number): void {
-    if (length > LENGTH_MAX) return
+    if (length > LENGTH_MAX || (this.#others.get(slot)?.length ?? 0) >= SPELLINGS_MAX - 1) return
     if ((this.#used + 1) * 4 > this.#mask * 3) this.#rebuild()
     if (slot >= this.#newest.length) {
       const grown = new Int32Array(Math.max(this.#newest.length * 2, slot + 1))
@@ -114,8 +116,14 @@ export class KeyIndex {
     entries.set(this.#words, at + WORDS)
     this.#used++
     const earlier = (this.#newest[slot] as number) - 1
-    if (earlier >= 0) this.#others.set(slot, [...(this.#others.get(slot) ?? []), earlier])
+    if (earlier >= 0) this.#noteOther(slot, earlier)
     this.#newest[slot] = position + 1
+  }
+
+  #noteOther(slot: number, position: number): void {
+    const others = this.#others.get(slot)
+    if (others) others.push(position)
+    else this.#others.set(slot, [position])
   }
 
   /** The slot's key is gone; the slot may get another one. */

@@ -6,7 +6,7 @@ import type { RowTarget, SegmentWriter, StateIdentity } from '../segment.ts'
 import { decodeState, f64, type Serde } from '../serde.ts'
 import { IntColumns, NumberColumns } from './columns.ts'
 import { KeyIndex } from './key-index.ts'
-import type { StateTable } from './table.ts'
+import { ownBytes, type StateTable } from './table.ts'
 import { type Cursor, ListTable, MapTable, NumberTable, ValueTable } from './tables.ts'
 
 /** Rows between two looks at the clock. */
@@ -111,7 +111,7 @@ export class HeapStore implements Cursor {
     const existing = this.#slots.get(identity)
     if (existing !== undefined) return existing
     const slot = this.#free.pop() ?? this.#keys.length
-    this.#keys[slot] = key
+    this.#keys[slot] = ownBytes(key)
     this.#slots.set(identity, slot)
     return slot
   }
@@ -150,19 +150,25 @@ export class HeapStore implements Cursor {
     for (const table of this.#tables) table.freeze(writer, baseFrom, baseTo)
   }
 
-  /** Encodes frozen rows until `expired()`; true when the snapshot is complete. */
+  /** Encodes frozen rows until `expired()`; true when the snapshot is complete. All states side by side: they share keys. */
   encode(expired: () => boolean): boolean {
-    for (const table of this.#tables) {
-      try {
-        while (!table.encodeSome(this.#rowsPerLook)) if (expired()) return false
-      } catch (error) {
-        if (error instanceof MillraceError) throw error
-        const { operator, name, serde } = table.identity
-        const text = `operator '${operator}', state '${name}': a value cannot be written as ${serde}: ${messageOf(error)}`
-        throw new MillraceError('STATE_VALUE_INVALID', text, { cause: error })
-      }
+    for (;;) {
+      let complete = true
+      for (const table of this.#tables) if (!this.#encodeSome(table)) complete = false
+      if (complete) return true
+      if (expired()) return false
     }
-    return true
+  }
+
+  #encodeSome(table: StateTable): boolean {
+    try {
+      return table.encodeSome(this.#rowsPerLook)
+    } catch (error) {
+      if (error instanceof MillraceError) throw error
+      const { operator, name, serde } = table.identity
+      const text = `operator '${operator}', state '${name}': a value cannot be written as ${serde}: ${messageOf(error)}`
+      throw new MillraceError('STATE_VALUE_INVALID', text, { cause: error })
+    }
   }
 
   /** The target of restored rows of one state. @throws STATE_INCOMPATIBLE */

@@ -19,6 +19,14 @@ export interface SlotOwner {
   readonly epochs: IntColumns
 }
 
+/**
+ * What state keeps must not be a view of what was fetched: it would hold the whole response in memory.
+ * @returns a copy of bytes; everything else as it is
+ */
+export function ownBytes<T>(value: T): T {
+  return Buffer.isBuffer(value) ? (Buffer.from(value) as T & Buffer) : value
+}
+
 export abstract class StateTable {
   readonly identity: StateIdentity
   readonly descriptor: StateDescriptor<unknown>

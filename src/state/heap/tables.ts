@@ -6,7 +6,7 @@ import type { ListState, MapState, StateDescriptor, ValueState } from '../descri
 import { Row, type SegmentWriter, type StateIdentity } from '../segment.ts'
 import { decodeState, encodeState, f64, type Serde } from '../serde.ts'
 import type { NumberColumns } from './columns.ts'
-import { type SlotOwner, StateTable } from './table.ts'
+import { ownBytes, type SlotOwner, StateTable } from './table.ts'
 
 type WriteKey = (out: ByteWriter) => void
 
@@ -36,6 +36,34 @@ abstract class ObjectTable extends StateTable {
   }
 }
 
+/** A class, not closures: calls of the users' functions are compiled into them. */
+class NumberState implements ValueState<number, number | undefined> {
+  readonly #table: NumberTable
+  readonly #cursor: Cursor
+  readonly #initial: (() => number) | undefined
+
+  constructor(table: NumberTable, cursor: Cursor, initial: (() => number) | undefined) {
+    this.#table = table
+    this.#cursor = cursor
+    this.#initial = initial
+  }
+
+  get(): number | undefined {
+    const { slot } = this.#cursor
+    return (slot < 0 ? undefined : this.#table.get(slot)) ?? this.#initial?.()
+  }
+
+  set(value: number): void {
+    if (typeof value !== 'number')
+      throw new TypeError(`state '${this.#table.identity.name}': a number expected, ${typeof value} found`)
+    this.#table.set(this.#cursor.claim(), value)
+  }
+
+  clear(): void {
+    if (this.#cursor.slot >= 0) this.#table.clear(this.#cursor.slot)
+  }
+}
+
 /** Values of `f64`, as doubles side by side. */
 export class NumberTable extends StateTable {
   readonly #numbers: NumberColumns
@@ -55,22 +83,16 @@ export class NumberTable extends StateTable {
   }
 
   handle(cursor: Cursor): ValueState<unknown, undefined> {
-    const initial = (this.descriptor.initial ?? (() => undefined)) as () => undefined
-    const numbers = this.#numbers
-    const column = this.#numberColumn
-    return {
-      get: () => (cursor.slot < 0 ? undefined : (numbers.get(cursor.slot, column) as undefined)) ?? initial(),
-      set: (value) => {
-        if (typeof value !== 'number')
-          throw new TypeError(`state '${this.identity.name}': a number expected, ${typeof value} found`)
-        const slot = cursor.claim()
-        this.mark(slot)
-        numbers.set(slot, column, value)
-      },
-      clear: () => {
-        if (cursor.slot >= 0) this.clear(cursor.slot)
-      },
-    }
+    return new NumberState(this, cursor, this.descriptor.initial as (() => number) | undefined) as never
+  }
+
+  get(slot: number): number | undefined {
+    return this.#numbers.get(slot, this.#numberColumn)
+  }
+
+  set(slot: number, value: number): void {
+    this.mark(slot)
+    this.#numbers.set(slot, this.#numberColumn, value)
   }
 
   override has(slot: number): boolean {
@@ -107,7 +129,7 @@ export class ValueTable extends ObjectTable {
         if (value === undefined) throw new TypeError(`state '${this.identity.name}': set(undefined); use clear()`)
         const slot = cursor.claim()
         this.mark(slot)
-        this.values[slot] = value
+        this.values[slot] = ownBytes(value)
       },
       clear: () => {
         if (cursor.slot >= 0) this.clear(cursor.slot)
@@ -146,7 +168,7 @@ export class ListTable extends ObjectTable {
       },
       set: (values) => {
         const list = new ListSlot()
-        list.items = [...values]
+        list.items = Array.from(values, ownBytes)
         if (list.items.length === 0 && cursor.slot < 0) return
         const slot = cursor.claim()
         this.mark(slot)
@@ -169,7 +191,7 @@ export class ListTable extends ObjectTable {
       list = new ListSlot()
       this.values[slot] = list
     }
-    list.items.push(value)
+    list.items.push(ownBytes(value))
   }
 
   protected override encodeSlot(writer: SegmentWriter, slot: number, writeKey: WriteKey, full: boolean): void {
@@ -275,9 +297,10 @@ export class MapTable extends ObjectTable {
     }
     const identity = this.#identity(key)
     const entry = map.entries.get(identity)
-    if (entry) entry.value = value
-    else map.entries.set(identity, { key, value })
-    map.dirty.set(identity, key)
+    const own = ownBytes(value)
+    if (entry) entry.value = own
+    else map.entries.set(identity, { key: ownBytes(key), value: own })
+    map.dirty.set(identity, entry?.key ?? ownBytes(key))
   }
 
   #remove(slot: number, key: unknown): void {
