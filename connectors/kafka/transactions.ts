@@ -22,6 +22,7 @@ import {
 /** When a confirmation has taken this long, dropped markers are looked for. */
 const REPAIR_AFTER_MS = 5_000
 const CONFIRM_DEADLINE_MS = 60_000
+const LEADERS_DEADLINE_MS = 30_000
 const PREPARE_DEADLINE_MS = 60_000
 
 interface TopicPartition {
@@ -75,6 +76,7 @@ export class TransactionAdmin {
           { transactionalId: id, epoch: description.epoch },
           'aborting an open transaction of an earlier life',
         )
+        await this.#awaitLeaders(description)
         await this.#abortOpen(description)
         continue
       }
@@ -86,6 +88,24 @@ export class TransactionAdmin {
         )
       }
       await delay(10)
+    }
+  }
+
+  /**
+   * Kafka forgets the marker of a partition that has no leader in that instant, an abort's as well as a commit's, and readers
+   * would stand still before it for ever. So leaders are waited for, as long as the brokers themselves let it be open.
+   */
+  async #awaitLeaders({ transactionalId, partitions, timeoutMs }: TransactionDescription): Promise<void> {
+    const deadline = monotonicMs() + Math.min(timeoutMs, LEADERS_DEADLINE_MS)
+    for (let attempt = 0; monotonicMs() < deadline; attempt++) {
+      const groups = await this.#byLeader(partitions)
+      const leaderless = groups.find(({ node }) => node === undefined)?.rows ?? []
+      // A topic that is gone gets none.
+      const waiting = leaderless.filter(({ topic }) => this.#cluster.topic(topic) !== undefined)
+      if (waiting.length === 0) return
+      const list = waiting.map((row) => partitionKey(row.topic, row.partition)).join(', ')
+      if (attempt === 0) this.#log.warn({ transactionalId }, `${list} has no leader: waiting with the abort`)
+      await delay(100)
     }
   }
 
@@ -352,7 +372,7 @@ function dropped(record: TransactionRecord, partitions: readonly TopicPartition[
   const list = partitions.map((row) => partitionKey(row.topic, row.partition)).join(', ')
   const text =
     `transaction ${record.transactionalId} (producer ${record.producerId}, epoch ${record.epoch}) is decided, but its commit marker is missing on ${list}: ` +
-    'a broker dropped it, and it could not be repaired. Grant this principal ALTER on the cluster, or let an operator run, per partition, ' +
+    'a broker dropped it, and it could not be repaired. Grant ALTER on the cluster to this principal, or let an operator run, per partition, ' +
     '`kafka-transactions.sh --bootstrap-server … find-hanging --topic <topic> --partition <partition>` and write the COMMIT marker; never abort it'
   return new MillraceError('MARKERS_DROPPED', text)
 }

@@ -16,6 +16,8 @@ const modules = [
   ...['java.base', 'java.desktop', 'java.logging', 'java.management', 'java.management.rmi', 'java.naming'],
   ...['java.security.jgss', 'java.security.sasl', 'java.sql', 'java.xml', 'jdk.crypto.ec', 'jdk.jcmd'],
   ...['jdk.management', 'jdk.unsupported', 'jdk.zipfs'],
+  // The official image has no compiler; here no other image could be pulled for it.
+  'jdk.compiler',
 ]
 
 const commands: Readonly<Record<string, string>> = {

@@ -10,11 +10,14 @@ import { KafkaAccess } from '../../checker/kafka.ts'
 import { bidTotalsModel } from '../../checker/models/bid-totals-model.ts'
 import { openReader } from '../../checker/reader.ts'
 import { verdictLine, verdictTable } from '../../checker/verdict.ts'
+import { JavaAdmin, JavaProducer, javaConsume, prepareProbes } from '../../connectors/kafka/testing/index.ts'
 import { Feed } from '../../pipelines/demo/feed.ts'
 import { OutputWatch } from '../../pipelines/demo/output-watch.ts'
 import { createTopics, group, internalPrefix, internalTopics, topicsFor } from '../../pipelines/demo/topics.ts'
 import { Deployment, type WorkerContainer } from '../../scripts/images/deployment.ts'
+import { docker } from '../../scripts/images/docker.ts'
 import { kafkaLibs } from '../../scripts/images/kafka-image.ts'
+import { withEnvironment } from '../support/environment.ts'
 
 const module = 'test/containers/pipeline.ts'
 /** A dead container is noticed after 6 s, not 10: the broker allows no less. */
@@ -44,6 +47,28 @@ test('the image runs as nobody special, stops by SIGTERM and knows its health', 
   expect(await image.inspectImage('{{json .Config.Entrypoint}}')).toBe('["millrace"]')
   expect(await image.inspectImage('{{json .Config.Healthcheck.Test}}')).toContain('/healthz')
 })
+
+test("where there is no Java, Kafka's own client runs in its image: writes, reads, and vanishes when it is killed", async () => {
+  const { brokers } = opened().broker
+  await withEnvironment({ JAVA_HOME: '/nonexistent' }, async () => {
+    expect((await prepareProbes()).kind).toBe('container')
+    await using admin = await JavaAdmin.start({ brokers })
+    await admin.createTopic('probed')
+    await using producer = await JavaProducer.start({ brokers, transactionalId: 'probe' })
+    await producer.begin()
+    await producer.send({ topic: 'probed', value: 'committed' })
+    await producer.commit()
+    await producer.begin()
+    await producer.send({ topic: 'probed', value: 'open' })
+    await producer.flush()
+    await producer.kill()
+    const { records } = await javaConsume({ brokers, topics: ['probed'] })
+    expect(records.map(({ value }) => String(value))).toEqual(['committed'])
+    expect(await admin.listTransactions()).toMatchObject([{ transactionalId: 'probe', state: 'Ongoing' }])
+    await admin.fenceProducers(['probe'])
+  })
+  expect(await docker(['ps', '-q', '--filter', 'name=millrace-probe'])).toBe('')
+}, 120_000)
 
 async function untilReady(worker: WorkerContainer, owned: number): Promise<void> {
   const met = async (): Promise<boolean> => {
