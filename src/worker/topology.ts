@@ -1,11 +1,14 @@
 // The pipeline's topics as they are on the cluster: checked, hops created, and what follows from the partition counts:
 // the tasks.
+import { delay, monotonicMs } from '../base/clock.ts'
 import { isCode, MillraceError } from '../base/errors.ts'
 import { partitionKey, type TaskId, type TopicPartition, taskId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { Cluster, TopicInfo } from '../dataflow/ports.ts'
 import type { TaskInput } from '../dataflow/task.ts'
 import type { Plan, Settings, Stage } from './job.ts'
+
+const CREATED_DEADLINE_MS = 30_000
 
 export interface TaskPlan {
   readonly id: TaskId
@@ -96,7 +99,7 @@ async function prepareHop(
   if (!info) {
     log.info({ topic: name, partitions }, 'creating repartition topic')
     await cluster.createTopic(name, partitions, configs)
-    info = (await cluster.topics([name])).get(name)
+    info = await appeared(cluster, name)
   }
   if (!info)
     throw new MillraceError(
@@ -120,6 +123,16 @@ async function prepareHop(
     }
   }
   return info
+}
+
+/** Any broker may answer, also one that has not heard of the new topic yet. */
+async function appeared(cluster: Cluster, name: string): Promise<TopicInfo | undefined> {
+  const deadline = monotonicMs() + CREATED_DEADLINE_MS
+  for (;;) {
+    const info = (await cluster.topics([name])).get(name)
+    if (info || monotonicMs() > deadline) return info
+    await delay(20)
+  }
 }
 
 function checkLimits(configs: ReadonlyMap<string, string> | undefined, settings: Settings): void {

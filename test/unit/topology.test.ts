@@ -178,6 +178,19 @@ describe('what is refused', () => {
   })
 })
 
+test('a broker that has not heard of a new repartition topic yet is asked again', async () => {
+  const cluster = new FakeCluster({ in: { partitions: 2 }, out: { partitions: 2 } })
+  let behind = 3
+  const topics = async (wanted: readonly string[]): Promise<Map<string, TopicInfo>> => {
+    const known = await cluster.topics(wanted)
+    if (cluster.created.length > 0 && behind-- > 0) known.delete('millrace.tested.hop.by')
+    return known
+  }
+  const slow = Object.assign(Object.create(cluster), cluster, { topics }) as FakeCluster
+  expect((await prepare(hop, slow)).topics.get('millrace.tested.hop.by')?.partitions).toBe(2)
+  expect(behind).toBeLessThan(0)
+})
+
 test("Kafka's own topics are as durable as the brokers say", async () => {
   const topics = { in: { partitions: 1 }, out: { partitions: 1 }, __consumer_offsets: { partitions: 50 } }
   await prepare(copy, new FakeCluster(topics, 3))
