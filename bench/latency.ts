@@ -10,6 +10,7 @@ import type { Scenario } from './scenarios/scenario.ts'
 import type { Stage } from './stage.ts'
 import { percentile } from './statistics.ts'
 import { SystemProcess } from './system-process.ts'
+import { argumentsOf } from './throughput.ts'
 
 const sendMs = 10
 /** At the beginning code is compiled and connections open: not counted. */
@@ -43,16 +44,8 @@ export async function measureLatency(
   let countFromMs = Number.POSITIVE_INFINITY
   let recordsOut = 0
   try {
-    await using system = new SystemProcess(candidate.kind, {
-      scenario: scenario.id,
-      brokers: stage.broker.brokers,
-      pipeline: name,
-      input,
-      output,
-      mode: candidate.mode,
-      intervalMs: candidate.intervalMs,
-      store: `${stage.folder}/${name}`,
-    })
+    const told = argumentsOf(stage, scenario, candidate, { name, input, output })
+    await using system = new SystemProcess(candidate.kind, told)
     await system.running
     const follower = await stage.reader.follow([output], (chunk) => {
       recordsOut += chunk.count

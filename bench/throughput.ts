@@ -9,7 +9,7 @@ import { machineCpu } from './proc.ts'
 import type { Scenario } from './scenarios/scenario.ts'
 import type { Stage } from './stage.ts'
 import { SystemProcess } from './system-process.ts'
-import type { CheckpointTimes } from './systems/messages.ts'
+import type { CheckpointTimes, SystemArguments } from './systems/messages.ts'
 
 const sampleMs = 50
 const windowFrom = 0.1
@@ -73,16 +73,7 @@ export async function measureThroughput(order: ThroughputOrder): Promise<Through
   try {
     await using system = new SystemProcess(
       candidate.kind,
-      {
-        scenario: scenario.id,
-        brokers: stage.broker.brokers,
-        pipeline: name,
-        input,
-        output,
-        mode: candidate.mode,
-        intervalMs: candidate.intervalMs,
-        store: `${stage.folder}/${name}`,
-      },
+      argumentsOf(stage, scenario, candidate, { name, input, output }),
       order.nodeFlags,
     )
     const samples = await watch(order, system, output)
@@ -103,6 +94,26 @@ export async function measureThroughput(order: ThroughputOrder): Promise<Through
     }
   } finally {
     await stage.deleteTopics([output])
+  }
+}
+
+/** What a system is told: its workload, its topics, and its name, from which all others derive. */
+export function argumentsOf(
+  stage: Stage,
+  scenario: Scenario,
+  { mode, intervalMs }: Candidate,
+  { name, input, output }: { readonly name: string; readonly input: string; readonly output: string },
+): SystemArguments {
+  const { brokers } = stage.broker
+  return {
+    scenario: scenario.id,
+    brokers,
+    pipeline: name,
+    input,
+    output,
+    mode,
+    intervalMs,
+    store: `${stage.folder}/${name}`,
   }
 }
 

@@ -42,11 +42,10 @@ export class DirectoryStore implements CheckpointStore {
       const found = identity(await readFile(join(this.location, ID_FILE), 'utf8'))
       if (!found) throw foreign(this.location, `its file '${ID_FILE}' was not written by Millrace`)
       if (found.pipeline !== pipeline) throw foreign(this.location, `it belongs to pipeline '${found.pipeline}'`)
-      const strange = (await readdir(this.location)).find(
-        (name) => !(name === ID_FILE || name.startsWith('.') || name.endsWith('.ckpt')),
-      )
+      const names = await readdir(this.location)
+      const strange = names.find((name) => !(name === ID_FILE || name.startsWith('.') || name.endsWith('.ckpt')))
       if (strange) throw foreign(this.location, `'${strange}' is not a checkpoint file`)
-      await this.#sweep()
+      await this.#sweep(names)
       return found.store
     } catch (error) {
       throw error instanceof MillraceError ? error : this.#unwritable('opened', error)
@@ -54,8 +53,8 @@ export class DirectoryStore implements CheckpointStore {
   }
 
   /** What writes have left that a crash interrupted. */
-  async #sweep(): Promise<void> {
-    for (const name of await readdir(this.location)) {
+  async #sweep(names: readonly string[]): Promise<void> {
+    for (const name of names) {
       if (!(name.startsWith('.') && name.endsWith('.tmp'))) continue
       const path = join(this.location, name)
       // Another worker may be writing; none takes that long.

@@ -5,33 +5,24 @@ import { assert } from '../base/assert.ts'
 import { monotonicMs, startTimer, yieldToLoop } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
 import type { CheckpointId, TaskId } from '../base/ids.ts'
-import type { Logger } from '../base/log.ts'
 import { type StepListener, type TaskSnapshot, traced } from '../base/messages.ts'
 import { CheckpointCoordinator, type CheckpointPhases } from '../checkpoint/coordinator.ts'
 import { encodePointer, type Manifest, type Pointer, type SegmentRef } from '../checkpoint/file.ts'
-import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { Cluster, Fence, PartitionReader, TransactionRecord, WorkerSink } from '../dataflow/ports.ts'
 import { Task } from '../dataflow/task.ts'
-import { CheckpointWriter, type WrittenCheckpoint } from './checkpoint-writer.ts'
-import { names, type Plan, type Settings } from './job.ts'
+import { CheckpointWriter, type CheckpointWriterEnvironment, type WrittenCheckpoint } from './checkpoint-writer.ts'
+import { names } from './job.ts'
 import type { RestoredTask } from './recovery.ts'
 import type { WorkerStatus } from './status.ts'
-import type { TaskPlan, Topology } from './topology.ts'
+import type { TaskPlan } from './topology.ts'
 
 /** Work in one turn before timers, sockets and acks get theirs: without it a commit's round trips took twenty times as long. */
 const SLICE_MS = 4
 const IDLE_MS = 1_000
 
-export interface AttemptEnvironment {
+export interface AttemptEnvironment extends CheckpointWriterEnvironment {
   readonly cluster: Cluster
-  readonly plan: Plan
-  readonly settings: Settings
-  readonly topology: Topology
-  readonly store: CheckpointStore
-  readonly instance: string
-  readonly incarnation: string
   readonly status: WorkerStatus
-  readonly log: Logger
   readonly onStep: StepListener
   /** The last id that this worker ever gave, in earlier attempts too: none is given twice (I5). */
   readonly last: CheckpointId

@@ -4,21 +4,17 @@
  */
 
 import { type JavaClientOptions, JavaProducer } from '../../connectors/kafka/testing/index.ts'
+import { Random } from '../../pipelines/nexmark/generator.ts'
 import { delay } from '../../src/base/clock.ts'
 
 const KEYS = 12
 const ABORTED_ONE_IN = 4
 const TOMBSTONE_ONE_IN = 25
 
-/** A small, well-known generator (mulberry32): equal seeds, equal numbers in [0, 1). */
+/** Equal seeds, equal numbers in [0, 1). */
 export function randomOf(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296
-  }
+  const random = new Random(seed)
+  return () => random.next()
 }
 
 /** Java producers, one per way of writing; shared by the tests of a file, used by one wave at a time. */

@@ -1,7 +1,7 @@
 // From a key's bytes, as they stand in the record, to its slot: the hot path of keyed state neither decodes the key nor looks
 // it up by value. It is a short cut, not the authority: a key may have several spellings (JSON with and without blanks); the
-// first few are noted when they have been looked up by value, and all are forgotten when the slot is released. Short keys stand in the table
-// itself, and the table is kept small: what costs here is memory that is not in the cache.
+// first few are noted when they have been looked up by value, and all are forgotten when the slot is released. Short keys
+// stand in the table itself, and the table is kept small: what costs here is memory that is not in the cache.
 import { murmur2 } from '../../base/murmur2.ts'
 
 /** Longer keys are always looked up by value. */

@@ -36,34 +36,6 @@ abstract class ObjectTable extends StateTable {
   }
 }
 
-/** A class, not closures: calls of the users' functions are compiled into them. */
-class NumberState implements ValueState<number, number | undefined> {
-  readonly #table: NumberTable
-  readonly #cursor: Cursor
-  readonly #initial: (() => number) | undefined
-
-  constructor(table: NumberTable, cursor: Cursor, initial: (() => number) | undefined) {
-    this.#table = table
-    this.#cursor = cursor
-    this.#initial = initial
-  }
-
-  get(): number | undefined {
-    const { slot } = this.#cursor
-    return (slot < 0 ? undefined : this.#table.get(slot)) ?? this.#initial?.()
-  }
-
-  set(value: number): void {
-    if (typeof value !== 'number')
-      throw new TypeError(`state '${this.#table.identity.name}': a number expected, ${typeof value} found`)
-    this.#table.set(this.#cursor.claim(), value)
-  }
-
-  clear(): void {
-    if (this.#cursor.slot >= 0) this.#table.clear(this.#cursor.slot)
-  }
-}
-
 /** Values of `f64`, as doubles side by side. */
 export class NumberTable extends StateTable {
   readonly #numbers: NumberColumns
@@ -83,16 +55,22 @@ export class NumberTable extends StateTable {
   }
 
   handle(cursor: Cursor): ValueState<unknown, undefined> {
-    return new NumberState(this, cursor, this.descriptor.initial as (() => number) | undefined) as never
-  }
-
-  get(slot: number): number | undefined {
-    return this.#numbers.get(slot, this.#numberColumn)
-  }
-
-  set(slot: number, value: number): void {
-    this.mark(slot)
-    this.#numbers.set(slot, this.#numberColumn, value)
+    const numbers = this.#numbers
+    const column = this.#numberColumn
+    return {
+      get: () =>
+        ((cursor.slot < 0 ? undefined : numbers.get(cursor.slot, column)) ?? this.descriptor.initial?.()) as undefined,
+      set: (value) => {
+        if (typeof value !== 'number')
+          throw new TypeError(`state '${this.identity.name}': a number expected, ${typeof value} found`)
+        const slot = cursor.claim()
+        this.mark(slot)
+        numbers.set(slot, column, value)
+      },
+      clear: () => {
+        if (cursor.slot >= 0) this.clear(cursor.slot)
+      },
+    }
   }
 
   override has(slot: number): boolean {
