@@ -25,13 +25,18 @@ export interface ClientOptions {
   readonly translateAddress?: (address: string) => string
 }
 
-/** Takes the first `length` bytes of `chunk`, which is used again afterwards. */
-export type Receive = (chunk: Buffer, length: number) => void
+/** Who gets what a socket reads. */
+export interface Receiver {
+  /** Where the next bytes may go right away; null: anywhere. */
+  readonly room: Buffer | null
+  /** `length` bytes are there: in what `room` was, or at the beginning of `chunk`, which is used again afterwards. */
+  receive(chunk: Buffer, length: number): void
+}
 
 export interface OpenedSocket {
   readonly socket: Socket
-  /** From now on `receive` gets what arrives. */
-  readonly deliverTo: (receive: Receive) => void
+  /** From now on it gets what arrives. */
+  readonly deliverTo: (receiver: Receiver) => void
   /** Lifetime of the SASL session in ms; 0: for ever. The socket must be replaced before. */
   readonly sessionLifetimeMs: number
 }
@@ -47,24 +52,25 @@ interface SocketOrder {
   readonly onConnect: () => void
 }
 
-/** All sockets are read into it (Node's `onread`): a buffer per read made the garbage collector run at full speed. */
+/** Sockets are read into it (Node's `onread`) or into a large response: a buffer per read made the collector run at full speed. */
 const readBuffer = Buffer.allocUnsafeSlow(256 * 1024)
 
 class Reading {
-  #receive: Receive | undefined
+  #receiver: Receiver | undefined
 
-  deliverTo = (receive: Receive): void => {
-    this.#receive = receive
+  deliverTo = (receiver: Receiver): void => {
+    this.#receiver = receiver
   }
 
   connect = ({ host, port, ssl, onConnect }: SocketOrder): Socket => {
-    const callback = (length: number): boolean => {
-      if (this.#receive) this.#receive(readBuffer, length)
+    const callback = (length: number, chunk: Uint8Array): boolean => {
+      if (this.#receiver) this.#receiver.receive(chunk as Buffer, length)
       // kafkajs has it during the handshake, and keeps what it gets.
-      else socket.emit('data', Buffer.from(readBuffer.subarray(0, length)))
+      else socket.emit('data', Buffer.from(chunk.subarray(0, length)))
       return true
     }
-    const place = { host, port, onread: { buffer: readBuffer, callback } }
+    const buffer = (): Buffer => this.#receiver?.room ?? readBuffer
+    const place = { host, port, onread: { buffer, callback } }
     const socket: Socket = ssl
       ? tlsConnect({ ...place, ...(isIP(host) ? {} : { servername: host }), ...ssl }, onConnect)
       : netConnect(place, onConnect)

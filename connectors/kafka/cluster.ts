@@ -191,7 +191,7 @@ export class KafkaCluster {
     const known = this.#versions.get(address)
     const { socket, sessionLifetimeMs } = opened
     const connection = new Connection(socket, address, this.clientId, sessionLifetimeMs, known ?? new Map())
-    opened.deliverTo((chunk, length) => connection.receive(chunk, length))
+    opened.deliverTo(connection)
     if (this.#closed) connection.close()
     if (!known) {
       const versions = await connection.negotiate()

@@ -1,6 +1,7 @@
 // Fetches ahead of the tasks, read_committed always. One outstanding fetch per broker over all its partitions; a partition
-// whose queue is full is left out (back-pressure by not fetching). Control batches and batches of aborted transactions are
-// turned into progress. What cannot be explained stops loudly: out of range, truncation, damage.
+// whose queue is full is left out (back-pressure by not fetching). A response waits as bytes: batches are verified and decoded when
+// a task polls them, so that it finds them in the cache. Control batches and batches of aborted transactions are turned into
+// progress. What cannot be explained stops loudly: out of range, truncation, damage.
 import { delay, jitter } from '../../src/base/clock.ts'
 import { isCode, MillraceError } from '../../src/base/errors.ts'
 import { partitionKey } from '../../src/base/ids.ts'
@@ -10,7 +11,8 @@ import type { KafkaCluster } from './cluster.ts'
 import { EARLIEST, LATEST, ListOffsets } from './wire/cluster-requests.ts'
 import { Code, kafkaError, retryClass } from './wire/codes.ts'
 import { Fetch, type FetchedPartition } from './wire/data-requests.ts'
-import { controlType, decodeBatch, readBatches } from './wire/record-batch.ts'
+import { controlType, decodeBatch, endOfBatches, readBatches } from './wire/record-batch.ts'
+import { ResponseMemory } from './wire/response-memory.ts'
 
 const QUEUE_BYTES_MAX = 2 * 1024 * 1024
 const PARTITION_BYTES_MAX = 1024 * 1024
@@ -29,9 +31,9 @@ interface Feed {
   offset: bigint
   lastEpoch: number
   lastStable: bigint | undefined
-  /** Its position does not exist: nothing more is fetched. */
+  /** Its position does not exist, or what was read is damaged: nothing more is fetched or given. */
   stuck: boolean
-  queue: { readonly element: ReaderElement; readonly bytes: number }[]
+  queue: { readonly elements: Iterator<ReaderElement>; readonly bytes: number }[]
   queuedBytes: number
 }
 
@@ -134,13 +136,15 @@ export class KafkaReader implements PartitionReader {
       if (this.#stopped) return
       if (response.code !== Code.NONE) throw kafkaError(response.code, 'Fetch')
       let arrived = false
+      const memory = new ResponseMemory(response.frame)
       const asked = new Map(wanted.map((feed) => [partitionKey(feed.topic, feed.partition), feed]))
       for (const partition of response.partitions) {
         // A partition that was revoked and assigned again meanwhile has another position: this answer is not for it.
         const key = partitionKey(partition.topic, partition.partition)
         const feed = asked.get(key)
-        if (feed && this.#feeds.get(key) === feed) arrived = this.#accept(feed, partition) || arrived
+        if (feed && this.#feeds.get(key) === feed) arrived = this.#accept(feed, partition, memory) || arrived
       }
+      memory.letGo()
       if (arrived) this.#onReady()
     } catch (error) {
       if (this.#stopped) return
@@ -152,7 +156,7 @@ export class KafkaReader implements PartitionReader {
     }
   }
 
-  #accept(feed: Feed, fetched: FetchedPartition): boolean {
+  #accept(feed: Feed, fetched: FetchedPartition, memory: ResponseMemory): boolean {
     const where = `${feed.topic}-${feed.partition}@${feed.offset}`
     if (fetched.diverged) {
       const { endOffset, epoch } = fetched.diverged
@@ -170,7 +174,15 @@ export class KafkaReader implements PartitionReader {
       return false
     }
     feed.lastStable = fetched.lastStableOffset
-    return fetched.records ? this.#enqueue(feed, fetched, fetched.records) : false
+    const { records } = fetched
+    const end = records && endOfBatches(records, `${feed.topic}-${feed.partition}`)
+    if (!end) return false
+    feed.queue.push({ elements: elementsOf(fetched, feed.offset, records, memory.hold()), bytes: records.length })
+    feed.queuedBytes += records.length
+    // Not verified yet: a damaged batch may claim any offset, and stops the partition before what follows it is given.
+    if (end.nextOffset > feed.offset) feed.offset = end.nextOffset
+    feed.lastEpoch = end.leaderEpoch
+    return true
   }
 
   /** The refusal itself does not say what the log holds. */
@@ -194,50 +206,28 @@ export class KafkaReader implements PartitionReader {
     throw new MillraceError('OFFSET_OUT_OF_RANGE', text, { kafkaCode: Code.OFFSET_OUT_OF_RANGE })
   }
 
-  #enqueue(feed: Feed, fetched: FetchedPartition, records: Buffer): boolean {
-    const where = `${feed.topic}-${feed.partition}`
-    let waiting = [...fetched.aborted]
-    const aborted = new Set<bigint>()
-    const from = feed.offset
-    for (const header of readBatches(records, where)) {
-      // The entries are not ordered: open every one that begins at or before this batch's end, close at its control batch.
-      if (waiting.length > 0) {
-        for (const entry of waiting) if (entry.firstOffset <= header.lastOffset) aborted.add(entry.producerId)
-        waiting = waiting.filter((entry) => entry.firstOffset > header.lastOffset)
-      }
-      if (header.lastOffset < feed.offset) continue
-      const nextOffset = header.lastOffset + 1n
-      const dropped = header.control || (header.transactional && aborted.has(header.producerId))
-      if (header.control && controlType(records, header) === 'abort') aborted.delete(header.producerId)
-      if (dropped || header.count === 0) {
-        this.#push(feed, { kind: 'progress', nextOffset, leaderEpoch: header.leaderEpoch }, 0)
-      } else {
-        const batch = decodeBatch(records, header, feed.topic, feed.partition)
-        this.#push(
-          feed,
-          { kind: 'batch', batch },
-          batch.bytes === records ? header.end - header.position : batch.bytes.length,
-        )
-      }
-      feed.offset = nextOffset
-      feed.lastEpoch = header.leaderEpoch
-    }
-    return feed.offset > from
-  }
-
-  #push(feed: Feed, element: ReaderElement, bytes: number): void {
-    feed.queue.push({ element, bytes })
-    feed.queuedBytes += bytes
-  }
-
   poll(topic: string, partition: number): ReaderElement | undefined {
     const feed = this.#feeds.get(partitionKey(topic, partition))
-    const head = feed?.queue.shift()
-    if (!feed || !head) return undefined
-    const full = feed.queuedBytes >= QUEUE_BYTES_MAX
-    feed.queuedBytes -= head.bytes
-    if (full && feed.queuedBytes < QUEUE_BYTES_MAX) this.#wake()
-    return head.element
+    if (!feed || feed.stuck) return undefined
+    for (let head = feed.queue[0]; head; head = feed.queue[0]) {
+      const next = this.#next(feed, head.elements)
+      if (!next.done) return next.value
+      feed.queue.shift()
+      const full = feed.queuedBytes >= QUEUE_BYTES_MAX
+      feed.queuedBytes -= head.bytes
+      if (full && feed.queuedBytes < QUEUE_BYTES_MAX) this.#wake()
+    }
+    return undefined
+  }
+
+  #next(feed: Feed, elements: Iterator<ReaderElement>): IteratorResult<ReaderElement> {
+    try {
+      return elements.next()
+    } catch (error) {
+      // What comes behind the damage must not be read either.
+      feed.stuck = true
+      throw error
+    }
   }
 
   revoke(topic: string, partition: number): void {
@@ -261,4 +251,30 @@ export class KafkaReader implements PartitionReader {
     this.#feeds.clear()
     this.#wake()
   }
+}
+
+/** What a response has of a partition from `offset` on, each batch verified and decoded when it is asked for. */
+function* elementsOf(
+  fetched: FetchedPartition,
+  offset: bigint,
+  records: Buffer,
+  memory: ResponseMemory,
+): Generator<ReaderElement, undefined> {
+  const { topic, partition } = fetched
+  let waiting = [...fetched.aborted]
+  const aborted = new Set<bigint>()
+  for (const header of readBatches(records, `${topic}-${partition}`)) {
+    // The entries are not ordered: open every one that begins at or before this batch's end, close at its control batch.
+    if (waiting.length > 0) {
+      for (const entry of waiting) if (entry.firstOffset <= header.lastOffset) aborted.add(entry.producerId)
+      waiting = waiting.filter((entry) => entry.firstOffset > header.lastOffset)
+    }
+    if (header.lastOffset < offset) continue
+    const dropped = header.control || (header.transactional && aborted.has(header.producerId))
+    if (header.control && controlType(records, header) === 'abort') aborted.delete(header.producerId)
+    if (dropped || header.count === 0)
+      yield { kind: 'progress', nextOffset: header.lastOffset + 1n, leaderEpoch: header.leaderEpoch }
+    else yield { kind: 'batch', batch: decodeBatch(records, header, topic, partition, memory) }
+  }
+  memory.letGo()
 }

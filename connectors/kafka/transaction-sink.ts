@@ -21,10 +21,13 @@ import { type CommitRow, Committer } from './committer.ts'
 import { BATCH_BYTES_MAX, BuilderPool, OutputPartition, Transaction } from './output.ts'
 import { Producer } from './producer.ts'
 import type { TransactionAdmin } from './transactions.ts'
+import type { BatchBuilder } from './wire/batch-builder.ts'
 import { InitProducerId, type ProducerIdentity } from './wire/transaction-requests.ts'
 
 /** A batch's own header, and some. */
 const HEADER_BYTES = 128
+/** Lengths and deltas of a record. */
+const RECORD_OVERHEAD_BYTES_MAX = 64
 const BUFFERED_BYTES_MAX = 32 * 1024 * 1024
 
 export class KafkaTransactionSink implements WorkerSink {
@@ -128,6 +131,19 @@ export class KafkaTransactionSink implements WorkerSink {
       outputs[partition] = output
       return output
     }
+    /** The batch to which the partition's next record, of about that size, goes. */
+    const room = (partition: number, bytes: number): BatchBuilder => {
+      const output = outputs[partition] ?? open(partition)
+      if (output.filling && output.filling.bytes + bytes + RECORD_OVERHEAD_BYTES_MAX > limit) {
+        transaction.close(output, 'full')
+      }
+      if (!output.filling) {
+        output.filling = this.#pool.take()
+        output.fillingSinceMs = monotonicMs()
+      }
+      output.appended++
+      return output.filling
+    }
     return {
       partitions,
       append: (
@@ -143,21 +159,15 @@ export class KafkaTransactionSink implements WorkerSink {
         headersAt,
         headersEnd,
       ) => {
-        const output = outputs[partition] ?? open(partition)
-        const size = keyLength + valueLength + (headersEnd - headersAt) + 64
-        let builder = output.filling
-        if (builder && builder.bytes + size > limit) {
-          transaction.close(output, 'full')
-          builder = undefined
-        }
-        if (!builder) {
-          builder = this.#pool.take()
-          output.filling = builder
-          output.fillingSinceMs = monotonicMs()
-        }
+        const builder = room(partition, keyLength + valueLength + (headersEnd - headersAt))
         const before = builder.bytes
         builder.append(timestamp, key, keyAt, keyLength, value, valueAt, valueLength, headers, headersAt, headersEnd)
-        output.appended++
+        this.#bufferedBytes += builder.bytes - before
+      },
+      copy: (partition, timestamp, source, start, end) => {
+        const builder = room(partition, end - start)
+        const before = builder.bytes
+        builder.copy(timestamp, source, start, end)
         this.#bufferedBytes += builder.bytes - before
       },
       barrier: (checkpoint) => {

@@ -36,6 +36,7 @@ export type ErrorCode =
   | 'CODEC_UNKNOWN'
   | 'BYTES_MALFORMED'
   | 'DECODE_FAILED'
+  | 'RECORD_RELEASED'
   | 'OFFSETS_MISSING'
   | 'OFFSETS_FOREIGN'
   | 'OFFSETS_UNSTABLE'
@@ -106,6 +107,7 @@ export const errorTable: Readonly<Record<ErrorCode, CodeEntry>> = {
   CODEC_UNKNOWN: entry('fatal', 3, 'a record batch is compressed with an unknown codec'),
   BYTES_MALFORMED: entry('fatal', 3, 'bytes from outside end early or contradict themselves'),
   DECODE_FAILED: entry('fatal', 3, 'a record cannot be decoded by the serde of its source'),
+  RECORD_RELEASED: entry('fatal', 3, 'a record was kept and read after its function had returned'),
   OFFSETS_MISSING: entry('fatal', 3, 'the group has no offsets although the pipeline has run before'),
   OFFSETS_FOREIGN: entry('fatal', 3, "the group's offsets carry no pointer of ours: someone reset the group"),
   OFFSETS_UNSTABLE: entry('fatal', 3, 'committed offsets stay undecided past the deadline'),

@@ -1,5 +1,5 @@
-// V8's heap for a worker. What is fetched from Kafka is memory outside V8's heap that counts against its limits: with a heap
-// that begins small, the garbage collector runs twenty times a second and takes a quarter of the time of a record.
+// V8's heap for a worker. State and buffers are memory outside V8's heap that counts against its limits: with a heap that
+// begins small, the garbage collector runs more often than there is garbage.
 import { totalmem } from 'node:os'
 
 const OLD_MAX_MB = 256

@@ -3,7 +3,10 @@
 import type { StateDescriptors, StateHandles } from '../state/descriptors.ts'
 import type { Headers } from './batch.ts'
 
-/** Where a value comes from: the second argument of every user function. Fields decode on first use. */
+/**
+ * Where a value comes from: the second argument of every user function. Fields decode on first use, which must be while the
+ * function runs: a record that is kept and read later may throw RECORD_RELEASED. Values, keys and headers may be kept.
+ */
 export interface RecordContext<K = unknown> {
   /** The stream's key: the record's own at a source, what `keyBy` chose behind it. */
   readonly key: K

@@ -286,6 +286,8 @@ export interface PartitionWriter {
     headersAt: number,
     headersEnd: number,
   ): void
+  /** Appends key, value and headers as they stand in Kafka's record format at `start … end`, lengths included. */
+  copy(partition: number, timestamp: number, source: Buffer, start: number, end: number): void
   /** The operator passed barrier n: what it writes from now on belongs to n+1. */
   barrier(checkpoint: CheckpointId): void
   readonly partitions: number

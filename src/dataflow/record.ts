@@ -67,7 +67,10 @@ export class StreamRecord implements RecordContext {
   }
 
   #decode(part: string, serde: Serde<unknown>, at: number, length: number): unknown {
-    const { bytes, fields } = this.batch
+    const { batch } = this
+    batch.checkAlive()
+    if (!serde.copies) batch.viewed = true
+    const { bytes, fields } = batch
     const size = fields[length] as number
     try {
       if (size >= 0) return serde.decode(bytes, fields[at] as number, (fields[at] as number) + size)
@@ -113,6 +116,7 @@ export class StreamRecord implements RecordContext {
   }
 
   get timestamp(): number {
+    this.batch.checkAlive()
     return this.batch.timestamps[this.index] as number
   }
 

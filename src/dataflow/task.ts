@@ -196,6 +196,8 @@ export class Task {
       // I10: after the last offset of the batch, whether or not its last records survived compaction.
       input.next = batch.nextOffset
       input.batch = undefined
+      // A chain without queues is through with it.
+      if (this.#chain.buffering.length === 0) batch.release()
     }
     return true
   }

@@ -11,6 +11,7 @@ import {
   type BatchHeader,
   controlType,
   decodeBatch,
+  endOfBatches,
   readBatches,
 } from '../../connectors/kafka/wire/record-batch.ts'
 import { ByteWriter } from '../../src/base/byte-writer.ts'
@@ -38,6 +39,7 @@ const smallBatchArbitrary = fc
 
 /** Reads everything that a reader would read of a response, and holds the result to what every batch promises. */
 function readAll(buffer: Buffer): void {
+  codedOrValue(() => endOfBatches(buffer, 'topic-0'))
   for (const header of readBatches(buffer, 'topic-0')) {
     codedOrValue(() => {
       const batch = decodeBatch(buffer, header, 'topic', 0)
@@ -53,7 +55,7 @@ function readAll(buffer: Buffer): void {
 }
 
 function decodeOnly(bytes: Buffer): readonly unknown[] {
-  const [header] = readBatches(bytes, 'topic-0') as [BatchHeader]
+  const [header] = [...readBatches(bytes, 'topic-0')] as [BatchHeader]
   return readable(plainRecords(decodeBatch(bytes, header, 'topic', 0)))
 }
 
@@ -64,10 +66,13 @@ describe('a response that ends inside a batch', () => {
       let end = 0
       const ends = batches.map((each) => (end += each.bytes.length))
       for (let cut = 0; cut <= whole.length; cut++) {
-        const headers = readBatches(whole.subarray(0, cut), 'topic-0')
+        const headers = [...readBatches(whole.subarray(0, cut), 'topic-0')]
         expect(headers.map((header) => header.end)).toEqual(ends.filter((each) => each <= cut))
+        const last = headers.at(-1)
+        const end = last && { nextOffset: last.lastOffset + 1n, leaderEpoch: last.leaderEpoch }
+        expect(endOfBatches(whole.subarray(0, cut), 'topic-0')).toEqual(end)
       }
-      const decoded = readBatches(whole, 'topic-0').map((header) => decodeBatch(whole, header, 'topic', 0))
+      const decoded = [...readBatches(whole, 'topic-0')].map((header) => decodeBatch(whole, header, 'topic', 0))
       expect(decoded.map((batch) => readable(plainRecords(batch)))).toEqual(batches.map((b) => readable(b.records)))
     })
     fc.assert(property, { numRuns: 40 })
@@ -108,7 +113,7 @@ describe('hostile bytes', () => {
     const property = fc.property(smallBatchArbitrary, fc.nat(), fc.nat(7), ({ bytes }, where, bit) => {
       const at = 17 + (where % (bytes.length - 17))
       bytes[at] = (bytes[at] ?? 0) ^ (1 << bit)
-      expect(codeOf(() => readBatches(bytes, 'topic-0'))).toBe('BATCH_CORRUPT')
+      expect(codeOf(() => [...readBatches(bytes, 'topic-0')])).toBe('BATCH_CORRUPT')
     })
     fc.assert(property, { numRuns: 1000 })
   })
@@ -146,14 +151,14 @@ describe('hostile bytes', () => {
 
   test('an unknown codec is named', () => {
     const bytes = forgeBatch({ body: Buffer.alloc(7), count: 1, attributes: 5 })
-    expect(codeOf(() => readBatches(bytes, 'topic-0'))).toBe('CODEC_UNKNOWN')
+    expect(codeOf(() => [...readBatches(bytes, 'topic-0')])).toBe('CODEC_UNKNOWN')
   })
 
   test('formats 0 and 1 are refused, not misread', () => {
     for (const magic of [0, 1, 3, 255]) {
       const bytes = forgeBatch({ body: Buffer.alloc(7), count: 1 })
       bytes[16] = magic
-      expect(codeOf(() => readBatches(bytes, 'topic-0'))).toBe('BATCH_CORRUPT')
+      expect(codeOf(() => [...readBatches(bytes, 'topic-0')])).toBe('BATCH_CORRUPT')
     }
   })
 })
@@ -246,7 +251,7 @@ describe('forged lengths and counts', () => {
     const first = forgeBatch({ body: forgeRecord({ headerCount: 20 }), count: 1 })
     const second = buildBatch(manyRecords(50), { ...seal, compression: 'none' })
     const bytes = Buffer.concat([first, second])
-    const [header] = readBatches(bytes, 'topic-0') as [BatchHeader]
+    const [header] = [...readBatches(bytes, 'topic-0')] as [BatchHeader]
     expect(codeOf(() => decodeBatch(bytes, header, 'topic', 0))).toBe('BATCH_CORRUPT')
   })
 })
@@ -254,14 +259,14 @@ describe('forged lengths and counts', () => {
 describe('a batch emptied by compaction', () => {
   test.each(compressions)('moves the position and carries no record, whatever codec its header names (%s)', (codec) => {
     const bytes = forgeBatch({ body: Buffer.alloc(0), packed: true, count: 0, lastOffsetDelta: 9, compression: codec })
-    const [header] = readBatches(bytes, 'topic-0') as [BatchHeader]
+    const [header] = [...readBatches(bytes, 'topic-0')] as [BatchHeader]
     const batch = decodeBatch(bytes, header, 'topic', 0)
     expect(batch).toMatchObject({ count: 0, baseOffset: 0n, nextOffset: 10n })
   })
 
   test('a marker without its record is no decision', () => {
     const bytes = forgeBatch({ body: Buffer.alloc(0), count: 0, lastOffsetDelta: 0, attributes: 0x30 })
-    const [header] = readBatches(bytes, 'topic-0') as [BatchHeader]
+    const [header] = [...readBatches(bytes, 'topic-0')] as [BatchHeader]
     expect(header.control).toBe(true)
     expect(controlType(bytes, header)).toBeUndefined()
   })
@@ -271,11 +276,11 @@ describe('timestamps beyond what a number holds', () => {
   test('are read and written without an exception', () => {
     for (const baseTimestamp of [2n ** 63n - 1n, -(2n ** 63n), 2n ** 53n + 1n]) {
       const bytes = forgeBatch({ body: forgeRecord({}), count: 1, baseTimestamp })
-      const [header] = readBatches(bytes, 'topic-0') as [BatchHeader]
+      const [header] = [...readBatches(bytes, 'topic-0')] as [BatchHeader]
       const [record] = plainRecords(decodeBatch(bytes, header, 'topic', 0))
       expect(record?.timestamp).toBe(Number(baseTimestamp))
       const again = buildBatch(record ? [record, { ...record, timestamp: 0 }] : [], { ...seal, compression: 'none' })
-      expect(readBatches(again, 'topic-0')).toHaveLength(1)
+      expect([...readBatches(again, 'topic-0')]).toHaveLength(1)
     }
   })
 })
@@ -330,7 +335,7 @@ describe('a small batch that unpacks to a huge one', () => {
     const body = bomb(codec, 1024 * MiB)
     expect(body.length).toBeLessThan(64 * MiB)
     const bytes = forgeBatch({ body, packed: true, count: 1, compression: codec })
-    const [header] = readBatches(bytes, 'topic-0') as [BatchHeader]
+    const [header] = [...readBatches(bytes, 'topic-0')] as [BatchHeader]
     const before = peakBytes()
     expect(codeOf(() => decodeBatch(bytes, header, 'topic', 0))).toBe('BATCH_CORRUPT')
     expect(peakBytes() - before).toBeLessThan(700 * MiB)

@@ -161,6 +161,12 @@ function decode({ api, version }: { api: AnyApi; version: number }, bytes: Buffe
   return api.decode(reader, version)
 }
 
+/** Without the memory that it is in. */
+function answer(response: unknown): unknown {
+  const { frame: _, ...rest } = response as data.FetchResponse
+  return Array.isArray(response) ? response : rest
+}
+
 /** Elements of all arrays in a value, at any depth. */
 function elements(value: unknown): number {
   if (value instanceof Map) return value.size + elements([...value.values()])
@@ -185,8 +191,8 @@ describe.each(cases)('$name', (each) => {
   test('a valid response is read as it was meant, and does not depend on the bytes behind it', () => {
     const property = fc.property(fc.nat(), (seed) => {
       const { bytes, value } = forge(each, seed)
-      expect(decode(each, bytes)).toEqual(value)
-      expect(decode(each, Buffer.concat([bytes, Buffer.alloc(8, 0xff)]))).toEqual(value)
+      expect(answer(decode(each, bytes))).toEqual(answer(value))
+      expect(answer(decode(each, Buffer.concat([bytes, Buffer.alloc(8, 0xff)])))).toEqual(answer(value))
     })
     fc.assert(property, { numRuns: 100 })
   })

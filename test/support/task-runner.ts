@@ -90,6 +90,9 @@ export class TaskRunner {
           value: text(value, valueAt, valueLength),
         })
       },
+      copy: () => {
+        throw new Error('logs in memory do not have the record format')
+      },
       barrier: (checkpoint) => this.written.push(`|${topic} ${checkpoint}|`),
     }
   }

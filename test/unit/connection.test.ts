@@ -3,10 +3,11 @@
  * server in this process that answers as told.
  */
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { type AddressInfo, connect, createServer, Socket } from 'node:net'
 import { expect, test } from '@jest/globals'
 import { FindCoordinator } from '../../connectors/kafka/wire/cluster-requests.ts'
 import { Connection } from '../../connectors/kafka/wire/connection.ts'
+import type { Api } from '../../connectors/kafka/wire/primitives.ts'
 
 const versions = new Map([[FindCoordinator.key, { min: 0, max: 6 }]])
 
@@ -68,4 +69,36 @@ test.each([-1, 0, 3, 2 ** 31 - 1])('a frame that claims %d bytes ends the connec
 
 test('a broker that hangs up fails the requests in flight', async () => {
   expect(await codeAgainst((socket) => socket.end())).toBe('KAFKA_CONNECTION_LOST')
+})
+
+test('a large response goes from the socket right into its memory, and what follows it is read as well', async () => {
+  const raw: Api<null, string> = {
+    ...{ name: 'Raw', key: FindCoordinator.key, min: 0, max: 6, flexibleFrom: 0 },
+    encode: () => undefined,
+    decode: (reader) => reader.utf8(reader.remaining),
+  }
+  const socket = new Socket()
+  const connection = new Connection(socket, 'test', 'millrace', 0, versions)
+  const [large, small] = [connection.send(raw, null), connection.send(raw, null)]
+  const body = (text: string, correlation: number): Buffer => {
+    const head = Buffer.alloc(9)
+    head.writeInt32BE(text.length + 5, 0)
+    head.writeInt32BE(correlation, 4)
+    return Buffer.concat([head, Buffer.from(text)])
+  }
+  const text = 'abcdefghijk'.repeat(100_000)
+  const stream = Buffer.concat([body(text, 1), body('the next', 2)])
+  const shared = Buffer.alloc(256 * 1024)
+  const places = new Set<ArrayBufferLike>()
+  for (let at = 0; at < stream.length; ) {
+    const place = connection.room ?? shared
+    const length = stream.copy(place, 0, at, at + 70_000)
+    places.add(place.buffer)
+    connection.receive(place, length)
+    at += length
+  }
+  expect(await large).toBe(text)
+  expect(await small).toBe('the next')
+  expect(places.size).toBe(2)
+  connection.close()
 })

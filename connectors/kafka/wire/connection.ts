@@ -1,13 +1,16 @@
 // One socket to one broker: frames requests, matches responses by correlation id. A response is read into a buffer of its
-// own that is never reused (batches keep views of it), with spare bytes behind it for readers that look ahead.
+// own (batches keep views of it), with spare bytes behind it for readers that look ahead.
 import type { Socket } from 'node:net'
 import { monotonicMs, startTimer, type Timer } from '../../../src/base/clock.ts'
 import { MillraceError, messageOf } from '../../../src/base/errors.ts'
 import { ApiVersions } from './cluster-requests.ts'
 import { type Api, ProtocolReader, ProtocolWriter } from './primitives.ts'
+import { takeFrame } from './response-memory.ts'
 
 const RESPONSE_BYTES_MAX = 256 * 1024 * 1024
 const SPARE_BYTES = 8
+/** Less is read with what follows it. */
+const ROOM_BYTES_MIN = 64 * 1024
 
 export type VersionRanges = ReadonlyMap<number, { readonly min: number; readonly max: number }>
 
@@ -117,7 +120,14 @@ export class Connection {
     })
   }
 
-  /** The socket has read the first `length` bytes of `chunk`: they are copied. */
+  /** Where the socket may read to: the rest of a large response. */
+  get room(): Buffer | null {
+    const frame = this.#frame
+    if (!frame || this.#frameLength - this.#frameBytes < ROOM_BYTES_MIN) return null
+    return frame.subarray(this.#frameBytes, this.#frameLength)
+  }
+
+  /** The socket has read `length` bytes: into the response in hand, or to the beginning of `chunk`, whence they are copied. */
   receive(chunk: Buffer, length: number): void {
     let at = 0
     while (at < length) {
@@ -131,11 +141,11 @@ export class Connection {
         if (this.#frameLength < 4 || this.#frameLength > RESPONSE_BYTES_MAX) {
           return this.#fail(new Error(`a response of ${this.#frameLength} bytes: not a Kafka broker?`))
         }
-        this.#frame = Buffer.allocUnsafeSlow(this.#frameLength + SPARE_BYTES)
+        this.#frame = takeFrame(this.#frameLength + SPARE_BYTES)
         this.#frameBytes = 0
       }
       const wanted = Math.min(this.#frameLength - this.#frameBytes, length - at)
-      chunk.copy(this.#frame, this.#frameBytes, at, at + wanted)
+      if (chunk.buffer !== this.#frame.buffer) chunk.copy(this.#frame, this.#frameBytes, at, at + wanted)
       this.#frameBytes += wanted
       at += wanted
       if (this.#frameBytes < this.#frameLength) return

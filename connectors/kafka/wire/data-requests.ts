@@ -84,7 +84,14 @@ export interface FetchRequest {
   readonly partitions: readonly FetchPartition[]
 }
 
-export const Fetch: Api<FetchRequest, { readonly code: number; readonly partitions: readonly FetchedPartition[] }> = {
+export interface FetchResponse {
+  readonly code: number
+  readonly partitions: readonly FetchedPartition[]
+  /** What all records are views of. */
+  readonly frame: Buffer
+}
+
+export const Fetch: Api<FetchRequest, FetchResponse> = {
   name: 'Fetch',
   key: 1,
   min: 12,
@@ -119,7 +126,7 @@ export const Fetch: Api<FetchRequest, { readonly code: number; readonly partitio
       reader.tags()
       return partitions
     })
-    return { code, partitions: topics.flat() }
+    return { code, partitions: topics.flat(), frame: reader.buffer }
   },
 }
 

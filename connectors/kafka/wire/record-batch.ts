@@ -5,6 +5,7 @@ import { crc32c } from '../../../src/base/crc32c.ts'
 import { MillraceError } from '../../../src/base/errors.ts'
 import { ColumnarBatch, STRIDE } from '../../../src/dataflow/batch.ts'
 import { type Compression, compressionOf, decompress } from './compression.ts'
+import { newColumns, type ResponseMemory } from './response-memory.ts'
 
 export const BATCH_HEADER_BYTES = 61
 /** Base offset and batch length: what stands before the length counts. */
@@ -31,22 +32,31 @@ export interface BatchHeader {
   readonly count: number
 }
 
-/** The batches of a fetched record set. A batch that the response cut off at its end is normal and left out. */
-export function readBatches(buffer: Buffer, where: string): BatchHeader[] {
-  const headers: BatchHeader[] = []
-  let at = 0
-  while (buffer.length - at >= LOG_OVERHEAD + 5) {
-    const length = buffer.readInt32BE(at + 8)
-    const magic = buffer[at + 16]
-    if (magic !== 2)
-      throw corrupt(where, buffer, at, `record format ${magic}; Millrace reads format 2 (Kafka 0.11 and newer)`)
-    if (length < BATCH_HEADER_BYTES - LOG_OVERHEAD) throw corrupt(where, buffer, at, `a batch length of ${length}`)
-    const end = at + LOG_OVERHEAD + length
-    if (end > buffer.length) break
-    headers.push(readHeader(buffer, at, end, where))
-    at = end
-  }
-  return headers
+/** Where the batch at `at` ends; −1: the response ends before it does, which is normal for the last one. */
+function endOf(buffer: Buffer, at: number, where: string): number {
+  if (buffer.length - at < LOG_OVERHEAD + 5) return -1
+  const length = buffer.readInt32BE(at + 8)
+  const magic = buffer[at + 16]
+  if (magic !== 2)
+    throw corrupt(where, buffer, at, `record format ${magic}; Millrace reads format 2 (Kafka 0.11 and newer)`)
+  if (length < BATCH_HEADER_BYTES - LOG_OVERHEAD) throw corrupt(where, buffer, at, `a batch length of ${length}`)
+  const end = at + LOG_OVERHEAD + length
+  return end > buffer.length ? -1 : end
+}
+
+/** The batches of a fetched record set, each read and verified when it is asked for. @throws BATCH_CORRUPT, CODEC_UNKNOWN */
+export function* readBatches(buffer: Buffer, where: string): Generator<BatchHeader> {
+  for (let at = 0, end = endOf(buffer, 0, where); end >= 0; at = end, end = endOf(buffer, at, where))
+    yield readHeader(buffer, at, end, where)
+}
+
+/** Where a record set ends, without verifying it: enough to ask for what comes next. undefined: no batch is whole. */
+export function endOfBatches(buffer: Buffer, where: string): { nextOffset: bigint; leaderEpoch: number } | undefined {
+  let last = -1
+  for (let at = 0, end = endOf(buffer, 0, where); end >= 0; at = end, end = endOf(buffer, at, where)) last = at
+  if (last < 0) return undefined
+  const lastOffset = buffer.readBigInt64BE(last) + BigInt(buffer.readInt32BE(last + 23))
+  return { nextOffset: lastOffset + 1n, leaderEpoch: buffer.readInt32BE(last + 12) }
 }
 
 function readHeader(buffer: Buffer, at: number, end: number, where: string): BatchHeader {
@@ -135,8 +145,14 @@ function varlong(bytes: Buffer): number {
   return 0
 }
 
-/** The records of a batch as columns. @throws BATCH_CORRUPT */
-export function decodeBatch(buffer: Buffer, header: BatchHeader, topic: string, partition: number): ColumnarBatch {
+/** The records of a batch as columns. Uncompressed ones are a view of `buffer`, of `memory`. @throws BATCH_CORRUPT */
+export function decodeBatch(
+  buffer: Buffer,
+  header: BatchHeader,
+  topic: string,
+  partition: number,
+  memory?: ResponseMemory,
+): ColumnarBatch {
   const packed = buffer.subarray(header.position + BATCH_HEADER_BYTES, header.end)
   // A batch that compaction emptied may still name its codec.
   const plain = header.compression === 'none' || header.count === 0
@@ -148,8 +164,7 @@ export function decodeBatch(buffer: Buffer, header: BatchHeader, topic: string, 
   if (header.count * RECORD_BYTES_MIN > end - start) {
     throw corrupt(where, buffer, header.position, `${header.count} records in ${end - start} bytes`)
   }
-  const fields = new Int32Array(header.count * STRIDE)
-  const timestamps = new Float64Array(header.count)
+  const { fields, timestamps } = memory?.columns(header.count) ?? newColumns(header.count)
   cursor = start
   for (let index = 0; index < header.count; index++) {
     if (!readRecord(bytes, end, fields, timestamps, index, header)) {
@@ -165,7 +180,11 @@ export function decodeBatch(buffer: Buffer, header: BatchHeader, topic: string, 
     throw corrupt(where, buffer, header.position, `record deltas ${first} to ${last} leave the batch`)
   }
   const nextOffset = header.lastOffset + 1n
-  return new ColumnarBatch({ topic, partition, baseOffset, nextOffset, leaderEpoch, count, bytes, fields, timestamps })
+  if (plain) memory?.hold()
+  return new ColumnarBatch({
+    ...{ topic, partition, baseOffset, nextOffset, leaderEpoch, count, bytes, fields, timestamps },
+    owner: memory ?? null,
+  })
 }
 
 function readRecord(
@@ -184,6 +203,7 @@ function readRecord(
   const delta = varlong(bytes)
   timestamps[index] = header.appendTimestamp ?? header.baseTimestamp + delta
   fields[row] = varint(bytes)
+  fields[row + 7] = cursor
   const keyLength = varint(bytes)
   fields[row + 1] = cursor
   fields[row + 2] = keyLength

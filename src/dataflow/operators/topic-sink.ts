@@ -6,7 +6,7 @@ import { MillraceError, messageOf } from '../../base/errors.ts'
 import type { CheckpointId, OperatorId } from '../../base/ids.ts'
 import { partitionOf } from '../../base/murmur2.ts'
 import type { Encoder } from '../../state/serde.ts'
-import { HEADERS_AT, KEY_AT, KEY_LENGTH, RECORD_END, STRIDE, VALUE_AT, VALUE_LENGTH } from '../batch.ts'
+import { BODY_AT, HEADERS_AT, KEY_AT, KEY_LENGTH, RECORD_END, STRIDE, VALUE_AT, VALUE_LENGTH } from '../batch.ts'
 import type { Downstream } from '../element.ts'
 import type { RecordContext } from '../functions.ts'
 import type { PartitionWriter } from '../ports.ts'
@@ -60,21 +60,16 @@ export class TopicSinkOperator implements Downstream {
     const { batch } = record
     const row = record.index * STRIDE
     const writer = this.#only ?? this.#choose(record)
-    const custom = this.#settings.partitioner
+    if (this.#unchanged(record, row)) {
+      this.#copy(record, row, writer)
+      return
+    }
     this.#encodeKey(record, row)
     const key = this.#source
     const keyAt = this.#at
     const keyLength = this.#length
     this.#encodeValue(record, row)
-    let partition: number
-    if (custom)
-      partition = this.#checked(
-        custom(this.#keyOf(record) as never, record.value as never, writer.partitions),
-        writer,
-        record,
-      )
-    else if (keyLength < 0) partition = batch.partition % writer.partitions
-    else partition = partitionOf(key, keyAt, keyLength, writer.partitions)
+    const partition = this.#partition(record, writer, key, keyAt, keyLength)
     let headers: Buffer | null = null
     let headersAt = batch.fields[row + HEADERS_AT] as number
     let headersEnd = batch.fields[row + RECORD_END] as number
@@ -100,6 +95,34 @@ export class TopicSinkOperator implements Downstream {
     )
   }
 
+  /** Key, value and headers go on as they came. */
+  #unchanged(record: StreamRecord, row: number): boolean {
+    const { key, value, keyOf, headers } = this.#settings
+    if (keyOf || headers || (record.batch.fields[row + BODY_AT] as number) < 0) return false
+    return record.keyIsRawFor(key) && record.valueIsRawFor(value)
+  }
+
+  #copy(record: StreamRecord, row: number, writer: PartitionWriter): void {
+    const { bytes, fields, timestamps } = record.batch
+    const keyLength = fields[row + KEY_LENGTH] as number
+    // Bytes pass undecoded, but a null is one only where the serde says so: decoding it raises the error.
+    if (keyLength < 0 && !this.#settings.key.nullable) void record.key
+    if ((fields[row + VALUE_LENGTH] as number) < 0 && !this.#settings.value.nullable) void record.value
+    const partition = this.#partition(record, writer, bytes, fields[row + KEY_AT] as number, keyLength)
+    const start = fields[row + BODY_AT] as number
+    writer.copy(partition, timestamps[record.index] as number, bytes, start, fields[row + RECORD_END] as number)
+  }
+
+  #partition(record: StreamRecord, writer: PartitionWriter, key: Buffer, keyAt: number, keyLength: number): number {
+    const custom = this.#settings.partitioner
+    if (custom) {
+      const chosen = custom(this.#keyOf(record) as never, record.value as never, writer.partitions)
+      return this.#checked(chosen, writer, record)
+    }
+    if (keyLength < 0) return record.batch.partition % writer.partitions
+    return partitionOf(key, keyAt, keyLength, writer.partitions)
+  }
+
   #keyOf(record: StreamRecord): unknown {
     return this.#settings.keyOf ? this.#settings.keyOf(record.value as never, record as never) : record.key
   }
@@ -111,7 +134,7 @@ export class TopicSinkOperator implements Downstream {
       this.#source = batch.bytes
       this.#at = batch.fields[row + KEY_AT] as number
       this.#length = batch.fields[row + KEY_LENGTH] as number
-      // Bytes pass undecoded, but a null is one only where the serde says so: decoding it raises the error.
+      // As in `#copy`.
       if (this.#length < 0 && !serde.nullable) void record.key
       return
     }
