@@ -1,10 +1,13 @@
 // What flows between operators: records, and barriers that divide every channel into before-n and after-n (I1).
 import type { CheckpointId } from '../base/ids.ts'
-import type { StreamRecord } from './record.ts'
+import type { ColumnarBatch } from './batch.ts'
+import type { RecordOrigin, StreamRecord } from './record.ts'
 
 /** The next operator. Calls are synchronous: chained operators have no queue between them. */
 export interface Downstream {
   push(record: StreamRecord): void
+  /** Records `from … to − 1` of the batch come next: what they will touch may be brought into the cache. */
+  prefetch?(origin: RecordOrigin, batch: ColumnarBatch, from: number, to: number): void
   barrier(checkpoint: CheckpointId): void
 }
 

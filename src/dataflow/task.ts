@@ -175,6 +175,7 @@ export class Task {
     try {
       while (cursor < batch.count) {
         const end = Math.min(batch.count, cursor + RECORDS_PER_LOOK)
+        entry.prefetch?.(origin, batch, cursor, end)
         for (; cursor < end; cursor++) {
           const record = new StreamRecord(origin, batch, cursor)
           if (skip && !this.#decodable(record)) continue

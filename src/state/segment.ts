@@ -4,6 +4,7 @@
 import { ByteReader } from '../base/byte-reader.ts'
 import { ByteWriter } from '../base/byte-writer.ts'
 import { MillraceError } from '../base/errors.ts'
+import { encodeState, type Serde } from './serde.ts'
 
 export const Row = { PUT: 0, DELETE: 1, MAP_PUT: 2, MAP_DELETE: 3, LIST_APPEND: 4 } as const
 
@@ -27,6 +28,11 @@ export class SegmentWriter {
   readonly #rows = new ByteWriter(4096)
   readonly #identities: StateIdentity[] = []
   readonly #scratch = new ByteWriter(256)
+  /** The key of the row written last, and where it stands: the states of a key follow one another. */
+  #key: unknown
+  #keySerde: Serde<unknown> | undefined
+  #keyAt = 0
+  #keyEnd = 0
   rowCount = 0
 
   /** Number of a state in this segment's dictionary. */
@@ -37,16 +43,31 @@ export class SegmentWriter {
   row(
     state: number,
     op: number,
-    writeKey: (out: ByteWriter) => void,
+    keySerde: Serde<unknown>,
+    key: unknown,
     writeMapKey: ((out: ByteWriter) => void) | null,
     writeValue: ((out: ByteWriter) => void) | null,
   ): void {
     this.rowCount++
     this.#rows.uvarint(state)
     this.#rows.uint8(op)
-    this.#part(writeKey)
+    this.#putKey(keySerde, key)
     if (writeMapKey) this.#part(writeMapKey)
     if (writeValue) this.#part(writeValue)
+  }
+
+  #putKey(serde: Serde<unknown>, key: unknown): void {
+    const rows = this.#rows
+    const at = rows.position
+    if (Object.is(key, this.#key) && serde === this.#keySerde && typeof key !== 'object') {
+      rows.bytes(rows.buffer, this.#keyAt, this.#keyEnd)
+    } else {
+      this.#part((out) => encodeState(serde, key, out))
+      this.#key = key
+      this.#keySerde = serde
+    }
+    this.#keyAt = at
+    this.#keyEnd = rows.position
   }
 
   /** Length and bytes. The length takes one byte unless that turns out to be too few. */

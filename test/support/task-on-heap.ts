@@ -3,6 +3,7 @@
 import { ByteWriter } from '../../src/base/byte-writer.ts'
 import type { SegmentMark } from '../../src/base/messages.ts'
 import type { StateDescriptors } from '../../src/state/descriptors.ts'
+import { hashOf } from '../../src/state/heap/key-index.ts'
 import { HeapStore } from '../../src/state/heap/store.ts'
 import type { Serde } from '../../src/state/serde.ts'
 import { nextChain, TaskState } from '../../src/state/task-state.ts'
@@ -61,8 +62,9 @@ export class TaskOnHeap implements StateBackend {
     const out = new ByteWriter(64)
     this.#key.encode(key, out)
     const bytes = out.copy()
-    if (this.store.findKey(bytes, 0, bytes.length)) return
-    this.store.setKeyOf(this.#key.decode(bytes, 0, bytes.length), bytes, 0, bytes.length)
+    const hash = hashOf(bytes, 0, bytes.length)
+    if (this.store.findKey(bytes, 0, bytes.length, hash)) return
+    this.store.setKeyOf(this.#key.decode(bytes, 0, bytes.length), bytes, 0, bytes.length, hash)
   }
 
   freeze(): void {

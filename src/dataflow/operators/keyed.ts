@@ -1,11 +1,15 @@
 // A keyed operator: the user's function with the state of the record's key.
 import type { CheckpointId, OperatorId } from '../../base/ids.ts'
 import type { StateDescriptors, StateHandles } from '../../state/descriptors.ts'
+import { hashOf } from '../../state/heap/key-index.ts'
 import type { HeapStore } from '../../state/heap/store.ts'
-import { KEY_AT, KEY_LENGTH, STRIDE } from '../batch.ts'
+import { type ColumnarBatch, KEY_AT, KEY_LENGTH, STRIDE } from '../batch.ts'
 import type { Downstream } from '../element.ts'
 import type { OperatorContext, OperatorFunctions } from '../functions.ts'
-import type { StreamRecord, TaskContext } from '../record.ts'
+import type { RecordOrigin, StreamRecord, TaskContext } from '../record.ts'
+
+/** Records at most. */
+const PREFETCH_MAX = 64
 
 /** What the function sees; one object per operator, valid during a call. */
 class Context implements OperatorContext {
@@ -47,6 +51,13 @@ export class KeyedOperator implements Downstream {
   readonly #context: Context
   readonly #next: Downstream
   readonly #onBarrier: () => void
+  /** Nobody reads it; without it the compiler leaves out what `prefetch` reads. */
+  touched = 0
+  /** Whose keys are hashed: these records of this batch. */
+  #ahead: ColumnarBatch | undefined
+  #from = 0
+  #to = 0
+  readonly #hashes = new Int32Array(PREFETCH_MAX)
 
   /** `onBarrier`: the aligned barrier is here, freeze the state before it is passed on. */
   constructor(
@@ -83,6 +94,24 @@ export class KeyedOperator implements Downstream {
     this.#functions.onRecord(record.value, this.#context)
   }
 
+  /**
+   * All keys first, then the records: the misses of the cache overlap, where one record after the other waits for each. With
+   * 100,000 keys it saves a tenth of the time of a record.
+   */
+  prefetch(origin: RecordOrigin, batch: ColumnarBatch, from: number, to: number): void {
+    const { store } = this
+    if (origin.key !== store.keySerde || to - from > this.#hashes.length) return
+    const { bytes, fields } = batch
+    for (let index = from; index < to; index++) {
+      const row = index * STRIDE
+      this.#hashes[index - from] = hashOf(bytes, fields[row + KEY_AT] as number, fields[row + KEY_LENGTH] as number)
+    }
+    this.touched = store.touch(this.#hashes, to - from)
+    this.#ahead = batch
+    this.#from = from
+    this.#to = to
+  }
+
   /** Moves the state to the record's key; bytes that were seen before need not be decoded. */
   #seek(record: StreamRecord): void {
     const { store } = this
@@ -90,8 +119,11 @@ export class KeyedOperator implements Downstream {
     const row = record.index * STRIDE
     const at = fields[row + KEY_AT] as number
     const length = fields[row + KEY_LENGTH] as number
-    if (length < 0 || record.origin.key !== store.keySerde) store.setKey(record.key)
-    else if (!store.findKey(bytes, at, length)) store.setKeyOf(record.key, bytes, at, length)
+    if (length < 0 || record.origin.key !== store.keySerde) return store.setKey(record.key)
+    const ahead = record.index - this.#from
+    const hashed = record.batch === this.#ahead && ahead >= 0 && record.index < this.#to
+    const hash = hashed ? (this.#hashes[ahead] as number) : hashOf(bytes, at, length)
+    if (!store.findKey(bytes, at, length, hash)) store.setKeyOf(record.key, bytes, at, length, hash)
   }
 
   barrier(checkpoint: CheckpointId): void {

@@ -1,8 +1,9 @@
 // map, filter, flatMap and fan-out: no state, no queue. A barrier passes through at once.
 import type { CheckpointId, OperatorId } from '../../base/ids.ts'
+import type { ColumnarBatch } from '../batch.ts'
 import type { Downstream } from '../element.ts'
 import type { RecordContext } from '../functions.ts'
-import type { StreamRecord, TaskContext } from '../record.ts'
+import type { RecordOrigin, StreamRecord, TaskContext } from '../record.ts'
 
 export class MapOperator implements Downstream {
   readonly #id: OperatorId
@@ -26,6 +27,10 @@ export class MapOperator implements Downstream {
     this.#context.current = this.#id
     record.setValue(this.#fn(record.value, record))
     this.#next.push(record)
+  }
+
+  prefetch(origin: RecordOrigin, batch: ColumnarBatch, from: number, to: number): void {
+    this.#next.prefetch?.(origin, batch, from, to)
   }
 
   barrier(checkpoint: CheckpointId): void {
@@ -54,6 +59,10 @@ export class FilterOperator implements Downstream {
   push(record: StreamRecord): void {
     this.#context.current = this.#id
     if (this.#fn(record.value, record)) this.#next.push(record)
+  }
+
+  prefetch(origin: RecordOrigin, batch: ColumnarBatch, from: number, to: number): void {
+    this.#next.prefetch?.(origin, batch, from, to)
   }
 
   barrier(checkpoint: CheckpointId): void {

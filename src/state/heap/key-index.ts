@@ -1,168 +1,160 @@
 // From a key's bytes, as they stand in the record, to its slot: the hot path of keyed state neither decodes the key nor looks
 // it up by value. It is a short cut, not the authority: a key may have several spellings (JSON with and without blanks); the
-// first few are noted when they have been looked up by value, and all are forgotten when the slot is released. Short keys
-// stand in the table itself, and the table is kept small: what costs here is memory that is not in the cache.
+// first one is noted when it has been looked up by value, and forgotten when the slot is released. The table is kept small,
+// with the bytes in the slot's row: what costs here is memory that is not in the cache.
 import { murmur2 } from '../../base/murmur2.ts'
+import { KEY_BYTES_INLINE, type Rows } from './rows.ts'
 
 /** Longer keys are always looked up by value. */
 const LENGTH_MAX = 255
-/** Up to here a key's bytes stand in its entry; of longer ones the offset in the arena and the hash. */
-const INLINE_MAX = 16
-/** Words of an entry: slot + 1, length, bytes. */
-const STRIDE = 6
-const LENGTH = 1
-const WORDS = 2
-/** Spellings of one slot's key: keys that are no UTF-8 all read alike, and there may be any number of them. */
-const SPELLINGS_MAX = 4
 const EMPTY = 0
 const FORGOTTEN = -1
 
+/** What the index is asked with. */
+export function hashOf(bytes: Uint8Array, start: number, length: number): number {
+  return length > LENGTH_MAX ? 0 : murmur2(bytes, start, length)
+}
+
 export class KeyIndex {
+  readonly #rows: Rows
   #mask = 1023
-  #entries = new Int32Array((this.#mask + 1) * STRIDE)
+  /** Pairs of slot + 1 and hash. */
+  #entries = new Int32Array((this.#mask + 1) * 2)
   /** Entries that are not empty. */
   #used = 0
   #forgotten = 0
+  /** Bytes of keys that are too long for the row. */
   #arena = Buffer.allocUnsafeSlow(16 * 1024)
   #arenaEnd = 0
-  /** By slot: position + 1 of its newest spelling; earlier ones are in `#others`. */
-  #newest = new Int32Array(1024)
-  readonly #others = new Map<number, number[]>()
-  readonly #words = new Int32Array(STRIDE - WORDS)
 
-  /** −1: not known by these bytes. */
-  find(bytes: Uint8Array, start: number, length: number): number {
-    if (length > LENGTH_MAX) return -1
-    const hash = this.#pack(bytes, start, length)
+  constructor(rows: Rows) {
+    this.#rows = rows
+  }
+
+  /** −1: not known by these bytes. `hash`: theirs. */
+  find(bytes: Uint8Array, start: number, length: number, hash: number): number {
     const entries = this.#entries
     const mask = this.#mask
-    const words = this.#words
-    const w0 = words[0]
-    const w1 = words[1]
-    const w2 = words[2]
-    const w3 = words[3]
     for (let position = hash & mask; ; position = (position + 1) & mask) {
-      const at = position * STRIDE
-      const slot = entries[at] as number
+      const slot = entries[position * 2] as number
       if (slot === EMPTY) return -1
-      if (slot === FORGOTTEN || entries[at + LENGTH] !== length) continue
-      if (length > INLINE_MAX) {
-        if (entries[at + WORDS + 1] === hash && this.#inArena(entries[at + WORDS] as number, bytes, start, length))
-          return slot - 1
-      } else if (
-        entries[at + WORDS] === w0 &&
-        entries[at + WORDS + 1] === w1 &&
-        entries[at + WORDS + 2] === w2 &&
-        entries[at + WORDS + 3] === w3
-      )
+      if (entries[position * 2 + 1] === hash && slot !== FORGOTTEN && this.#is(slot - 1, bytes, start, length))
         return slot - 1
     }
   }
 
-  /** Puts a short key's bytes into `#words`; gives the hash. */
-  #pack(bytes: Uint8Array, start: number, length: number): number {
-    const words = this.#words
-    words[0] = words[1] = words[2] = words[3] = 0
-    if (length <= INLINE_MAX) {
-      for (let i = 0; i < length; i++)
-        words[i >> 2] = (words[i >> 2] as number) | ((bytes[start + i] as number) << ((i & 3) << 3))
-    }
-    return murmur2(bytes, start, length)
+  /**
+   * Reads what `find` and the states will read for the first `count` hashes, only to have it in the cache. First all entries,
+   * then all rows: nothing in a loop waits for what an earlier turn of it reads. The result has no meaning.
+   */
+  touch(hashes: Int32Array, count: number): number {
+    const entries = this.#entries
+    const mask = this.#mask
+    let read = 0
+    for (let i = 0; i < count; i++) read ^= entries[((hashes[i] as number) & mask) * 2] as number
+    for (let i = 0; i < count; i++) read ^= this.#touchRow(hashes[i] as number)
+    return read
   }
 
-  #inArena(at: number, bytes: Uint8Array, start: number, length: number): boolean {
-    const arena = this.#arena
-    for (let i = 0; i < length; i++) if (arena[at + i] !== bytes[start + i]) return false
+  #touchRow(hash: number): number {
+    const entries = this.#entries
+    const mask = this.#mask
+    const { words, stride } = this.#rows
+    for (let position = hash & mask; ; position = (position + 1) & mask) {
+      const slot = entries[position * 2] as number
+      if (slot === EMPTY) return 0
+      if (entries[position * 2 + 1] !== hash || slot === FORGOTTEN) continue
+      // A row may lie across two cache lines.
+      const row = (slot - 1) * stride
+      return (words[row] as number) ^ (words[row + stride - 1] as number)
+    }
+  }
+
+  #is(slot: number, bytes: Uint8Array, start: number, length: number): boolean {
+    const rows = this.#rows
+    const at = slot * rows.stride + rows.keyAt
+    if (rows.words[at] !== length + 1) return false
+    const kept = length > KEY_BYTES_INLINE ? this.#arena : rows.bytes
+    const from = length > KEY_BYTES_INLINE ? (rows.words[at + 1] as number) : (at + 1) * 4
+    for (let i = 0; i < length; i++) if (kept[from + i] !== bytes[start + i]) return false
     return true
   }
 
-  /** These bytes, not known so far, are a spelling of the slot's key. */
-  add(bytes: Uint8Array, start: number, length: number, slot: number): void {
-    if (length > LENGTH_MAX || (this.#others.get(slot)?.length ?? 0) >= SPELLINGS_MAX - 1) return
+  /** These bytes, not known so far, are a spelling of the slot's key: kept if it is the first. */
+  add(bytes: Uint8Array, start: number, length: number, hash: number, slot: number): void {
+    const rows = this.#rows
+    const at = slot * rows.stride + rows.keyAt
+    if (length > LENGTH_MAX || rows.words[at] !== 0) return
     if ((this.#used + 1) * 4 > this.#mask * 3) this.#rebuild()
-    if (slot >= this.#newest.length) {
-      const grown = new Int32Array(Math.max(this.#newest.length * 2, slot + 1))
-      grown.set(this.#newest)
-      this.#newest = grown
-    }
-    const hash = this.#pack(bytes, start, length)
-    if (length > INLINE_MAX) {
-      this.#words[0] = this.#keep(bytes, start, length)
-      this.#words[1] = hash
-    }
-    this.#insert(hash, slot, length)
+    if (length > KEY_BYTES_INLINE) rows.words[at + 1] = this.#keep(bytes, start, length)
+    else rows.bytes.set(bytes.subarray(start, start + length), (at + 1) * 4)
+    rows.words[at] = length + 1
+    this.#insert(slot, hash)
+  }
+
+  #insert(slot: number, hash: number): void {
+    let position = hash & this.#mask
+    while (this.#entries[position * 2] !== EMPTY) position = (position + 1) & this.#mask
+    this.#entries[position * 2] = slot + 1
+    this.#entries[position * 2 + 1] = hash
+    this.#used++
   }
 
   #keep(bytes: Uint8Array, start: number, length: number): number {
+    if (this.#arenaEnd + length > this.#arena.length) this.#compact()
     const at = this.#arenaEnd
-    if (at + length > this.#arena.length) {
-      const arena = Buffer.allocUnsafeSlow(this.#arena.length * 2)
-      this.#arena.copy(arena, 0, 0, at)
-      this.#arena = arena
-    }
     this.#arena.set(bytes.subarray(start, start + length), at)
     this.#arenaEnd = at + length
     return at
   }
 
-  /** What stands behind slot and length is in `#words`. */
-  #insert(hash: number, slot: number, length: number): void {
-    const entries = this.#entries
-    let position = hash & this.#mask
-    while (entries[position * STRIDE] !== EMPTY) position = (position + 1) & this.#mask
-    const at = position * STRIDE
-    entries[at] = slot + 1
-    entries[at + LENGTH] = length
-    entries.set(this.#words, at + WORDS)
-    this.#used++
-    const earlier = (this.#newest[slot] as number) - 1
-    if (earlier >= 0) this.#noteOther(slot, earlier)
-    this.#newest[slot] = position + 1
-  }
-
-  #noteOther(slot: number, position: number): void {
-    const others = this.#others.get(slot)
-    if (others) others.push(position)
-    else this.#others.set(slot, [position])
+  /** Moves the long keys that are left together; twice as much room unless half of it is free then. */
+  #compact(): void {
+    const { words, stride, keyAt } = this.#rows
+    const arena = this.#arena
+    let packed = Buffer.allocUnsafeSlow(arena.length * 2)
+    let end = 0
+    for (let position = 0; position <= this.#mask; position++) {
+      const slot = (this.#entries[position * 2] as number) - 1
+      const at = slot * stride + keyAt
+      const length = slot < 0 ? 0 : (words[at] as number) - 1
+      if (length <= KEY_BYTES_INLINE) continue
+      const from = words[at + 1] as number
+      arena.copy(packed, end, from, from + length)
+      words[at + 1] = end
+      end += length
+    }
+    if (end * 2 < arena.length) packed = Buffer.from(packed.subarray(0, arena.length))
+    this.#arena = packed
+    this.#arenaEnd = end
   }
 
   /** The slot's key is gone; the slot may get another one. */
   forget(slot: number): void {
-    const newest = (this.#newest[slot] ?? 0) - 1
-    if (newest < 0) return
-    for (const position of [newest, ...(this.#others.get(slot) ?? [])]) {
-      this.#entries[position * STRIDE] = FORGOTTEN
-      this.#forgotten++
-    }
-    this.#newest[slot] = 0
-    this.#others.delete(slot)
+    const rows = this.#rows
+    const at = slot * rows.stride + rows.keyAt
+    const length = (rows.words[at] as number) - 1
+    if (length < 0) return
+    rows.words[at] = 0
+    const hash =
+      length > KEY_BYTES_INLINE
+        ? murmur2(this.#arena, rows.words[at + 1] as number, length)
+        : murmur2(rows.bytes, (at + 1) * 4, length)
+    let position = hash & this.#mask
+    while (this.#entries[position * 2] !== slot + 1) position = (position + 1) & this.#mask
+    this.#entries[position * 2] = FORGOTTEN
+    this.#forgotten++
   }
 
   /** Without what is forgotten; twice as large unless that was much. */
   #rebuild(): void {
     const entries = this.#entries
-    const arena = this.#arena
     const size = this.#forgotten * 2 > this.#used ? this.#mask + 1 : (this.#mask + 1) * 2
     this.#mask = size - 1
-    this.#entries = new Int32Array(size * STRIDE)
-    this.#arena = Buffer.allocUnsafeSlow(arena.length)
-    this.#arenaEnd = 0
+    this.#entries = new Int32Array(size * 2)
     this.#used = 0
     this.#forgotten = 0
-    this.#newest.fill(0)
-    this.#others.clear()
-    const packed = Buffer.alloc(INLINE_MAX)
-    for (let at = 0; at < entries.length; at += STRIDE) {
-      const slot = (entries[at] as number) - 1
-      if (slot < 0) continue
-      const length = entries[at + LENGTH] as number
-      if (length > INLINE_MAX) {
-        this.add(arena, entries[at + WORDS] as number, length, slot)
-        continue
-      }
-      for (let word = 0; word < INLINE_MAX / 4; word++)
-        packed.writeInt32LE(entries[at + WORDS + word] as number, word * 4)
-      this.add(packed, 0, length, slot)
-    }
+    for (let at = 0; at < entries.length; at += 2)
+      if ((entries[at] as number) > 0) this.#insert((entries[at] as number) - 1, entries[at + 1] as number)
   }
 }

@@ -1,11 +1,11 @@
 // The keyed state of one operator in one task, on the heap: keys to slots, one table per declared state.
 import { ByteWriter } from '../../base/byte-writer.ts'
-import { MillraceError, messageOf } from '../../base/errors.ts'
+import { MillraceError } from '../../base/errors.ts'
 import type { StateDescriptor, StateDescriptors } from '../descriptors.ts'
 import type { RowTarget, SegmentWriter, StateIdentity } from '../segment.ts'
 import { decodeState, f64, type Serde } from '../serde.ts'
-import { IntColumns, NumberColumns } from './columns.ts'
 import { KeyIndex } from './key-index.ts'
+import { Rows } from './rows.ts'
 import { ownBytes, type StateTable } from './table.ts'
 import { type Cursor, ListTable, MapTable, NumberTable, ValueTable } from './tables.ts'
 
@@ -20,13 +20,13 @@ export class HeapStore implements Cursor {
   readonly keySerde: Serde<unknown>
   /** What the user's function gets as `state`: one handle per descriptor, all speaking of the current key. */
   readonly handles: Readonly<Record<string, unknown>>
-  readonly epochs: IntColumns
+  readonly rows: Rows
   readonly #rowsPerLook: number
   readonly #tables: StateTable[] = []
   readonly #slots = new Map<unknown, number>()
   #keys: unknown[] = []
   readonly #free: number[] = []
-  readonly #index = new KeyIndex()
+  readonly #index: KeyIndex
   #key: unknown
   slot = -1
   /** The current key's slot when nothing keeps it any more: freed when the cursor moves on. */
@@ -42,8 +42,8 @@ export class HeapStore implements Cursor {
     this.operator = operator
     this.keySerde = keySerde
     const handles: Record<string, unknown> = {}
-    this.epochs = new IntColumns(Object.keys(descriptors).length)
-    const numbers = new NumberColumns(Object.values(descriptors).filter(isNumber).length)
+    this.rows = new Rows(Object.keys(descriptors).length, Object.values(descriptors).filter(isNumber).length)
+    this.#index = new KeyIndex(this.rows)
     let numberColumn = 0
     for (const [name, descriptor] of Object.entries(descriptors)) {
       const identity: StateIdentity = {
@@ -56,7 +56,7 @@ export class HeapStore implements Cursor {
       }
       const column = this.#tables.length
       const table = isNumber(descriptor)
-        ? new NumberTable(identity, descriptor, this, column, numbers, numberColumn++)
+        ? new NumberTable(identity, descriptor, this, column, numberColumn++)
         : new { value: ValueTable, list: ListTable, map: MapTable }[descriptor.kind](identity, descriptor, this, column)
       this.#tables.push(table)
       handles[name] = table.handle(this)
@@ -70,19 +70,24 @@ export class HeapStore implements Cursor {
     this.#moveTo(this.#slots.get(typeof key === 'object' ? this.#identity(key) : key) ?? -1)
   }
 
+  /** Brings what belongs to keys whose bytes have these hashes into the cache; the result has no meaning. */
+  touch(hashes: Int32Array, count: number): number {
+    return this.#index.touch(hashes, count)
+  }
+
   /** The same for the key that `keySerde` reads from these bytes. False: nothing moved, {@link setKeyOf} does it. */
-  findKey(bytes: Buffer, start: number, length: number): boolean {
-    const slot = this.#index.find(bytes, start, length)
+  findKey(bytes: Buffer, start: number, length: number, hash: number): boolean {
+    const slot = this.#index.find(bytes, start, length, hash)
     if (slot < 0) return false
     this.#moveTo(slot)
     return true
   }
 
   /** `key` was read from these bytes: next time they will do. */
-  setKeyOf(key: unknown, bytes: Buffer, start: number, length: number): void {
+  setKeyOf(key: unknown, bytes: Buffer, start: number, length: number, hash: number): void {
     this.setKey(key)
     // Objects are the user's: each record has its own.
-    if (this.slot >= 0 && typeof key !== 'object') this.#index.add(bytes, start, length, this.slot)
+    if (this.slot >= 0 && typeof key !== 'object') this.#index.add(bytes, start, length, hash, this.slot)
   }
 
   #moveTo(slot: number): void {
@@ -111,6 +116,7 @@ export class HeapStore implements Cursor {
     const existing = this.#slots.get(identity)
     if (existing !== undefined) return existing
     const slot = this.#free.pop() ?? this.#keys.length
+    this.rows.ensure(slot)
     this.#keys[slot] = ownBytes(key)
     this.#slots.set(identity, slot)
     return slot
@@ -150,25 +156,18 @@ export class HeapStore implements Cursor {
     for (const table of this.#tables) table.freeze(writer, baseFrom, baseTo)
   }
 
-  /** Encodes frozen rows until `expired()`; true when the snapshot is complete. All states side by side: they share keys. */
+  /** Encodes frozen rows until `expired()`; true when the snapshot is complete. */
   encode(expired: () => boolean): boolean {
     for (;;) {
       let complete = true
-      for (const table of this.#tables) if (!this.#encodeSome(table)) complete = false
+      for (const table of this.#tables) if (!table.encodeSome(this.#rowsPerLook)) complete = false
       if (complete) return true
       if (expired()) return false
     }
   }
 
-  #encodeSome(table: StateTable): boolean {
-    try {
-      return table.encodeSome(this.#rowsPerLook)
-    } catch (error) {
-      if (error instanceof MillraceError) throw error
-      const { operator, name, serde } = table.identity
-      const text = `operator '${operator}', state '${name}': a value cannot be written as ${serde}: ${messageOf(error)}`
-      throw new MillraceError('STATE_VALUE_INVALID', text, { cause: error })
-    }
+  encodeFrozen(slot: number): void {
+    for (const table of this.#tables) table.touch(slot)
   }
 
   /** The target of restored rows of one state. @throws STATE_INCOMPATIBLE */

@@ -4,10 +4,14 @@
 // epoch; the slots changed before it are encoded in slices while new records flow. Whoever touches a slot that is frozen
 // and not yet encoded encodes it first, and a touch includes reading anything that is not a primitive, because the user
 // holds a live object then. 0 = clean, current = changed since the barrier, anything else = frozen.
+import type { ByteWriter } from '../../base/byte-writer.ts'
+import { MillraceError, messageOf } from '../../base/errors.ts'
 import type { StateDescriptor } from '../descriptors.ts'
 import { Row, type SegmentWriter, type StateIdentity } from '../segment.ts'
-import { encodeState, type Serde } from '../serde.ts'
-import type { IntColumns } from './columns.ts'
+import type { Serde } from '../serde.ts'
+import type { Rows } from './rows.ts'
+
+export type Write = (out: ByteWriter) => void
 
 /** What the table needs of the store that owns it. */
 export interface SlotOwner {
@@ -15,8 +19,10 @@ export interface SlotOwner {
   keyOf(slot: number): unknown
   /** The slot's value in some state is gone and written: the key may be forgotten. */
   released(slot: number): void
-  /** The epochs of all states of the operator. */
-  readonly epochs: IntColumns
+  /** Encodes the slot in every state in which it is frozen: they have the key in common. */
+  encodeFrozen(slot: number): void
+  /** What all states of the operator keep per slot. */
+  readonly rows: Rows
 }
 
 /**
@@ -31,8 +37,9 @@ export abstract class StateTable {
   readonly identity: StateIdentity
   readonly descriptor: StateDescriptor<unknown>
   protected readonly owner: SlotOwner
-  readonly #epochs: IntColumns
-  readonly #column: number
+  readonly #rows: Rows
+  /** Where in a row its epoch is. */
+  readonly #epochAt: number
   #current = 1
   #dirty: number[] = []
   #frozen: number[] = []
@@ -48,8 +55,8 @@ export abstract class StateTable {
     this.identity = identity
     this.descriptor = descriptor
     this.owner = owner
-    this.#epochs = owner.epochs
-    this.#column = column
+    this.#rows = owner.rows
+    this.#epochAt = owner.rows.epochsAt + column
   }
 
   abstract has(slot: number): boolean
@@ -58,11 +65,11 @@ export abstract class StateTable {
   protected abstract erase(slot: number): void
 
   #epochOf(slot: number): number {
-    return this.#epochs.words[slot * this.#epochs.stride + this.#column] ?? 0
+    return this.#rows.words[slot * this.#rows.stride + this.#epochAt] as number
   }
 
   #setEpoch(slot: number, epoch: number): void {
-    this.#epochs.words[slot * this.#epochs.stride + this.#column] = epoch
+    this.#rows.words[slot * this.#rows.stride + this.#epochAt] = epoch
   }
 
   get changed(): boolean {
@@ -76,7 +83,8 @@ export abstract class StateTable {
 
   /** Before a live object is handed out or changed. */
   touch(slot: number): void {
-    this.#encodeIfFrozen(slot)
+    const epoch = this.#epochOf(slot)
+    if (epoch !== 0 && epoch !== this.#current) this.#encode(slot)
   }
 
   /** Before a change. */
@@ -84,7 +92,6 @@ export abstract class StateTable {
     const epoch = this.#epochOf(slot)
     if (epoch === this.#current) return
     if (epoch !== 0) this.#encode(slot)
-    this.#epochs.ensure(slot)
     this.#setEpoch(slot, this.#current)
     this.#dirty.push(slot)
   }
@@ -101,7 +108,6 @@ export abstract class StateTable {
     this.#baseAt = baseFrom
     for (let slot = baseFrom; slot < baseTo; slot++) {
       if (!this.has(slot) || this.#epochOf(slot) !== 0) continue
-      this.#epochs.ensure(slot)
       this.#setEpoch(slot, this.#current)
     }
     this.#current = this.#current === 0x7fffffff ? 1 : this.#current + 1
@@ -111,9 +117,9 @@ export abstract class StateTable {
   encodeSome(rows: number): boolean {
     let left = rows
     for (; left > 0 && this.#frozenAt < this.#frozen.length; left--) {
-      this.#encodeIfFrozen(this.#frozen[this.#frozenAt++] as number)
+      this.owner.encodeFrozen(this.#frozen[this.#frozenAt++] as number)
     }
-    for (; left > 0 && this.#baseAt < this.#baseTo; left--) this.#encodeIfFrozen(this.#baseAt++)
+    for (; left > 0 && this.#baseAt < this.#baseTo; left--) this.owner.encodeFrozen(this.#baseAt++)
     if (left === 0) return false
     this.#frozen = []
     this.#frozenAt = 0
@@ -121,34 +127,43 @@ export abstract class StateTable {
     return true
   }
 
-  #encodeIfFrozen(slot: number): void {
-    const epoch = this.#epochOf(slot)
-    if (epoch !== 0 && epoch !== this.#current) this.#encode(slot)
-  }
-
   #encode(slot: number): void {
     const writer = this.#writer
     if (!writer) return
-    const key = this.owner.keyOf(slot)
-    const writeKey = (out: Parameters<Serde<unknown>['encode']>[1]): void => encodeState(this.owner.keySerde, key, out)
     if (!this.has(slot)) {
-      writer.row(this.stateIndex, Row.DELETE, writeKey, null, null)
+      this.row(writer, slot, Row.DELETE, null, null)
       this.#setEpoch(slot, 0)
       this.owner.released(slot)
       return
     }
-    this.encodeSlot(writer, slot, writeKey, slot >= this.#baseFrom && slot < this.#baseTo)
+    this.#write(writer, slot)
     // Only now: a slot that cannot be encoded fails again when the snapshot comes to it, if a user's function caught the
     // first error on the way.
     this.#setEpoch(slot, 0)
   }
 
-  protected abstract encodeSlot(
+  #write(writer: SegmentWriter, slot: number): void {
+    try {
+      this.encodeSlot(writer, slot, slot >= this.#baseFrom && slot < this.#baseTo)
+    } catch (error) {
+      if (error instanceof MillraceError) throw error
+      const { operator, name, serde } = this.identity
+      const text = `operator '${operator}', state '${name}': a value cannot be written as ${serde}: ${messageOf(error)}`
+      throw new MillraceError('STATE_VALUE_INVALID', text, { cause: error })
+    }
+  }
+
+  protected abstract encodeSlot(writer: SegmentWriter, slot: number, full: boolean): void
+
+  protected row(
     writer: SegmentWriter,
     slot: number,
-    writeKey: (out: Parameters<Serde<unknown>['encode']>[1]) => void,
-    full: boolean,
-  ): void
+    op: number,
+    writeMapKey: Write | null,
+    writeValue: Write | null,
+  ): void {
+    writer.row(this.stateIndex, op, this.owner.keySerde, this.owner.keyOf(slot), writeMapKey, writeValue)
+  }
 
   abstract restore(slot: number, op: number, mapKey: Buffer | null, value: Buffer | null): void
 

@@ -5,10 +5,8 @@ import { ByteWriter } from '../../base/byte-writer.ts'
 import type { ListState, MapState, StateDescriptor, ValueState } from '../descriptors.ts'
 import { Row, type SegmentWriter, type StateIdentity } from '../segment.ts'
 import { decodeState, encodeState, f64, type Serde } from '../serde.ts'
-import type { NumberColumns } from './columns.ts'
-import { ownBytes, type SlotOwner, StateTable } from './table.ts'
-
-type WriteKey = (out: ByteWriter) => void
+import type { Rows } from './rows.ts'
+import { ownBytes, type SlotOwner, StateTable, type Write } from './table.ts'
 
 /** Which slot a handle speaks of: the current key's. */
 export interface Cursor {
@@ -36,9 +34,9 @@ abstract class ObjectTable extends StateTable {
   }
 }
 
-/** Values of `f64`, as doubles side by side. */
+/** Values of `f64`, as doubles in the rows. */
 export class NumberTable extends StateTable {
-  readonly #numbers: NumberColumns
+  readonly #rows: Rows
   readonly #numberColumn: number
 
   constructor(
@@ -46,26 +44,25 @@ export class NumberTable extends StateTable {
     descriptor: StateDescriptor<unknown>,
     owner: SlotOwner,
     column: number,
-    numbers: NumberColumns,
     numberColumn: number,
   ) {
     super(identity, descriptor, owner, column)
-    this.#numbers = numbers
+    this.#rows = owner.rows
     this.#numberColumn = numberColumn
   }
 
   handle(cursor: Cursor): ValueState<unknown, undefined> {
-    const numbers = this.#numbers
+    const rows = this.#rows
     const column = this.#numberColumn
     return {
       get: () =>
-        ((cursor.slot < 0 ? undefined : numbers.get(cursor.slot, column)) ?? this.descriptor.initial?.()) as undefined,
+        ((cursor.slot < 0 ? undefined : rows.number(cursor.slot, column)) ?? this.descriptor.initial?.()) as undefined,
       set: (value) => {
         if (typeof value !== 'number')
           throw new TypeError(`state '${this.identity.name}': a number expected, ${typeof value} found`)
         const slot = cursor.claim()
         this.mark(slot)
-        numbers.set(slot, column, value)
+        rows.setNumber(slot, column, value)
       },
       clear: () => {
         if (cursor.slot >= 0) this.clear(cursor.slot)
@@ -74,20 +71,20 @@ export class NumberTable extends StateTable {
   }
 
   override has(slot: number): boolean {
-    return this.#numbers.get(slot, this.#numberColumn) !== undefined
+    return this.#rows.number(slot, this.#numberColumn) !== undefined
   }
 
   protected override erase(slot: number): void {
-    this.#numbers.remove(slot, this.#numberColumn)
+    this.#rows.removeNumber(slot, this.#numberColumn)
   }
 
-  protected override encodeSlot(writer: SegmentWriter, slot: number, writeKey: WriteKey): void {
-    const value = this.#numbers.get(slot, this.#numberColumn) as number
-    writer.row(this.stateIndex, Row.PUT, writeKey, null, (out) => f64.encode(value, out))
+  protected override encodeSlot(writer: SegmentWriter, slot: number): void {
+    const value = this.#rows.number(slot, this.#numberColumn) as number
+    this.row(writer, slot, Row.PUT, null, (out) => f64.encode(value, out))
   }
 
   override restore(slot: number, op: number, _mapKey: Buffer | null, value: Buffer | null): void {
-    if (op === Row.PUT && value) this.#numbers.set(slot, this.#numberColumn, f64.decode(value, 0, value.length))
+    if (op === Row.PUT && value) this.#rows.setNumber(slot, this.#numberColumn, f64.decode(value, 0, value.length))
     else this.erase(slot)
   }
 }
@@ -115,9 +112,9 @@ export class ValueTable extends ObjectTable {
     }
   }
 
-  protected override encodeSlot(writer: SegmentWriter, slot: number, writeKey: WriteKey): void {
+  protected override encodeSlot(writer: SegmentWriter, slot: number): void {
     const value = this.values[slot]
-    writer.row(this.stateIndex, Row.PUT, writeKey, null, (out) => encodeState(this.descriptor.serde, value, out))
+    this.row(writer, slot, Row.PUT, null, (out) => encodeState(this.descriptor.serde, value, out))
   }
 
   override restore(slot: number, op: number, _mapKey: Buffer | null, value: Buffer | null): void {
@@ -172,11 +169,11 @@ export class ListTable extends ObjectTable {
     list.items.push(ownBytes(value))
   }
 
-  protected override encodeSlot(writer: SegmentWriter, slot: number, writeKey: WriteKey, full: boolean): void {
+  protected override encodeSlot(writer: SegmentWriter, slot: number, full: boolean): void {
     const list = this.values[slot] as ListSlot
     const from = full ? 0 : list.written
     const op = from === 0 ? Row.PUT : Row.LIST_APPEND
-    writer.row(this.stateIndex, op, writeKey, null, (out) => encodeItems(this.descriptor.serde, list.items, from, out))
+    this.row(writer, slot, op, null, (out) => encodeItems(this.descriptor.serde, list.items, from, out))
     list.written = list.items.length
   }
 
@@ -291,20 +288,20 @@ export class MapTable extends ObjectTable {
     if (map.entries.size === 0) this.values[slot] = undefined
   }
 
-  protected override encodeSlot(writer: SegmentWriter, slot: number, writeKey: WriteKey, full: boolean): void {
+  protected override encodeSlot(writer: SegmentWriter, slot: number, full: boolean): void {
     const map = this.values[slot] as MapSlot
     const whole = full || map.fresh
-    if (whole) writer.row(this.stateIndex, Row.DELETE, writeKey, null, null)
+    if (whole) this.row(writer, slot, Row.DELETE, null, null)
     const keySerde = this.#keySerde()
     const changed = whole ? map.entries.keys() : map.dirty.keys()
     for (const identity of changed) {
       const entry = map.entries.get(identity)
       const key = entry ? entry.key : map.dirty.get(identity)
-      const writeMapKey: WriteKey = (out) => encodeState(keySerde, key, out)
-      if (!entry) writer.row(this.stateIndex, Row.MAP_DELETE, writeKey, writeMapKey, null)
+      const writeMapKey: Write = (out) => encodeState(keySerde, key, out)
+      if (!entry) this.row(writer, slot, Row.MAP_DELETE, writeMapKey, null)
       else {
-        const writeValue: WriteKey = (out) => encodeState(this.descriptor.serde, entry.value, out)
-        writer.row(this.stateIndex, Row.MAP_PUT, writeKey, writeMapKey, writeValue)
+        const writeValue: Write = (out) => encodeState(this.descriptor.serde, entry.value, out)
+        this.row(writer, slot, Row.MAP_PUT, writeMapKey, writeValue)
       }
     }
     map.dirty = new Map()
