@@ -98,6 +98,8 @@ export class TransactionAdmin {
   async #awaitLeaders({ transactionalId, partitions, timeoutMs }: TransactionDescription): Promise<void> {
     const deadline = monotonicMs() + Math.min(timeoutMs, LEADERS_DEADLINE_MS)
     for (let attempt = 0; monotonicMs() < deadline; attempt++) {
+      // What was true some seconds ago does not count.
+      await this.#refresh(partitions)
       const groups = await this.#byLeader(partitions)
       const leaderless = groups.find(({ node }) => node === undefined)?.rows ?? []
       // A topic that is gone gets none.

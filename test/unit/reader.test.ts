@@ -7,6 +7,7 @@ import type { KafkaCluster } from '../../connectors/kafka/cluster.ts'
 import { KafkaReader } from '../../connectors/kafka/reader.ts'
 import type { FetchedPartition, FetchRequest, FetchResponse } from '../../connectors/kafka/wire/data-requests.ts'
 import { takeFrame } from '../../connectors/kafka/wire/response-memory.ts'
+import { MillraceError } from '../../src/base/errors.ts'
 import { operatorId } from '../../src/base/ids.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import type { ColumnarBatch } from '../../src/dataflow/batch.ts'
@@ -44,7 +45,11 @@ class Bench {
   readonly asked: bigint[] = []
   readonly reader: KafkaReader
   readonly #answers: { records: Buffer; aborted?: FetchedPartition['aborted'] }[]
+  topicId = 'first'
   #left: number
+  #fail: (error: Error) => void = (error) => {
+    throw error
+  }
   #ready: () => void = () => {}
 
   constructor(...answers: { records: Buffer; aborted?: FetchedPartition['aborted'] }[]) {
@@ -52,14 +57,12 @@ class Bench {
     this.#left = answers.length
     const connection = { send: (_: unknown, request: FetchRequest) => this.#fetch(request) }
     const cluster = {
-      topic: () => undefined,
+      topic: () => ({ id: this.topicId }),
       refreshLeaders: async () => undefined,
       leader: async () => ({ node: 1, epoch: 0 }),
       node: async () => connection,
     }
-    const fail = (error: Error): void => {
-      throw error
-    }
+    const fail = (error: Error): void => this.#fail(error)
     this.reader = new KafkaReader(cluster as unknown as KafkaCluster, silentLogger, () => this.#arrived(), fail)
     this.reader.assign([{ topic: 't', partition: 0, offset: 0n, leaderEpoch: -1 }])
   }
@@ -67,7 +70,7 @@ class Bench {
   #fetch(request: FetchRequest): Promise<FetchResponse> {
     this.asked.push(request.partitions[0]?.offset ?? -1n)
     const answer = this.#answers.shift()
-    if (!answer) return new Promise(() => undefined)
+    if (!answer) return new Promise((_, reject) => (this.loseConnection = reject))
     const frame = takeFrame(frameBytes)
     this.frames.push(frame)
     answer.records.copy(frame, 10)
@@ -93,6 +96,18 @@ class Bench {
   async fetched(): Promise<this> {
     if (this.#left > 0) await new Promise<void>((resolve) => (this.#ready = resolve))
     return this
+  }
+
+  loseConnection: (error: Error) => void = () => undefined
+
+  /** When the fetch that gets no answer is under way. */
+  async waiting(): Promise<void> {
+    while (this.asked.length <= this.frames.length) await new Promise((resolve) => setImmediate(resolve))
+  }
+
+  /** The first error that the reader reports. */
+  failed(): Promise<Error> {
+    return new Promise((resolve) => (this.#fail = resolve))
   }
 
   poll(): ReaderElement | undefined {
@@ -196,5 +211,15 @@ test('a record that is read after its batch was released says so, with the remed
     expect(codeOf(() => kept[part])).toBe('RECORD_RELEASED')
   expect(() => kept.value).toThrow('t-0 was read after the function that got it had returned')
   expect(() => batch.release()).toThrow('released twice')
+  bench.reader.stop()
+})
+
+test('a topic that was created again while its leader was looked for is not read on', async () => {
+  const bench = await new Bench({ records: batchAt(0n) }).fetched()
+  const failed = bench.failed()
+  await bench.waiting()
+  bench.topicId = 'second'
+  bench.loseConnection(new MillraceError('KAFKA_CONNECTION_LOST', 'the broker went away'))
+  expect(await failed).toMatchObject({ code: 'TOPIC_ID_CHANGED', message: expect.stringContaining('millrace reset') })
   bench.reader.stop()
 })
