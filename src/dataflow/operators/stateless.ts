@@ -5,99 +5,55 @@ import type { Downstream } from '../element.ts'
 import type { RecordContext } from '../functions.ts'
 import type { RecordOrigin, StreamRecord, TaskContext } from '../record.ts'
 
-export class MapOperator implements Downstream {
-  readonly #id: OperatorId
-  readonly #context: TaskContext
-  readonly #fn: (value: unknown, record: RecordContext) => unknown
-  readonly #next: Downstream
+type UserFunction<Result> = (value: unknown, record: RecordContext) => Result
 
-  constructor(
-    id: OperatorId,
-    context: TaskContext,
-    fn: (value: unknown, record: RecordContext) => unknown,
-    next: Downstream,
-  ) {
-    this.#id = id
-    this.#context = context
-    this.#fn = fn
-    this.#next = next
+/** One user function; what it does with the result is the operator's kind. */
+abstract class FunctionOperator<Result> implements Downstream {
+  protected readonly id: OperatorId
+  protected readonly context: TaskContext
+  protected readonly fn: UserFunction<Result>
+  protected readonly next: Downstream
+
+  constructor(id: OperatorId, context: TaskContext, fn: UserFunction<Result>, next: Downstream) {
+    this.id = id
+    this.context = context
+    this.fn = fn
+    this.next = next
   }
 
-  push(record: StreamRecord): void {
-    this.#context.current = this.#id
-    record.setValue(this.#fn(record.value, record))
-    this.#next.push(record)
-  }
+  abstract push(record: StreamRecord): void
 
   prefetch(origin: RecordOrigin, batch: ColumnarBatch, from: number, to: number): void {
-    this.#next.prefetch?.(origin, batch, from, to)
+    this.next.prefetch?.(origin, batch, from, to)
   }
 
   barrier(checkpoint: CheckpointId): void {
-    this.#next.barrier(checkpoint)
+    this.next.barrier(checkpoint)
   }
 }
 
-export class FilterOperator implements Downstream {
-  readonly #id: OperatorId
-  readonly #context: TaskContext
-  readonly #fn: (value: unknown, record: RecordContext) => boolean
-  readonly #next: Downstream
-
-  constructor(
-    id: OperatorId,
-    context: TaskContext,
-    fn: (value: unknown, record: RecordContext) => boolean,
-    next: Downstream,
-  ) {
-    this.#id = id
-    this.#context = context
-    this.#fn = fn
-    this.#next = next
-  }
-
+export class MapOperator extends FunctionOperator<unknown> {
   push(record: StreamRecord): void {
-    this.#context.current = this.#id
-    if (this.#fn(record.value, record)) this.#next.push(record)
-  }
-
-  prefetch(origin: RecordOrigin, batch: ColumnarBatch, from: number, to: number): void {
-    this.#next.prefetch?.(origin, batch, from, to)
-  }
-
-  barrier(checkpoint: CheckpointId): void {
-    this.#next.barrier(checkpoint)
+    this.context.current = this.id
+    record.setValue(this.fn(record.value, record))
+    this.next.push(record)
   }
 }
 
-export class FlatMapOperator implements Downstream {
-  readonly #id: OperatorId
-  readonly #context: TaskContext
-  readonly #fn: (value: unknown, record: RecordContext) => Iterable<unknown>
-  readonly #next: Downstream
-
-  constructor(
-    id: OperatorId,
-    context: TaskContext,
-    fn: (value: unknown, record: RecordContext) => Iterable<unknown>,
-    next: Downstream,
-  ) {
-    this.#id = id
-    this.#context = context
-    this.#fn = fn
-    this.#next = next
-  }
-
+export class FilterOperator extends FunctionOperator<boolean> {
   push(record: StreamRecord): void {
-    this.#context.current = this.#id
-    for (const value of this.#fn(record.value, record)) {
-      this.#next.push(record.withValue(value))
-      this.#context.current = this.#id
+    this.context.current = this.id
+    if (this.fn(record.value, record)) this.next.push(record)
+  }
+}
+
+export class FlatMapOperator extends FunctionOperator<Iterable<unknown>> {
+  push(record: StreamRecord): void {
+    this.context.current = this.id
+    for (const value of this.fn(record.value, record)) {
+      this.next.push(record.withValue(value))
+      this.context.current = this.id
     }
-  }
-
-  barrier(checkpoint: CheckpointId): void {
-    this.#next.barrier(checkpoint)
   }
 }
 
