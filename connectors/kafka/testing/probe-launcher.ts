@@ -12,7 +12,8 @@ import { runCommand } from './run-command.ts'
 const compileTimeoutMs = 120_000
 const pullTimeoutMs = 600_000
 const jvm = ['-Xmx512m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Xshare:auto']
-const javac = ['-proc:none', '-nowarn', '--release', '17']
+// The encoding, because a container has the POSIX locale.
+const javac = ['-proc:none', '-nowarn', '-encoding', 'UTF-8', '--release', '17']
 /** Where Kafka's image has its jars, and where we show it the probes. */
 const inImage = { libs: '/opt/kafka/libs', classes: '/millrace/classes', sources: '/millrace/sources' }
 
@@ -107,7 +108,10 @@ async function compileInContainer(
   const copied = await runCommand('docker', ['cp', `${container}:${inImage.libs}`, libs])
   await runCommand('docker', ['rm', container])
   if (copied.status !== 0) return copied
-  return run(['-v', `${libs}:${inImage.libs}:ro`, jdkImage(), ...compile(inImage.libs)])
+  const other = await run(['-v', `${libs}:${inImage.libs}:ro`, jdkImage(), ...compile(inImage.libs)])
+  return other.status === 0
+    ? other
+    : { ...other, stderr: `in ${image}: ${own.stderr}\nin ${jdkImage()}: ${other.stderr}` }
 }
 
 const sourceFolder = (): string => join(packageRoot(), 'scripts', 'broker')
