@@ -4,7 +4,7 @@ export { MillraceError } from './base/errors.ts'
 export { type CheckpointId, checkpointId } from './base/ids.ts'
 export type { Logger } from './base/log.ts'
 export { type CheckpointStore, DirectoryStore, MemoryStore } from './checkpoint/store.ts'
-export { ColumnarBatch, type Headers, STRIDE } from './dataflow/batch.ts'
+export { type BatchOwner, ColumnarBatch, type Columns, type Headers, STRIDE } from './dataflow/batch.ts'
 export type { RecordContext } from './dataflow/functions.ts'
 export type {
   Cluster,

@@ -139,10 +139,11 @@ export class KafkaReader implements PartitionReader {
       const memory = new ResponseMemory(response.frame)
       const asked = new Map(wanted.map((feed) => [partitionKey(feed.topic, feed.partition), feed]))
       for (const partition of response.partitions) {
-        // A partition that was revoked and assigned again meanwhile has another position: this answer is not for it.
+        // A partition that was revoked and assigned again, or whose leader was looked for meanwhile, is asked for anew.
         const key = partitionKey(partition.topic, partition.partition)
         const feed = asked.get(key)
-        if (feed && this.#feeds.get(key) === feed) arrived = this.#accept(feed, partition, memory) || arrived
+        if (feed && this.#feeds.get(key) === feed && feed.node === node)
+          arrived = this.#accept(feed, partition, memory) || arrived
       }
       memory.letGo()
       if (arrived) this.#onReady()
@@ -158,6 +159,9 @@ export class KafkaReader implements PartitionReader {
 
   #accept(feed: Feed, fetched: FetchedPartition, memory: ResponseMemory): boolean {
     const where = `${feed.topic}-${feed.partition}@${feed.offset}`
+    const lost = fetched.diverged !== null || fetched.code === Code.OFFSET_OUT_OF_RANGE
+    // The position may come from a batch that was not verified yet: if that one is damaged, then this is why.
+    if (lost) exhaust(feed)
     if (fetched.diverged) {
       const { endOffset, epoch } = fetched.diverged
       const text = `${where}: the log was cut back to ${endOffset} (leader epoch ${epoch}) below what was already read; records are lost upstream. Compare the topic with its source, then \`millrace reset\``
@@ -253,6 +257,12 @@ export class KafkaReader implements PartitionReader {
   }
 }
 
+/** Verifies all that waits, and gives none of it. @throws BATCH_CORRUPT, CODEC_UNKNOWN */
+function exhaust(feed: Feed): void {
+  feed.stuck = true
+  for (const { elements } of feed.queue) while (!elements.next().done);
+}
+
 /** What a response has of a partition from `offset` on, each batch verified and decoded when it is asked for. */
 function* elementsOf(
   fetched: FetchedPartition,
@@ -269,9 +279,9 @@ function* elementsOf(
       for (const entry of waiting) if (entry.firstOffset <= header.lastOffset) aborted.add(entry.producerId)
       waiting = waiting.filter((entry) => entry.firstOffset > header.lastOffset)
     }
-    if (header.lastOffset < offset) continue
     const dropped = header.control || (header.transactional && aborted.has(header.producerId))
     if (header.control && controlType(records, header) === 'abort') aborted.delete(header.producerId)
+    if (header.lastOffset < offset) continue
     if (dropped || header.count === 0)
       yield { kind: 'progress', nextOffset: header.lastOffset + 1n, leaderEpoch: header.leaderEpoch }
     else yield { kind: 'batch', batch: decodeBatch(records, header, topic, partition, memory) }

@@ -99,14 +99,15 @@ export class TransactionAdmin {
     const deadline = monotonicMs() + Math.min(timeoutMs, LEADERS_DEADLINE_MS)
     for (let attempt = 0; monotonicMs() < deadline; attempt++) {
       // What was true some seconds ago does not count.
-      await this.#refresh(partitions)
+      const fresh = await this.#refresh(partitions)
       const groups = await this.#byLeader(partitions)
       const leaderless = groups.find(({ node }) => node === undefined)?.rows ?? []
       // A topic that is gone gets none.
       const waiting = leaderless.filter(({ topic }) => this.#cluster.topic(topic) !== undefined)
-      if (waiting.length === 0) return
+      if (fresh && waiting.length === 0) return
       const list = waiting.map((row) => partitionKey(row.topic, row.partition)).join(', ')
-      if (attempt === 0) this.#log.warn({ transactionalId }, `${list} has no leader: waiting with the abort`)
+      const why = fresh ? `${list} has no leader` : 'no broker tells the leaders'
+      if (attempt === 0) this.#log.warn({ transactionalId }, `${why}: waiting with the abort`)
       await delay(100)
     }
   }
@@ -209,8 +210,13 @@ export class TransactionAdmin {
     return [...groups].map(([node, rows]) => ({ node, rows }))
   }
 
-  async #refresh(partitions: readonly TopicPartition[]): Promise<void> {
-    await this.#cluster.refreshLeaders([...new Set(partitions.map((row) => row.topic))]).catch(() => undefined)
+  /** False: no broker could be asked. */
+  async #refresh(partitions: readonly TopicPartition[]): Promise<boolean> {
+    const topics = [...new Set(partitions.map((row) => row.topic))]
+    return this.#cluster.refreshLeaders(topics).then(
+      () => true,
+      () => false,
+    )
   }
 
   async #behind<T extends TopicPartition & { readonly lastOffset: string }>(

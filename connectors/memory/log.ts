@@ -87,7 +87,7 @@ function encodeBatch(topic: string, partition: number, base: bigint, records: re
       out.varint(0)
       return at
     }
-    fields.set([index, ...put(key), ...put(value), headersAt(), out.position, -1], index * STRIDE)
+    fields.set([index, ...put(key), ...put(value), headersAt(), out.position, 0], index * STRIDE)
   }
   return new ColumnarBatch({
     topic,

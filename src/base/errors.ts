@@ -36,7 +36,6 @@ export type ErrorCode =
   | 'CODEC_UNKNOWN'
   | 'BYTES_MALFORMED'
   | 'DECODE_FAILED'
-  | 'RECORD_RELEASED'
   | 'OFFSETS_MISSING'
   | 'OFFSETS_FOREIGN'
   | 'OFFSETS_UNSTABLE'
@@ -57,6 +56,7 @@ export type ErrorCode =
   | 'INSTANCE_FENCED'
   | 'MEMBER_UNEQUAL'
   | 'OPERATOR_FAILED'
+  | 'CALL_OVER'
   | 'KEY_INVALID'
   | 'SERIALIZE_FAILED'
   | 'SINK_RECORD_TOO_LARGE'
@@ -107,7 +107,6 @@ export const errorTable: Readonly<Record<ErrorCode, CodeEntry>> = {
   CODEC_UNKNOWN: entry('fatal', 3, 'a record batch is compressed with an unknown codec'),
   BYTES_MALFORMED: entry('fatal', 3, 'bytes from outside end early or contradict themselves'),
   DECODE_FAILED: entry('fatal', 3, 'a record cannot be decoded by the serde of its source'),
-  RECORD_RELEASED: entry('fatal', 3, 'a record was kept and read after its function had returned'),
   OFFSETS_MISSING: entry('fatal', 3, 'the group has no offsets although the pipeline has run before'),
   OFFSETS_FOREIGN: entry('fatal', 3, "the group's offsets carry no pointer of ours: someone reset the group"),
   OFFSETS_UNSTABLE: entry('fatal', 3, 'committed offsets stay undecided past the deadline'),
@@ -136,6 +135,7 @@ export const errorTable: Readonly<Record<ErrorCode, CodeEntry>> = {
   INSTANCE_FENCED: entry('fatal', 4, 'another process uses the same instance id'),
   MEMBER_UNEQUAL: entry('fatal', 2, 'the members of the group run different plans or use different stores'),
   OPERATOR_FAILED: entry('restart', 1, 'a function of the pipeline threw'),
+  CALL_OVER: entry('restart', 1, 'a record, or `emit`, was used after the function that got it had returned'),
   KEY_INVALID: entry('restart', 1, 'a key function returned something that cannot be a key'),
   SERIALIZE_FAILED: entry('restart', 1, 'a value cannot be written by the serde of its sink'),
   SINK_RECORD_TOO_LARGE: entry('fatal', 3, "a record is larger than its topic's max.message.bytes"),

@@ -18,7 +18,7 @@ export const VALUE_LENGTH = 4
 export const HEADERS_AT = 5
 /** End of the headers, which is the end of the record. */
 export const RECORD_END = 6
-/** Where key, value and headers begin as Kafka's record format has them, lengths included; −1: the bytes have another format. */
+/** Where key, value and headers begin as Kafka's record format has them, lengths included; 0: the bytes have another format. */
 export const BODY_AT = 7
 
 /** `[name, value]`, in the record's order; names may repeat. */
@@ -85,11 +85,11 @@ export class ColumnarBatch implements Columns {
     this.#owner.release(this)
   }
 
-  /** Before a late read. @throws RECORD_RELEASED */
+  /** Before a late read. @throws CALL_OVER */
   checkAlive(): void {
     if (!this.#released) return
-    const text = `a record of ${this.topic}-${this.partition} was read after the function that got it had returned; take what you need of it (key, value, timestamp, offset) while the function runs`
-    throw new MillraceError('RECORD_RELEASED', text)
+    const text = `a record of the batch ${this.topic}-${this.partition}@${this.baseOffset} was read after the function that got it had returned; take what you need of it (key, value, timestamp, offset) while the function runs`
+    throw new MillraceError('CALL_OVER', text)
   }
 
   offsetOf(index: number): bigint {

@@ -3,6 +3,9 @@ import type { CheckpointId } from '../base/ids.ts'
 import type { ColumnarBatch } from './batch.ts'
 import type { RecordOrigin, StreamRecord } from './record.ts'
 
+/** Records between two looks at the clock, and read ahead at most. */
+export const RECORDS_PER_LOOK = 64
+
 /** The next operator. Calls are synchronous: chained operators have no queue between them. */
 export interface Downstream {
   push(record: StreamRecord): void

@@ -5,7 +5,7 @@ import type { Headers } from './batch.ts'
 
 /**
  * Where a value comes from: the second argument of every user function. Fields decode on first use, which must be while the
- * function runs: a record that is kept and read later may throw RECORD_RELEASED. Values, keys and headers may be kept.
+ * function runs: a record that is kept and read later may throw CALL_OVER. Values, keys and headers may be kept.
  */
 export interface RecordContext<K = unknown> {
   /** The stream's key: the record's own at a source, what `keyBy` chose behind it. */
@@ -23,7 +23,7 @@ export interface ProcessContext<K, D extends StateDescriptors, Out> {
   readonly key: K
   readonly state: StateHandles<D>
   readonly record: RecordContext<K>
-  /** Sends a result on, with the input's key and timestamp. */
+  /** Sends a result on, with the input's key and timestamp. @throws CALL_OVER after `onRecord` has returned */
   emit(value: Out): void
 }
 

@@ -244,7 +244,7 @@ export interface PartitionReader {
   assign(positions: readonly Position[]): void
   /** Forgets a partition and what was fetched of it. */
   revoke(topic: string, partition: number): void
-  /** The next batch of a partition, if one is here. */
+  /** The next batch of a partition, if one is here. The task may release it when it is through. @throws BATCH_CORRUPT */
   poll(topic: string, partition: number): ReaderElement | undefined
   /** Records between the position and the last stable offset, as of the last fetch; undefined: not known yet. */
   lag(topic: string, partition: number, position: bigint): bigint | undefined

@@ -5,20 +5,17 @@
 import { AssertionError } from 'node:assert'
 import { assert } from '../base/assert.ts'
 import { monotonicMs } from '../base/clock.ts'
-import { MillraceError, messageOf } from '../base/errors.ts'
+import { isCode, MillraceError, messageOf } from '../base/errors.ts'
 import { type CheckpointId, type OperatorId, operatorId, type TaskId } from '../base/ids.ts'
 import type { SourcePosition, TaskSnapshot } from '../base/messages.ts'
 import type { Serde } from '../state/serde.ts'
 import { TaskState } from '../state/task-state.ts'
 import type { ColumnarBatch } from './batch.ts'
 import { buildChain, type Chain, type ChainEnvironment } from './chain.ts'
-import type { Downstream } from './element.ts'
+import { type Downstream, RECORDS_PER_LOOK } from './element.ts'
 import type { PlanNode } from './graph.ts'
 import type { PartitionReader, TransactionHandle } from './ports.ts'
 import { type RecordOrigin, StreamRecord, TaskContext } from './record.ts'
-
-/** Records between two looks at the clock. */
-const RECORDS_PER_LOOK = 64
 
 /** One topic partition that the task reads. */
 export interface TaskInput {
@@ -191,11 +188,11 @@ export class Task {
     this.#progressed = true
     input.leaderEpoch = batch.leaderEpoch
     input.cursor = cursor
-    if (cursor < batch.count) {
-      input.next = batch.offsetOf(cursor)
-    } else {
-      // I10: after the last offset of the batch, whether or not its last records survived compaction.
-      input.next = batch.nextOffset
+    // I10: after the last offset of the batch, whether or not its last records survived compaction.
+    const next = cursor < batch.count ? batch.offsetOf(cursor) : batch.nextOffset
+    assert(next >= input.next, `I10: ${batch.topic}-${batch.partition} goes back from ${input.next} to ${next}`)
+    input.next = next
+    if (cursor === batch.count) {
       input.batch = undefined
       // A chain without queues is through with it.
       if (this.#chain.buffering.length === 0) batch.release()
@@ -244,8 +241,8 @@ export class Task {
 
   #located(error: unknown, reading: string): unknown {
     const where = this.#context.released?.where ?? reading
-    if (error instanceof AssertionError || (error instanceof MillraceError && error.code !== 'KEY_INVALID'))
-      return error
+    const placeless = isCode(error, 'KEY_INVALID', 'CALL_OVER')
+    if (error instanceof AssertionError || (error instanceof MillraceError && !placeless)) return error
     const code = error instanceof MillraceError ? error.code : 'OPERATOR_FAILED'
     const text = `operator '${this.#context.current}' failed at ${where}: ${messageOf(error)}`
     return new MillraceError(code, text, { cause: error })

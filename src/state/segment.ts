@@ -7,6 +7,8 @@ import { MillraceError } from '../base/errors.ts'
 import { encodeState, type Serde } from './serde.ts'
 
 export const Row = { PUT: 0, DELETE: 1, MAP_PUT: 2, MAP_DELETE: 3, LIST_APPEND: 4 } as const
+/** Beside an operation: the row has the key of the row before and does not write it again. */
+const SAME_KEY = 0x10
 
 /** Identity of a state and of its byte format. */
 export interface StateIdentity {
@@ -25,15 +27,18 @@ export interface RowTarget {
 
 /** Collects the rows of one task and checkpoint. */
 export class SegmentWriter {
-  readonly #rows = new ByteWriter(4096)
+  readonly #rows: ByteWriter
   readonly #identities: StateIdentity[] = []
   readonly #scratch = new ByteWriter(256)
-  /** The key of the row written last, and where it stands: the states of a key follow one another. */
+  /** Of the row written last: the states of a key follow one another. */
   #key: unknown
   #keySerde: Serde<unknown> | undefined
-  #keyAt = 0
-  #keyEnd = 0
   rowCount = 0
+
+  /** `expectedBytes`: memory that grows on the way is copied each time. */
+  constructor(expectedBytes: number = 4096) {
+    this.#rows = new ByteWriter(expectedBytes)
+  }
 
   /** Number of a state in this segment's dictionary. */
   register(identity: StateIdentity): number {
@@ -48,26 +53,29 @@ export class SegmentWriter {
     writeMapKey: ((out: ByteWriter) => void) | null,
     writeValue: ((out: ByteWriter) => void) | null,
   ): void {
-    this.rowCount++
-    this.#rows.uvarint(state)
-    this.#rows.uint8(op)
-    this.#putKey(keySerde, key)
+    this.#begin(state, op, keySerde, key)
     if (writeMapKey) this.#part(writeMapKey)
     if (writeValue) this.#part(writeValue)
   }
 
-  #putKey(serde: Serde<unknown>, key: unknown): void {
-    const rows = this.#rows
-    const at = rows.position
+  /** A PUT of an `f64`. */
+  number(state: number, keySerde: Serde<unknown>, key: unknown, value: number): void {
+    this.#begin(state, Row.PUT, keySerde, key)
+    this.#rows.uint8(8)
+    this.#rows.f64(value)
+  }
+
+  #begin(state: number, op: number, serde: Serde<unknown>, key: unknown): void {
+    this.rowCount++
+    this.#rows.uvarint(state)
     if (Object.is(key, this.#key) && serde === this.#keySerde && typeof key !== 'object') {
-      rows.bytes(rows.buffer, this.#keyAt, this.#keyEnd)
-    } else {
-      this.#part((out) => encodeState(serde, key, out))
-      this.#key = key
-      this.#keySerde = serde
+      this.#rows.uint8(op | SAME_KEY)
+      return
     }
-    this.#keyAt = at
-    this.#keyEnd = rows.position
+    this.#rows.uint8(op)
+    this.#part((out) => encodeState(serde, key, out))
+    this.#key = key
+    this.#keySerde = serde
   }
 
   /** Length and bytes. The length takes one byte unless that turns out to be too few. */
@@ -107,7 +115,7 @@ export class SegmentWriter {
     }
     out.uvarint(this.rowCount)
     out.bytes(this.#rows.buffer, 0, this.#rows.position)
-    return out.copy()
+    return out.view()
   }
 }
 
@@ -121,12 +129,15 @@ export function replaySegment(segment: Buffer, target: (identity: StateIdentity)
     const targets: RowTarget[] = []
     const states = reader.count(reader.uvarint(), 6)
     for (let i = 0; i < states; i++) targets.push(target(readIdentity(reader)))
-    const rows = reader.count(reader.uvarint(), 3)
+    const rows = reader.count(reader.uvarint(), 2)
+    let key: Buffer | undefined
     for (let i = 0; i < rows; i++) {
       const to = targets[reader.uvarint()]
-      const op = reader.uint8()
-      if (!to || op > Row.LIST_APPEND) throw new MillraceError('CHECKPOINT_CORRUPT', `row ${i} has operation ${op}`)
-      const key = reader.lengthPrefixed()
+      const byte = reader.uint8()
+      const op = byte & ~SAME_KEY
+      if ((byte & SAME_KEY) === 0) key = reader.lengthPrefixed()
+      if (!to || !key || op > Row.LIST_APPEND)
+        throw new MillraceError('CHECKPOINT_CORRUPT', `row ${i} has operation ${byte}`)
       const mapKey = op === Row.MAP_PUT || op === Row.MAP_DELETE ? reader.lengthPrefixed() : null
       const value = op === Row.DELETE || op === Row.MAP_DELETE ? null : reader.lengthPrefixed()
       to.apply(op, key, mapKey, value)

@@ -10,6 +10,9 @@ import { delay } from '../../src/base/clock.ts'
 const KEYS = 12
 const ABORTED_ONE_IN = 4
 const TOMBSTONE_ONE_IN = 25
+/** Of each record of a large wave: its fetch response is above 64 KiB, whose memory the reader uses again. */
+const LARGE_BYTES = 4_000
+const LARGE_ONE_IN = 4
 
 /** Equal seeds, equal numbers in [0, 1). */
 export function randomOf(seed: number): () => number {
@@ -101,12 +104,12 @@ export class Feed {
     }
   }
 
-  /** Wave after wave until `endStream`. */
+  /** Wave after wave until `endStream`; some of them are large. */
   stream(records = 30, everyMs = 10): void {
     const streaming = { stop: false, done: Promise.resolve() }
     streaming.done = (async () => {
-      while (!streaming.stop) {
-        await this.wave(records)
+      for (let n = 0; !streaming.stop; n++) {
+        await this.wave(records, n % LARGE_ONE_IN === 0 ? LARGE_BYTES : 0)
         await delay(everyMs)
       }
     })()

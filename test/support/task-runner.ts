@@ -1,12 +1,18 @@
-// One task of a pipeline without a broker: it reads logs in memory, and what it writes to topics is noted.
+// One task of a pipeline without a broker: it reads logs in memory, and what it writes to topics is noted. Its batches are as
+// Kafka's reader makes them: in the record format, in memory that is overwritten when the task releases them.
+
+import { type BatchHeader, decodeBatch, readBatches } from '../../connectors/kafka/wire/record-batch.ts'
 import { MemoryLog, MemoryReader } from '../../connectors/memory/index.ts'
+import { ByteReader } from '../../src/base/byte-reader.ts'
 import { type CheckpointId, checkpointId, taskId } from '../../src/base/ids.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import type { TaskSnapshot } from '../../src/base/messages.ts'
-import type { PartitionWriter, TransactionHandle } from '../../src/dataflow/ports.ts'
+import { type BatchOwner, ColumnarBatch } from '../../src/dataflow/batch.ts'
+import type { PartitionReader, PartitionWriter, ReaderElement, TransactionHandle } from '../../src/dataflow/ports.ts'
 import { type StepResult, Task } from '../../src/dataflow/task.ts'
 import { definePipeline, type PipelineBuilder } from '../../src/index.ts'
 import { makePlan } from '../../src/plan/plan.ts'
+import { buildBatch, plainRecords } from './batches.ts'
 
 export interface Written {
   readonly topic: string
@@ -31,6 +37,8 @@ export class TaskRunner {
   readonly delivered: CheckpointId[] = []
   readonly failures: Error[] = []
   readonly task: Task
+  /** Batches whose memory the task has given back. */
+  released = 0
   readonly #reader: MemoryReader
   readonly #inputs: readonly { readonly topic: string; readonly partition: number }[]
 
@@ -61,7 +69,7 @@ export class TaskRunner {
       id: taskId(stage.id, 0),
       nodes: stage.nodes,
       inputs,
-      reader: this.#reader,
+      reader: this.#formatting(this.#reader),
       environment: {
         mode: options.mode ?? 'exactly-once',
         channelCapacityRecords: 100,
@@ -90,11 +98,30 @@ export class TaskRunner {
           value: text(value, valueAt, valueLength),
         })
       },
-      copy: () => {
-        throw new Error('logs in memory do not have the record format')
+      copy: (partition, _timestamp, source, start, end) => {
+        const reader = new ByteReader(source, start, end)
+        const part = (): string | null => {
+          const length = reader.varint()
+          return length < 0 ? null : reader.utf8(length)
+        }
+        this.written.push({ topic, partition, key: part(), value: part() })
       },
       barrier: (checkpoint) => this.written.push(`|${topic} ${checkpoint}|`),
     }
+  }
+
+  #formatting(reader: PartitionReader): PartitionReader {
+    const release = (batch: ColumnarBatch): void => {
+      this.released++
+      batch.bytes.fill(0xee)
+      batch.fields.fill(3)
+      batch.timestamps.fill(Number.NaN)
+    }
+    const poll = (topic: string, partition: number): ReaderElement | undefined => {
+      const element = reader.poll(topic, partition)
+      return element?.kind === 'batch' ? { kind: 'batch', batch: formatted(element.batch, { release }) } : element
+    }
+    return Object.assign(Object.create(reader) as PartitionReader, { poll })
   }
 
   /** The values written, barriers between them. */
@@ -144,4 +171,18 @@ export class TaskRunner {
     if (ack?.checkpoint !== BigInt(id)) throw new Error(`checkpoint ${id} was not acknowledged`)
     return ack
   }
+}
+
+/** The same batch in Kafka's record format and in memory of `owner`. */
+function formatted(batch: ColumnarBatch, owner: BatchOwner): ColumnarBatch {
+  const seal = { producerId: 1n, epoch: 0, baseSequence: 0, transactional: false, compression: 'none' } as const
+  const bytes = buildBatch(plainRecords(batch), seal)
+  bytes.writeBigInt64BE(batch.baseOffset, 0)
+  const [header] = [...readBatches(bytes, batch.topic)] as [BatchHeader]
+  const decoded = decodeBatch(bytes, header, batch.topic, batch.partition)
+  const { topic, partition, baseOffset, nextOffset, leaderEpoch, count, fields, timestamps } = decoded
+  return new ColumnarBatch({
+    ...{ topic, partition, baseOffset, nextOffset, leaderEpoch, count },
+    ...{ bytes: decoded.bytes, fields, timestamps, owner },
+  })
 }

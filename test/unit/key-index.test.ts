@@ -8,7 +8,7 @@ import { listState, mapState, valueState } from '../../src/state/descriptors.ts'
 import { hashOf, KeyIndex } from '../../src/state/heap/key-index.ts'
 import { Rows } from '../../src/state/heap/rows.ts'
 import { HeapStore } from '../../src/state/heap/store.ts'
-import { SegmentWriter } from '../../src/state/segment.ts'
+import { replaySegment, SegmentWriter } from '../../src/state/segment.ts'
 import { bytes, f64, json, type Serde, utf8 } from '../../src/state/serde.ts'
 import { randomOf } from '../support/feed.ts'
 
@@ -21,7 +21,7 @@ class Place {
 
   find(bytes: Buffer, start: number, length: number): number {
     const hash = hashOf(bytes, start, length)
-    this.#index.touch(Int32Array.of(hash), 1)
+    this.#index.prefetch(Int32Array.of(hash), 1)
     return this.#index.find(bytes, start, length, hash)
   }
 
@@ -188,4 +188,54 @@ test('bytes are kept as a copy: the response that they came in may go', () => {
   expect(kept).toHaveLength(6)
   response.fill('y')
   for (const each of kept) expect(String(each)).toBe('xx')
+})
+
+test('what the rows of a store keep survives their growth, for more numbers than a word has bits', () => {
+  const names = Array.from({ length: 70 }, (_, n) => `n${n}`)
+  const made = new HeapStore(
+    'op',
+    Object.fromEntries(names.map((name) => [name, valueState(f64)])),
+    utf8 as Serde<unknown>,
+  )
+  const handles = made.handles as Record<string, { get(): number | undefined; set(value: number): void; clear(): void }>
+  const numberOf = (key: number, n: number): number | undefined => ((key + n) % 3 === 0 ? undefined : key * 100 + n)
+  for (let key = 0; key < 300; key++) {
+    made.setKey(`${key}`)
+    for (const [n, name] of names.entries()) {
+      handles[name]?.set(key * 100 + n)
+      if (numberOf(key, n) === undefined) handles[name]?.clear()
+    }
+  }
+  for (let key = 0; key < 300; key++) {
+    made.setKey(`${key}`)
+    for (const [n, name] of names.entries()) expect(handles[name]?.get()).toBe(numberOf(key, n))
+  }
+})
+
+test.each([1, 24, 25, 127, 128, 1_000])('rows of one key of %i bytes are restored, the key written once', (length) => {
+  const descriptors = { a: valueState(f64), b: valueState(f64), c: valueState(utf8) }
+  const made = new HeapStore('op', descriptors, utf8 as Serde<unknown>)
+  const handlesOf = (store: HeapStore) =>
+    store.handles as Record<'a' | 'b', { get(): number; set(value: number): void }> &
+      Record<'c', { get(): string; set(value: string): void }>
+  const keys = ['q', 'w'].map((letter) => letter.repeat(length))
+  for (const [n, key] of keys.entries()) {
+    made.setKey(key)
+    const { a, b, c } = handlesOf(made)
+    a.set(n)
+    b.set(-n)
+    c.set(`text ${n}`)
+  }
+  const writer = new SegmentWriter()
+  made.freeze(writer, 0, 0)
+  while (!made.encode(() => true));
+  const segment = writer.finish('keep-empty') as Buffer
+  expect(segment.toString('latin1').split('q'.repeat(length)).length - 1).toBe(1)
+  const restored = new HeapStore('op', descriptors, utf8 as Serde<unknown>)
+  replaySegment(segment, (identity) => restored.target(identity))
+  for (const [n, key] of keys.entries()) {
+    restored.setKey(key)
+    const { a, b, c } = handlesOf(restored)
+    expect([a.get(), b.get(), c.get()]).toEqual([n, -n, `text ${n}`])
+  }
 })

@@ -5,6 +5,7 @@
 import { expect, test } from '@jest/globals'
 import type { KafkaCluster } from '../../connectors/kafka/cluster.ts'
 import { KafkaReader } from '../../connectors/kafka/reader.ts'
+import { Code } from '../../connectors/kafka/wire/codes.ts'
 import type { FetchedPartition, FetchRequest, FetchResponse } from '../../connectors/kafka/wire/data-requests.ts'
 import { takeFrame } from '../../connectors/kafka/wire/response-memory.ts'
 import { MillraceError } from '../../src/base/errors.ts'
@@ -39,12 +40,14 @@ function abortMarkerAt(offset: bigint): Buffer {
   return forgeBatch({ body, count: 1, attributes: 0x30, baseOffset: offset })
 }
 
+type Answer = { readonly records?: Buffer } & Partial<Pick<FetchedPartition, 'aborted' | 'code' | 'diverged'>>
+
 /** The reader on a cluster that answers each fetch with the next of `answers`, then never again. */
 class Bench {
   readonly frames: Buffer[] = []
   readonly asked: bigint[] = []
   readonly reader: KafkaReader
-  readonly #answers: { records: Buffer; aborted?: FetchedPartition['aborted'] }[]
+  readonly #answers: Answer[]
   topicId = 'first'
   #left: number
   #fail: (error: Error) => void = (error) => {
@@ -52,7 +55,9 @@ class Bench {
   }
   #ready: () => void = () => {}
 
-  constructor(...answers: { records: Buffer; aborted?: FetchedPartition['aborted'] }[]) {
+  /** Begins at 0, or at an offset that is given among the answers. */
+  constructor(...told: (Answer | bigint)[]) {
+    const answers = told.filter((each) => typeof each !== 'bigint')
     this.#answers = answers
     this.#left = answers.length
     const connection = { send: (_: unknown, request: FetchRequest) => this.#fetch(request) }
@@ -64,7 +69,9 @@ class Bench {
     }
     const fail = (error: Error): void => this.#fail(error)
     this.reader = new KafkaReader(cluster as unknown as KafkaCluster, silentLogger, () => this.#arrived(), fail)
-    this.reader.assign([{ topic: 't', partition: 0, offset: 0n, leaderEpoch: -1 }])
+    this.reader.assign([
+      { topic: 't', partition: 0, offset: told.find((each) => typeof each === 'bigint') ?? 0n, leaderEpoch: -1 },
+    ])
   }
 
   #fetch(request: FetchRequest): Promise<FetchResponse> {
@@ -73,18 +80,10 @@ class Bench {
     if (!answer) return new Promise((_, reject) => (this.loseConnection = reject))
     const frame = takeFrame(frameBytes)
     this.frames.push(frame)
-    answer.records.copy(frame, 10)
-    const records = frame.subarray(10, 10 + answer.records.length)
+    answer.records?.copy(frame, 10)
+    const records = answer.records ? frame.subarray(10, 10 + answer.records.length) : null
     const offsets = { highWatermark: 100n, lastStableOffset: 100n, logStartOffset: 0n }
-    const row = {
-      topic: 't',
-      partition: 0,
-      code: 0,
-      ...offsets,
-      aborted: answer.aborted ?? [],
-      records,
-      diverged: null,
-    }
+    const row = { topic: 't', partition: 0, code: 0, ...offsets, aborted: [], diverged: null, ...answer, records }
     return Promise.resolve({ code: 0, partitions: [row], frame })
   }
 
@@ -148,14 +147,34 @@ test('a damaged batch is noticed even if it is of an aborted transaction or lies
   const aborted = [{ producerId: 7n, firstOffset: 0n }]
   const dropped = await new Bench({ records: flipped(batchAt(0n, { transactional: true })), aborted }).fetched()
   expect(() => dropped.poll()).toThrow('checksum')
-  const early = batchAt(0n)
-  // Whatever the header claims: a last offset before the position is no reason to pass it by.
-  early.writeInt32BE(-1, 23)
-  const passed = await new Bench({ records: early }).fetched()
+  const passed = await new Bench({ records: Buffer.concat([flipped(batchAt(0n)), batchAt(2n)]) }, 2n).fetched()
   expect(() => passed.poll()).toThrow('checksum')
-  const sealed = await new Bench({ records: reseal(Buffer.from(early)) }).fetched()
-  expect(codeOf(() => sealed.poll())).toBe('BATCH_CORRUPT')
-  for (const bench of [dropped, passed, sealed]) bench.reader.stop()
+  for (const bench of [dropped, passed]) bench.reader.stop()
+})
+
+test('offsets that no checksum covers must rise: a batch that claims an earlier one stops the partition', async () => {
+  const early = batchAt(4n)
+  early.writeBigInt64BE(0n, 0)
+  const backwards = batchAt(0n)
+  backwards.writeInt32BE(-1, 23)
+  for (const last of [early, reseal(backwards)]) {
+    const bench = new Bench({ records: Buffer.concat([batchAt(0n), batchAt(2n), last]) })
+    expect(await bench.failed()).toMatchObject({ code: 'BATCH_CORRUPT' })
+    bench.reader.stop()
+  }
+})
+
+test.each([
+  ['out of range', { code: Code.OFFSET_OUT_OF_RANGE }],
+  ['a truncated log', { diverged: { epoch: 1, endOffset: 1n } }],
+])('a position from a damaged batch is told as damage, not as %s', async (_, refusal) => {
+  const damaged = batchAt(2n)
+  damaged.writeInt32BE(2 ** 30, 23)
+  const bench = new Bench({ records: Buffer.concat([batchAt(0n), damaged]) }, refusal)
+  expect(await bench.failed()).toMatchObject({ code: 'BATCH_CORRUPT' })
+  expect(bench.asked[1]).toBe(2n + 2n ** 30n + 1n)
+  expect(bench.poll()).toBeUndefined()
+  bench.reader.stop()
 })
 
 test('batches of an aborted transaction and markers are progress; what follows the marker is read', async () => {
@@ -208,8 +227,8 @@ test('a record that is read after its batch was released says so, with the remed
   batch.release()
   expect(decoded.value).toBe('value 0')
   for (const part of ['value', 'key', 'timestamp', 'offset', 'headers'] as const)
-    expect(codeOf(() => kept[part])).toBe('RECORD_RELEASED')
-  expect(() => kept.value).toThrow('t-0 was read after the function that got it had returned')
+    expect(codeOf(() => kept[part])).toBe('CALL_OVER')
+  expect(() => kept.value).toThrow('t-0@0 was read after the function that got it had returned')
   expect(() => batch.release()).toThrow('released twice')
   bench.reader.stop()
 })

@@ -7,7 +7,7 @@ import { describe, expect, test } from '@jest/globals'
 import { kafkaSink, kafkaSource } from '../../connectors/kafka/index.ts'
 import { MemoryLedger, memorySink } from '../../connectors/memory/index.ts'
 import { checkpointId } from '../../src/base/ids.ts'
-import { f64, json, type PipelineBuilder, type Stream, utf8, valueState } from '../../src/index.ts'
+import { bytes, f64, json, type PipelineBuilder, type Stream, utf8, valueState } from '../../src/index.ts'
 import { TaskRunner } from '../support/task-runner.ts'
 
 interface Value {
@@ -365,4 +365,93 @@ describe('a sink on another system', () => {
     await runner.task.abort()
     expect([ledger.visible, ledger.pending]).toEqual([[], []])
   })
+})
+
+describe('the memory of a batch', () => {
+  const values = ['{"n":1}', '{"n":2}', '{"n":3}']
+  const fed = async (build: (p: PipelineBuilder) => void, more: readonly string[] = []): Promise<TaskRunner> => {
+    const runner = await started(build)
+    runner.feed('input', ...values)
+    runner.feed('input', ...more)
+    runner.run()
+    await new Promise((resolve) => setImmediate(resolve))
+    runner.run()
+    expect(runner.failures).toEqual([])
+    return runner
+  }
+
+  test('is given back when the last record has left the chain, and only then', async () => {
+    const runner = await fed(
+      (p) =>
+        source(p)
+          .filter(({ n }) => n !== 2)
+          .to('out', sink as never),
+      ['{"n":4}'],
+    )
+    expect(runner.values).toEqual(['{"n":1}', '{"n":3}', '{"n":4}'])
+    expect(runner.released).toBe(2)
+  })
+
+  test('is kept where records wait in a queue', async () => {
+    const waits = await fed((p) =>
+      source(p)
+        .asyncMap('look-up', async ({ n }, { key }) => `${key} ${n}`)
+        .to('out', sink as never),
+    )
+    expect(waits.values).toEqual(['"key 1"', '"key 2"', '"key 3"'])
+    expect(waits.released).toBe(0)
+    const meets = await fed((p) => {
+      const one = source(p)
+      one
+        .filter(({ n }) => n > 1)
+        .union(one.filter(({ n }) => n <= 1))
+        .to('out', sink as never)
+    })
+    expect(meets.values).toEqual(values)
+    expect(meets.released).toBe(0)
+  })
+
+  test('is kept where a serde gave a view of it', async () => {
+    const seen: Buffer[] = []
+    const raw = (p: PipelineBuilder) => p.from('in', kafkaSource({ topic: 'input', key: utf8, value: bytes }))
+    const through = kafkaSink({ topic: 'output', key: utf8, value: bytes })
+    const looked = await fed((p) =>
+      raw(p)
+        .filter((value) => seen.push(value) > 0)
+        .to('out', through),
+    )
+    expect(seen.map(String)).toEqual(values)
+    expect(looked.released).toBe(0)
+    const unseen = await fed((p) => raw(p).to('out', through))
+    expect(unseen.values).toEqual(values)
+    expect(unseen.released).toBe(1)
+  })
+
+  test('a null that the serde does not know is refused on its way through, too', async () => {
+    const runner = await started((p) => source(p).to('out', sink as never))
+    runner.feed('input', '{"n":1}', null)
+    runner.run()
+    expect(runner.failures).toMatchObject([{ code: 'DECODE_FAILED', message: expect.stringContaining('input-0@1') }])
+  })
+})
+
+test('emit is over when its function has returned: a late one names the operator and the remedy', async () => {
+  let late: (value: unknown) => void = () => undefined
+  const runner = await started((p) =>
+    source(p)
+      .keyByRecordKey()
+      .withState({ count: valueState(f64, 0) })
+      .process('keeps', {
+        onRecord(_, { emit }) {
+          late = emit
+          emit(1)
+        },
+      })
+      .to('out', sink as never),
+  )
+  feedFour(runner)
+  runner.run()
+  expect(runner.values).toEqual(['1', '1', '1', '1'])
+  expect(() => late(2)).toThrow("operator 'keeps': the context was used after its function had returned")
+  expect(runner.values).toHaveLength(4)
 })

@@ -12,12 +12,14 @@ import { silentLogger } from '../../src/base/log.ts'
 interface Told {
   /** The leader of the only partition, as each metadata answer has it; the last one stays. */
   readonly leaders: readonly (number | undefined)[]
+  /** So many metadata requests get no answer. */
+  readonly silent?: number
   /** The topic is gone from then on. */
   readonly deleted?: boolean
 }
 
 /** An id with one open transaction on `out-0`; the first entry of `leaders` is what the client believes already. */
-function clusterWith({ leaders, deleted }: Told): { cluster: KafkaCluster; asked: string[] } {
+function clusterWith({ leaders, deleted, silent = 0 }: Told): { cluster: KafkaCluster; asked: string[] } {
   const asked: string[] = []
   const left = [...leaders]
   let state = 'Ongoing'
@@ -41,6 +43,7 @@ function clusterWith({ leaders, deleted }: Told): { cluster: KafkaCluster; asked
     leader: async () => (leaderNow() === undefined ? undefined : { node: leaderNow(), epoch: 0 }),
     refreshLeaders: async () => {
       asked.push('metadata')
+      if (asked.length <= silent) throw new Error('no broker answers')
       if (left.length > 1) left.shift()
     },
   }
@@ -58,6 +61,12 @@ test('what the client remembers of leaders is not believed: one that is gone sin
   const { cluster, asked } = clusterWith({ leaders: [1, undefined, undefined, 2] })
   await new TransactionAdmin(cluster, silentLogger).resolve('id')
   expect(asked.filter((each) => each.startsWith('abort'))).toEqual(['abort while the leader is 2'])
+})
+
+test('while no broker tells the leaders, nothing is aborted', async () => {
+  const { cluster, asked } = clusterWith({ leaders: [1, 2], silent: 2 })
+  await new TransactionAdmin(cluster, silentLogger).resolve('id')
+  expect(asked).toEqual(['metadata', 'metadata', 'metadata', 'abort while the leader is 2'])
 })
 
 test('a partition of a topic that was deleted is not waited for', async () => {

@@ -1,5 +1,5 @@
-// One socket to one broker: frames requests, matches responses by correlation id. A response is read into a buffer of its
-// own (batches keep views of it), with spare bytes behind it for readers that look ahead.
+// One socket to one broker: frames requests, matches responses by correlation id. A response is read into memory that
+// is its alone until it is given back (batches keep views of it), with spare bytes behind it for readers that look ahead.
 import type { Socket } from 'node:net'
 import { monotonicMs, startTimer, type Timer } from '../../../src/base/clock.ts'
 import { MillraceError, messageOf } from '../../../src/base/errors.ts'

@@ -50,13 +50,21 @@ export function* readBatches(buffer: Buffer, where: string): Generator<BatchHead
     yield readHeader(buffer, at, end, where)
 }
 
-/** Where a record set ends, without verifying it: enough to ask for what comes next. undefined: no batch is whole. */
+/**
+ * Where a record set ends, without its checksums: enough to ask for what comes next. undefined: no batch is whole.
+ * @throws BATCH_CORRUPT, also for offsets that do not rise: no checksum covers a batch's first one
+ */
 export function endOfBatches(buffer: Buffer, where: string): { nextOffset: bigint; leaderEpoch: number } | undefined {
-  let last = -1
-  for (let at = 0, end = endOf(buffer, 0, where); end >= 0; at = end, end = endOf(buffer, at, where)) last = at
-  if (last < 0) return undefined
-  const lastOffset = buffer.readBigInt64BE(last) + BigInt(buffer.readInt32BE(last + 23))
-  return { nextOffset: lastOffset + 1n, leaderEpoch: buffer.readInt32BE(last + 12) }
+  let nextOffset = 0n
+  let leaderEpoch = -1
+  for (let at = 0, end = endOf(buffer, 0, where); end >= 0; at = end, end = endOf(buffer, at, where)) {
+    const first = buffer.readBigInt64BE(at)
+    const delta = buffer.readInt32BE(at + 23)
+    if (first < nextOffset || delta < 0) throw corrupt(where, buffer, at, `it follows ${where}@${nextOffset - 1n}`)
+    nextOffset = first + BigInt(delta) + 1n
+    leaderEpoch = buffer.readInt32BE(at + 12)
+  }
+  return nextOffset > 0n ? { nextOffset, leaderEpoch } : undefined
 }
 
 function readHeader(buffer: Buffer, at: number, end: number, where: string): BatchHeader {

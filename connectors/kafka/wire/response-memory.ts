@@ -6,9 +6,12 @@ import { type BatchOwner, type ColumnarBatch, type Columns, STRIDE } from '../..
 /** Smaller responses are not worth it. */
 const FRAME_BYTES_MIN = 64 * 1024
 const FRAME_GRAIN_BYTES = 256 * 1024
+/** Larger ones, of a single batch above all limits, are not kept: what is kept is kept for good. */
+const FRAME_BYTES_MAX = 17 * 1024 * 1024
 /** One being received, one waiting, one or two being read. */
 const FREE_FRAMES_MAX = 4
 const FREE_COLUMNS_MAX = 64
+const COLUMNS_RECORDS_MAX = 32 * 1024
 
 const frames: Buffer[] = []
 const freeColumns: Columns[] = []
@@ -16,18 +19,18 @@ const freeColumns: Columns[] = []
 /** Memory for a response, of at least that size; what is in it is anything. */
 export function takeFrame(bytes: number): Buffer {
   if (bytes < FRAME_BYTES_MIN) return Buffer.allocUnsafeSlow(bytes)
+  // The smallest that will do: they are in order.
   const index = frames.findIndex((frame) => frame.length >= bytes)
   if (index < 0) return Buffer.allocUnsafeSlow(Math.ceil(bytes / FRAME_GRAIN_BYTES) * FRAME_GRAIN_BYTES)
   return frames.splice(index, 1)[0] as Buffer
 }
 
 function giveFrame(frame: Buffer): void {
-  if (frame.length < FRAME_BYTES_MIN) return
+  if (frame.length < FRAME_BYTES_MIN || frame.length > FRAME_BYTES_MAX) return
   assert(!frames.includes(frame), 'a response was released twice')
   frames.push(frame)
-  if (frames.length <= FREE_FRAMES_MAX) return
-  frames.sort((a, b) => b.length - a.length)
-  frames.pop()
+  frames.sort((a, b) => a.length - b.length)
+  if (frames.length > FREE_FRAMES_MAX) frames.shift()
 }
 
 export function newColumns(count: number): Columns {
@@ -60,7 +63,8 @@ export class ResponseMemory implements BatchOwner {
   }
 
   release({ bytes, fields, timestamps }: ColumnarBatch): void {
-    if (freeColumns.length < FREE_COLUMNS_MAX) freeColumns.push({ fields, timestamps })
+    if (freeColumns.length < FREE_COLUMNS_MAX && timestamps.length <= COLUMNS_RECORDS_MAX)
+      freeColumns.push({ fields, timestamps })
     // A compressed batch has been unpacked elsewhere and never held the response.
     if (bytes.buffer === this.#frame.buffer) this.letGo()
   }

@@ -1,20 +1,19 @@
 // A keyed operator: the user's function with the state of the record's key.
+import { MillraceError } from '../../base/errors.ts'
 import type { CheckpointId, OperatorId } from '../../base/ids.ts'
 import type { StateDescriptors, StateHandles } from '../../state/descriptors.ts'
 import { hashOf } from '../../state/heap/key-index.ts'
 import type { HeapStore } from '../../state/heap/store.ts'
 import { type ColumnarBatch, KEY_AT, KEY_LENGTH, STRIDE } from '../batch.ts'
-import type { Downstream } from '../element.ts'
+import { type Downstream, RECORDS_PER_LOOK } from '../element.ts'
 import type { OperatorContext, OperatorFunctions } from '../functions.ts'
 import type { RecordOrigin, StreamRecord, TaskContext } from '../record.ts'
-
-/** Records at most. */
-const PREFETCH_MAX = 64
 
 /** What the function sees; one object per operator, valid during a call. */
 class Context implements OperatorContext {
   readonly state: StateHandles<StateDescriptors>
-  record!: StreamRecord
+  /** null: no call is under way. */
+  current: StreamRecord | null = null
   readonly #operator: OperatorId
   readonly #task: TaskContext
   readonly #next: Downstream
@@ -24,6 +23,12 @@ class Context implements OperatorContext {
     this.#task = task
     this.state = state
     this.#next = next
+  }
+
+  get record(): StreamRecord {
+    if (this.current) return this.current
+    const text = `operator '${this.#operator}': the context was used after its function had returned; what is asynchronous goes through asyncMap`
+    throw new MillraceError('CALL_OVER', text)
   }
 
   get key(): unknown {
@@ -37,8 +42,9 @@ class Context implements OperatorContext {
   }
 
   replace(value: unknown): void {
-    this.record.setValue(value)
-    this.#next.push(this.record)
+    const { record } = this
+    record.setValue(value)
+    this.#next.push(record)
     this.#task.current = this.#operator
   }
 }
@@ -57,7 +63,7 @@ export class KeyedOperator implements Downstream {
   #ahead: ColumnarBatch | undefined
   #from = 0
   #to = 0
-  readonly #hashes = new Int32Array(PREFETCH_MAX)
+  readonly #hashes = new Int32Array(RECORDS_PER_LOOK)
 
   /** `onBarrier`: the aligned barrier is here, freeze the state before it is passed on. */
   constructor(
@@ -90,8 +96,9 @@ export class KeyedOperator implements Downstream {
   push(record: StreamRecord): void {
     this.#task.current = this.id
     this.#seek(record)
-    this.#context.record = record
+    this.#context.current = record
     this.#functions.onRecord(record.value, this.#context)
+    this.#context.current = null
   }
 
   /**
@@ -106,7 +113,7 @@ export class KeyedOperator implements Downstream {
       const row = index * STRIDE
       this.#hashes[index - from] = hashOf(bytes, fields[row + KEY_AT] as number, fields[row + KEY_LENGTH] as number)
     }
-    this.touched = store.touch(this.#hashes, to - from)
+    this.touched = store.prefetch(this.#hashes, to - from)
     this.#ahead = batch
     this.#from = from
     this.#to = to

@@ -98,7 +98,7 @@ export class TopicSinkOperator implements Downstream {
   /** Key, value and headers go on as they came. */
   #unchanged(record: StreamRecord, row: number): boolean {
     const { key, value, keyOf, headers } = this.#settings
-    if (keyOf || headers || (record.batch.fields[row + BODY_AT] as number) < 0) return false
+    if (keyOf || headers || (record.batch.fields[row + BODY_AT] as number) === 0) return false
     return record.keyIsRawFor(key) && record.valueIsRawFor(value)
   }
 

@@ -47,16 +47,16 @@ export class KeyIndex {
    * Reads what `find` and the states will read for the first `count` hashes, only to have it in the cache. First all entries,
    * then all rows: nothing in a loop waits for what an earlier turn of it reads. The result has no meaning.
    */
-  touch(hashes: Int32Array, count: number): number {
+  prefetch(hashes: Int32Array, count: number): number {
     const entries = this.#entries
     const mask = this.#mask
     let read = 0
     for (let i = 0; i < count; i++) read ^= entries[((hashes[i] as number) & mask) * 2] as number
-    for (let i = 0; i < count; i++) read ^= this.#touchRow(hashes[i] as number)
+    for (let i = 0; i < count; i++) read ^= this.#readRow(hashes[i] as number)
     return read
   }
 
-  #touchRow(hash: number): number {
+  #readRow(hash: number): number {
     const entries = this.#entries
     const mask = this.#mask
     const { words, stride } = this.#rows

@@ -71,8 +71,8 @@ export class HeapStore implements Cursor {
   }
 
   /** Brings what belongs to keys whose bytes have these hashes into the cache; the result has no meaning. */
-  touch(hashes: Int32Array, count: number): number {
-    return this.#index.touch(hashes, count)
+  prefetch(hashes: Int32Array, count: number): number {
+    return this.#index.prefetch(hashes, count)
   }
 
   /** The same for the key that `keySerde` reads from these bytes. False: nothing moved, {@link setKeyOf} does it. */

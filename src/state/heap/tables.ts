@@ -80,7 +80,7 @@ export class NumberTable extends StateTable {
 
   protected override encodeSlot(writer: SegmentWriter, slot: number): void {
     const value = this.#rows.number(slot, this.#numberColumn) as number
-    this.row(writer, slot, Row.PUT, null, (out) => f64.encode(value, out))
+    writer.number(this.stateIndex, this.owner.keySerde, this.owner.keyOf(slot), value)
   }
 
   override restore(slot: number, op: number, _mapKey: Buffer | null, value: Buffer | null): void {

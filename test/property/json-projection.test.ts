@@ -1,0 +1,195 @@
+/**
+ * Goal: reading a few fields gives what JSON.parse of the whole gives for them, for every text that there may be, and its
+ * error for every other. Method: random objects with all spellings of names, blanks, numbers and strings, damaged bytes,
+ * hostile bytes on both sides, one projection for many texts so that what it has learned is wrong most of the time.
+ */
+import { describe, expect, test } from '@jest/globals'
+import fc from 'fast-check'
+import { JsonProjection } from '../../src/state/json-projection.ts'
+import { damageArbitrary, damaged } from '../support/hostile.ts'
+
+const wanted = ['price', 'a', 'é\u{1f600}', '', 'nested']
+
+/** Names that are wanted, names like them, and others; some are spelled with escapes. */
+const nameArbitrary = fc
+  .oneof(
+    { arbitrary: fc.constantFrom(...wanted), weight: 4 },
+    {
+      arbitrary: fc.constantFrom('pric', 'prices', 'Price', 'b', '__proto__', 'constructor', 'x'.repeat(80)),
+      weight: 2,
+    },
+    { arbitrary: fc.string({ maxLength: 6 }), weight: 1 },
+  )
+  .chain((name) =>
+    fc.oneof(
+      { arbitrary: fc.constant(JSON.stringify(name)), weight: 9 },
+      { arbitrary: fc.constant(`"${escaped(name)}"`), weight: 1 },
+    ),
+  )
+
+function escaped(name: string): string {
+  return [...Array(name.length).keys()].map((i) => `\\u${name.charCodeAt(i).toString(16).padStart(4, '0')}`).join('')
+}
+
+const numberArbitrary = fc.oneof(
+  fc.constantFrom(
+    '0',
+    '-0',
+    '-0.0',
+    '1e5',
+    '1E-7',
+    '1e400',
+    '-12.50',
+    '9007199254740993',
+    '123456789012345',
+    '00',
+    '1.',
+    '.5',
+  ),
+  fc.integer().map(String),
+  fc.double().map((value) => JSON.stringify(value)),
+)
+const stringArbitrary = fc.oneof(
+  fc.string({ maxLength: 20 }).map((value) => JSON.stringify(value)),
+  fc.string({ unit: 'binary', maxLength: 8 }).map((value) => JSON.stringify(value)),
+  fc.constantFrom(
+    '"\\ud800"',
+    '"\\u00e9"',
+    '"\\/"',
+    '"tab\there"',
+    '"\\x"',
+    '"\\u12g4"',
+    '"\\',
+    '"\u007f"',
+    '"price":',
+  ),
+)
+const blankArbitrary = fc.constantFrom('', '', '', ' ', '\n  ', '\t', '\r', '\u00a0')
+
+const valueArbitrary: fc.Arbitrary<string> = fc.letrec<{ value: string; array: string; object: string }>((tie) => ({
+  value: fc.oneof(
+    { arbitrary: numberArbitrary, weight: 4 },
+    { arbitrary: stringArbitrary, weight: 4 },
+    { arbitrary: fc.constantFrom('true', 'false', 'null', 'nul', 'True'), weight: 2 },
+    { arbitrary: tie('array'), weight: 1 },
+    { arbitrary: tie('object'), weight: 1 },
+  ),
+  array: fc
+    .tuple(fc.array(tie('value'), { maxLength: 3 }), blankArbitrary)
+    .map(([items, blank]) => `[${blank}${items.join(`${blank},`)}${blank}]`),
+  object: fc
+    .tuple(fc.array(fc.tuple(nameArbitrary, tie('value')), { maxLength: 3 }), blankArbitrary)
+    .map(([rows, blank]) => `{${rows.map(([name, value]) => `${blank}${name}${blank}:${value}`).join(',')}${blank}}`),
+})).value
+
+const textArbitrary = fc
+  .tuple(fc.array(fc.tuple(nameArbitrary, valueArbitrary), { maxLength: 8 }), blankArbitrary, blankArbitrary)
+  .map(
+    ([rows, one, two]) =>
+      `${one}{${rows.map(([name, value]) => `${two}${name}${one}:${two}${value}${one}`).join(',')}${two}}${one}`,
+  )
+
+/** What must come out, or the message of what must be thrown. */
+function reference(text: string, names: readonly string[]): unknown {
+  try {
+    const whole = JSON.parse(text) as Record<string, unknown>
+    if (typeof whole !== 'object' || whole === null || Array.isArray(whole)) return 'not an object'
+    return names.map((name) => (Object.hasOwn(whole, name) ? whole[name] : undefined))
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
+function outcome(projection: JsonProjection, bytes: Buffer, start: number, end: number, names: readonly string[]) {
+  try {
+    const found = projection.decode(bytes, start, end)
+    expect(Object.keys(found)).toEqual(names)
+    return names.map((name) => found[name])
+  } catch (error) {
+    if (error instanceof TypeError && error.message.includes('expected')) return 'not an object'
+    return (error as Error).message
+  }
+}
+
+const neighbours = ['', '"', '\\', '}', '0123456789', ',"price":1}', '{"price":', 'e5', '\ufffd'].map((each) =>
+  Buffer.from(each),
+)
+
+function compare(
+  projection: JsonProjection,
+  names: readonly string[],
+  text: Buffer,
+  before: Buffer,
+  behind: Buffer,
+): void {
+  const bytes = Buffer.concat([before, text, behind])
+  const found = outcome(projection, bytes, before.length, before.length + text.length, names)
+  expect(found).toEqual(reference(text.toString('utf8'), names))
+}
+
+describe.each([[wanted], [['price']], [['nested', 'a']]])('the fields %j', (names) => {
+  const around = fc.constantFrom(...neighbours)
+  const learned = new JsonProjection(names)
+
+  test('of any object are as JSON.parse has them', () => {
+    const property = fc.property(textArbitrary, around, around, (text, before, behind) => {
+      compare(learned, names, Buffer.from(text), before, behind)
+      compare(new JsonProjection(names), names, Buffer.from(text), before, behind)
+    })
+    fc.assert(property, { numRuns: 4_000 })
+  })
+
+  test('of any JSON at all', () => {
+    const property = fc.property(fc.oneof(fc.json(), valueArbitrary), around, around, (text, before, behind) =>
+      compare(learned, names, Buffer.from(text), before, behind),
+    )
+    fc.assert(property, { numRuns: 2_000 })
+  })
+
+  test('of damaged bytes: the same fields or the same error', () => {
+    const property = fc.property(textArbitrary, damageArbitrary, around, around, (text, damage, before, behind) =>
+      compare(learned, names, Buffer.from(damaged(Buffer.from(text), damage)), before, behind),
+    )
+    fc.assert(property, { numRuns: 4_000 })
+  })
+
+  test('of records that look alike until one does not', () => {
+    const rows = fc.array(fc.tuple(nameArbitrary, valueArbitrary), { minLength: 1, maxLength: 5 })
+    const property = fc.property(
+      rows,
+      rows,
+      fc.array(fc.boolean(), { minLength: 5, maxLength: 30 }),
+      (one, two, which) => {
+        const text = (each: typeof one): Buffer => Buffer.from(`{${each.map((row) => row.join(':')).join(',')}}`)
+        const fresh = new JsonProjection(names)
+        const none = Buffer.alloc(0)
+        for (const first of which) compare(fresh, names, text(first ? one : two), none, none)
+      },
+    )
+    fc.assert(property, { numRuns: 500 })
+  })
+})
+
+test('what was learned is forgotten and learned again, for records of any order', () => {
+  const projection = new JsonProjection(['a', 'b'])
+  for (let i = 0; i < 20_000; i++) {
+    const text =
+      i % 3 === 0
+        ? `{"a":${i},"b":-${i}}`
+        : i % 3 === 1
+          ? `{ "b" : -${i}, "c": 1, "a":${i} }`
+          : `{"x${i}":0,"a":${i},"b":-${i}}`
+    const bytes = Buffer.from(text)
+    expect(projection.decode(bytes, 0, bytes.length)).toEqual({ a: i, b: -i })
+  }
+})
+
+test.each([
+  [[], 'at least one'],
+  [['a', 'a'], 'twice'],
+  [['__proto__'], '__proto__'],
+  [['\ud800'], 'cannot be called'],
+  [['\ufffd'], 'cannot be called'],
+])('names that cannot be read safely are refused: %j', (names, text) => {
+  expect(() => new JsonProjection(names as string[])).toThrow(text)
+})
