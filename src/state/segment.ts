@@ -68,7 +68,7 @@ export class SegmentWriter {
   #begin(state: number, op: number, serde: Serde<unknown>, key: unknown): void {
     this.rowCount++
     this.#rows.uvarint(state)
-    if (Object.is(key, this.#key) && serde === this.#keySerde && typeof key !== 'object') {
+    if (key === this.#key && serde === this.#keySerde && typeof key !== 'object') {
       this.#rows.uint8(op | SAME_KEY)
       return
     }

@@ -19,6 +19,7 @@ export interface SlotOwner {
   keyOf(slot: number): unknown
   /** The slot's value in some state is gone and written: the key may be forgotten. */
   released(slot: number): void
+  readonly slotCount: number
   /** Encodes the slot in every state in which it is frozen: they have the key in common. */
   encodeFrozen(slot: number): void
   /** What all states of the operator keep per slot. */
@@ -46,7 +47,9 @@ export abstract class StateTable {
   #frozenAt = 0
   #baseFrom = 0
   #baseTo = 0
-  #baseAt = 0
+  /** Slots that are looked at one after the other: those of the base, or all where most have changed. */
+  #scanAt = 0
+  #scanTo = 0
   #writer: SegmentWriter | null = null
   protected stateIndex = 0
 
@@ -100,12 +103,15 @@ export abstract class StateTable {
   freeze(writer: SegmentWriter, baseFrom: number, baseTo: number): void {
     this.#writer = writer
     this.stateIndex = writer.register(this.identity)
-    this.#frozen = this.#dirty
+    // In the order of memory that is quicker than in the order of change, even with some that have not changed.
+    const scan = this.#dirty.length * 4 > this.owner.slotCount
+    this.#frozen = scan ? [] : this.#dirty
     this.#frozenAt = 0
     this.#dirty = []
     this.#baseFrom = baseFrom
     this.#baseTo = baseTo
-    this.#baseAt = baseFrom
+    this.#scanAt = scan ? 0 : baseFrom
+    this.#scanTo = scan ? this.owner.slotCount : baseTo
     for (let slot = baseFrom; slot < baseTo; slot++) {
       if (!this.has(slot) || this.#epochOf(slot) !== 0) continue
       this.#setEpoch(slot, this.#current)
@@ -119,7 +125,7 @@ export abstract class StateTable {
     for (; left > 0 && this.#frozenAt < this.#frozen.length; left--) {
       this.owner.encodeFrozen(this.#frozen[this.#frozenAt++] as number)
     }
-    for (; left > 0 && this.#baseAt < this.#baseTo; left--) this.owner.encodeFrozen(this.#baseAt++)
+    for (; left > 0 && this.#scanAt < this.#scanTo; left--) this.owner.encodeFrozen(this.#scanAt++)
     if (left === 0) return false
     this.#frozen = []
     this.#frozenAt = 0
