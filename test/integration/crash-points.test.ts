@@ -23,7 +23,7 @@ async function survives(lives: readonly (readonly Point[])[], key: 'hop' | 'reco
   await job.feed.wave(60)
   const victim = job.start('a', { lives })
   job.start('b')
-  job.feed.stream()
+  job.feed.stream(30, 10, true)
   const deaths = lives.filter((points) => points.some((point) => point.do === 'kill')).length
   await victim.deaths(deaths)
   await victim.reachedEvent('running')
