@@ -1,17 +1,22 @@
 /**
- * `npm run bench`: Millrace beside a kafkajs transaction loop, on a real broker, workload by workload. Progress goes to stderr, the tables to stdout.
+ * `npm run bench`: Millrace beside a kafkajs transaction loop; `npm run bench -- peers`: beside Kafka Streams, Flink and
+ * transaction loops. On a real broker, workload by workload. Progress goes to stderr, the tables to stdout.
  */
 import { runMillraceBench } from './millrace-bench.ts'
-import { help, parseBenchOptions } from './options.ts'
+import { help, parseBenchOptions, parsePeersOptions } from './options.ts'
+import { runPeersBench } from './peers/peers-bench.ts'
 import { Progress } from './progress.ts'
 
-async function main(argv: readonly string[]): Promise<number> {
-  if (argv.includes('--help')) {
+async function main([first, ...rest]: readonly string[]): Promise<number> {
+  if (process.argv.includes('--help')) {
     process.stdout.write(help)
     return 0
   }
   const progress = new Progress()
-  const exact = await runMillraceBench(parseBenchOptions(argv), progress)
+  const exact =
+    first === 'peers'
+      ? await runPeersBench(parsePeersOptions(rest), progress)
+      : await runMillraceBench(parseBenchOptions(process.argv.slice(2)), progress)
   if (progress.interrupted) return 130
   return exact ? 0 : 1
 }

@@ -10,6 +10,13 @@ export interface BenchOptions extends SeriesOptions {
   readonly quick: boolean
 }
 
+export interface PeersOptions extends SeriesOptions {
+  readonly workloads: readonly string[]
+  /** Ids; undefined: all. */
+  readonly systems: readonly string[] | undefined
+  readonly quick: boolean
+}
+
 export const help = `npm run bench -- [options]: Millrace beside a kafkajs loop
   --records N        records of the input (default 4,000,000, the loop reads a quarter; with --quick 800,000)
   --runs N           runs of each system and workload (default 3; with --quick 1)
@@ -20,6 +27,11 @@ export const help = `npm run bench -- [options]: Millrace beside a kafkajs loop
   --repeats N        how often at most (default 1)
   --profile          only profiles Millrace and writes bench/PROFILE.md
   --quick            a look in a few minutes; writes nothing into the repository
+
+npm run bench -- peers [options]: Millrace beside Kafka Streams, Flink and two loops; needs a JDK and Maven
+  --records, --runs, --foreign, --repeats, --quick   as above
+  --workloads W0,W1  default W0,W1,W2,W4
+  --systems A,B      default all: millrace, kafka-streams, kafka-streams-tuned, flink, flink-tuned, kafkajs, platformatic
 `
 
 /** What every series of runs can be told. */
@@ -59,6 +71,24 @@ export function parseBenchOptions(argv: readonly string[]): BenchOptions {
     latencyRate: number('latency-rate', values['latency-rate'], 1),
     profile,
     quick,
+  }
+}
+
+/** @throws TypeError */
+export function parsePeersOptions(argv: readonly string[]): PeersOptions {
+  const { values } = parseArgs({
+    args: [...argv],
+    options: {
+      ...seriesFlags,
+      workloads: { type: 'string', default: 'W0,W1,W2,W4' },
+      systems: { type: 'string' },
+    },
+  })
+  return {
+    ...series(values),
+    workloads: values.workloads.split(','),
+    systems: values.systems?.split(','),
+    quick: values.quick,
   }
 }
 

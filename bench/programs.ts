@@ -33,3 +33,5 @@ function nodeProgram(name: string, plain: boolean, ownFlags: () => readonly stri
 export const millrace: Program = nodeProgram('millrace', false, () => workerHeapFlags(1))
 
 export const kafkajsLoop: Program = nodeProgram('kafkajs-loop', true, () => [])
+
+export const platformaticLoop: Program = nodeProgram('platformatic-loop', true, () => [])

@@ -1,0 +1,36 @@
+/** The systems of `npm run bench -- peers`. */
+import { baseline, type Candidate, exactlyOnce } from '../candidates.ts'
+import { platformaticLoop } from '../programs.ts'
+import { jvmPeers } from './jvm-peers.ts'
+
+export const ours: Candidate = { ...exactlyOnce, id: 'millrace' }
+
+const platformatic: Candidate = {
+  id: 'platformatic',
+  title: '@platformatic/kafka loop',
+  program: platformaticLoop,
+  mode: 'exactly-once',
+  intervalMs: 0,
+  inputShare: baseline.inputShare,
+  settings: [
+    { name: 'transactionRecords', value: '5000', why: 'a transaction for so many messages …' },
+    { name: 'transactionMs', value: '100', why: '… or after so long, whichever comes first' },
+    {
+      name: 'retryDelay',
+      value: '10',
+      why: "a transaction often begins while the last one's markers are written, and is refused; default a second",
+    },
+    { name: 'retries', value: '100', why: 'default 3, too few with so short a delay' },
+  ],
+}
+
+export const peersCandidates: readonly Candidate[] = [ours, ...jvmPeers, baseline, platformatic]
+
+/** @throws RangeError */
+export function candidatesOf(ids: readonly string[] | undefined): readonly Candidate[] {
+  for (const id of ids ?? []) {
+    if (peersCandidates.some((candidate) => candidate.id === id)) continue
+    throw new RangeError(`system ${id}; there are ${peersCandidates.map((candidate) => candidate.id).join(', ')}`)
+  }
+  return peersCandidates.filter(({ id }) => ids?.includes(id) ?? true)
+}
