@@ -29,7 +29,8 @@ export const help = `npm run bench -- [options]: Millrace beside a kafkajs loop
   --quick            a look in a few minutes; writes nothing into the repository
 
 npm run bench -- peers [options]: Millrace beside Kafka Streams, Flink and two loops; needs a JDK and Maven
-  --records, --runs, --foreign, --repeats, --quick   as above
+  --records N        default 10,000,000, the loops read a tenth; JVMs compile during the first millions (with --quick 800,000)
+  --runs, --foreign, --repeats, --quick   as above
   --workloads W0,W1  default W0,W1,W2,W4
   --systems A,B      default all: millrace, kafka-streams, kafka-streams-tuned, flink, flink-tuned, kafkajs, platformatic
 `
@@ -65,7 +66,7 @@ export function parseBenchOptions(argv: readonly string[]): BenchOptions {
   })
   const { quick, profile } = values
   return {
-    ...series(values),
+    ...series(values, 4_000_000),
     workloads: values.workloads.split(','),
     latencySeconds: number('latency-s', values['latency-s'] ?? (quick ? '8' : '14'), 0),
     latencyRate: number('latency-rate', values['latency-rate'], 1),
@@ -85,16 +86,16 @@ export function parsePeersOptions(argv: readonly string[]): PeersOptions {
     },
   })
   return {
-    ...series(values),
+    ...series(values, 10_000_000),
     workloads: values.workloads.split(','),
     systems: values.systems?.split(','),
     quick: values.quick,
   }
 }
 
-function series({ records, runs, foreign, repeats, quick }: SeriesValues): SeriesOptions {
+function series({ records, runs, foreign, repeats, quick }: SeriesValues, recordsDefault: number): SeriesOptions {
   return {
-    records: number('records', records ?? (quick ? '800000' : '4000000'), 10_000),
+    records: number('records', records ?? String(quick ? 800_000 : recordsDefault), 10_000),
     runs: number('runs', runs ?? (quick ? '1' : '3'), 1),
     foreignCoresMax: number('foreign', foreign, 0),
     repeats: number('repeats', repeats, 0),

@@ -75,6 +75,7 @@ async function runMaven(project: string, folder: string): Promise<void> {
   const args = ['-q', '-B', '-f', join(folderOf(project), 'pom.xml'), `-Dbuild.folder=${partial}`, ...goals]
   const result = await runCommand(maven.path, args, { timeoutMs: buildTimeoutMs })
   if (result.status !== 0) {
+    await rm(partial, { recursive: true, force: true })
     const said = `${result.stdout}\n${result.stderr}`.trim().slice(0, 4_000)
     throw new Error(`Maven could not build ${project}: ${said}`)
   }
