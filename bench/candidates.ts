@@ -1,44 +1,62 @@
 /** The systems that are compared. */
-import type { SystemKind } from './system-process.ts'
+import { kafkajsLoop, millrace, type Program } from './programs.ts'
+import type { Scenario } from './scenarios/scenario.ts'
+
+/** A setting under the system's own name, and why it is what it is. */
+export interface Setting {
+  readonly name: string
+  readonly value: string
+  readonly why: string
+}
 
 export interface Candidate {
   readonly id: string
   readonly title: string
-  readonly kind: SystemKind
+  readonly program: Program
   readonly mode: 'exactly-once' | 'at-least-once'
   /** 0: no checkpoints, or none that it could take. */
   readonly intervalMs: number
+  /** It reads this part of what the others read: 1, or more where a system is so slow that it would take most of the time. */
+  readonly inputShare: number
+  readonly settings: readonly Setting[]
 }
 
+const own = { program: millrace, inputShare: 1, settings: [] }
+
 export const exactlyOnce: Candidate = {
+  ...own,
   id: 'eos',
   title: 'Millrace exactly-once, 1 s',
-  kind: 'millrace',
   mode: 'exactly-once',
   intervalMs: 1_000,
 }
 
-/** The baseline reads this part of what the others read. */
-export const baselineShare = 4
-
+/** Ten times slower than the others; its cost does not change on the way. */
 export const baseline: Candidate = {
   id: 'kafkajs',
   title: 'kafkajs transaction loop',
-  kind: 'kafkajs-loop',
+  program: kafkajsLoop,
   mode: 'exactly-once',
   intervalMs: 0,
+  inputShare: 4,
+  settings: [],
+}
+
+/** Whether a candidate can run a workload at all. */
+export function canRun({ program }: Candidate, scenario: Scenario): boolean {
+  return !program.plain || scenario.plain !== undefined
 }
 
 export const throughputCandidates: readonly Candidate[] = [
   exactlyOnce,
-  { id: 'alo', title: 'Millrace at-least-once, 1 s', kind: 'millrace', mode: 'at-least-once', intervalMs: 1_000 },
-  { id: 'off', title: 'Millrace without checkpoints', kind: 'millrace', mode: 'at-least-once', intervalMs: 0 },
+  { ...own, id: 'alo', title: 'Millrace at-least-once, 1 s', mode: 'at-least-once', intervalMs: 1_000 },
+  { ...own, id: 'off', title: 'Millrace without checkpoints', mode: 'at-least-once', intervalMs: 0 },
   baseline,
 ]
 
 /** Latency of an exactly-once output follows the interval: a short one is measured, too. */
 export const latencyCandidates: readonly Candidate[] = [
   exactlyOnce,
-  { id: 'eos100', title: 'Millrace exactly-once, 100 ms', kind: 'millrace', mode: 'exactly-once', intervalMs: 100 },
+  { ...own, id: 'eos100', title: 'Millrace exactly-once, 100 ms', mode: 'exactly-once', intervalMs: 100 },
   ...throughputCandidates.slice(1),
 ]

@@ -30,9 +30,10 @@ export function describeMachine(): Machine {
   }
 }
 
-function dependency(name: string): string {
+/** The version that package.json pins. */
+export function dependency(name: string): string {
   const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
-  return String(manifest.dependencies[name])
+  return String(manifest.dependencies[name] ?? manifest.devDependencies[name])
 }
 
 function commit(): string {

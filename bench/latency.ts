@@ -45,7 +45,7 @@ export async function measureLatency(
   let recordsOut = 0
   try {
     const told = argumentsOf(stage, scenario, candidate, { name, input, output })
-    await using system = new SystemProcess(candidate.kind, told)
+    await using system = new SystemProcess(await candidate.program.command(told, []))
     await system.running
     const follower = await stage.reader.follow([output], (chunk) => {
       recordsOut += chunk.count
@@ -75,7 +75,7 @@ export async function measureLatency(
       foreignCores: Math.max(0, after.foreignUs - before.foreignUs) / 1_000 / (after.atMs - before.atMs),
     }
   } finally {
-    await stage.deleteTopics([input, output])
+    await stage.deleteTopicsOf(name)
   }
 }
 

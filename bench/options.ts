@@ -1,21 +1,23 @@
 /** The command line of `npm run bench`. */
 import { parseArgs } from 'node:util'
+import type { SeriesOptions } from './throughput-series.ts'
 
-export interface BenchOptions {
-  readonly records: number
-  readonly runs: number
+export interface BenchOptions extends SeriesOptions {
   readonly workloads: readonly string[]
   readonly latencySeconds: number
   readonly latencyRate: number
-  /** Cores that others may use in a run's window before it is repeated. */
-  readonly foreignCoresMax: number
-  /** How often at most. */
-  readonly repeats: number
   readonly profile: boolean
   readonly quick: boolean
 }
 
-export const help = `npm run bench -- [options]
+export interface PeersOptions extends SeriesOptions {
+  readonly workloads: readonly string[]
+  /** Ids; undefined: all. */
+  readonly systems: readonly string[] | undefined
+  readonly quick: boolean
+}
+
+export const help = `npm run bench -- [options]: Millrace beside a kafkajs loop
   --records N        records of the input (default 4,000,000, the loop reads a quarter; with --quick 800,000)
   --runs N           runs of each system and workload (default 3; with --quick 1)
   --workloads W0,W1  default W0,W1,W2
@@ -25,35 +27,78 @@ export const help = `npm run bench -- [options]
   --repeats N        how often at most (default 1)
   --profile          only profiles Millrace and writes bench/PROFILE.md
   --quick            a look in a few minutes; writes nothing into the repository
+
+npm run bench -- peers [options]: Millrace beside Kafka Streams, Flink and two loops; needs a JDK and Maven
+  --records N        default 10,000,000, the loops read a tenth; JVMs compile during the first millions (with --quick 800,000)
+  --runs, --foreign, --repeats, --quick   as above
+  --workloads W0,W1  default W0,W1,W2,W4
+  --systems A,B      default all: millrace, kafka-streams, kafka-streams-tuned, flink, flink-tuned, kafkajs, platformatic
 `
+
+/** What every series of runs can be told. */
+const seriesFlags = {
+  records: { type: 'string' },
+  runs: { type: 'string' },
+  foreign: { type: 'string', default: '0.2' },
+  repeats: { type: 'string', default: '1' },
+  quick: { type: 'boolean', default: false },
+} as const
+
+interface SeriesValues {
+  readonly records?: string
+  readonly runs?: string
+  readonly foreign: string
+  readonly repeats: string
+  readonly quick: boolean
+}
 
 /** @throws TypeError */
 export function parseBenchOptions(argv: readonly string[]): BenchOptions {
   const { values } = parseArgs({
     args: [...argv],
     options: {
-      records: { type: 'string' },
-      runs: { type: 'string' },
+      ...seriesFlags,
       workloads: { type: 'string', default: 'W0,W1,W2' },
       'latency-s': { type: 'string' },
       'latency-rate': { type: 'string', default: '10000' },
-      foreign: { type: 'string', default: '0.2' },
-      repeats: { type: 'string', default: '1' },
       profile: { type: 'boolean', default: false },
-      quick: { type: 'boolean', default: false },
     },
   })
   const { quick, profile } = values
   return {
-    records: number('records', values.records ?? (quick ? '800000' : '4000000'), 10_000),
-    runs: number('runs', values.runs ?? (quick ? '1' : '3'), 1),
+    ...series(values, 4_000_000),
     workloads: values.workloads.split(','),
     latencySeconds: number('latency-s', values['latency-s'] ?? (quick ? '8' : '14'), 0),
     latencyRate: number('latency-rate', values['latency-rate'], 1),
-    foreignCoresMax: number('foreign', values.foreign, 0),
-    repeats: number('repeats', values.repeats, 0),
     profile,
     quick,
+  }
+}
+
+/** @throws TypeError */
+export function parsePeersOptions(argv: readonly string[]): PeersOptions {
+  const { values } = parseArgs({
+    args: [...argv],
+    options: {
+      ...seriesFlags,
+      workloads: { type: 'string', default: 'W0,W1,W2,W4' },
+      systems: { type: 'string' },
+    },
+  })
+  return {
+    ...series(values, 10_000_000),
+    workloads: values.workloads.split(','),
+    systems: values.systems?.split(','),
+    quick: values.quick,
+  }
+}
+
+function series({ records, runs, foreign, repeats, quick }: SeriesValues, recordsDefault: number): SeriesOptions {
+  return {
+    records: number('records', records ?? String(quick ? 800_000 : recordsDefault), 10_000),
+    runs: number('runs', runs ?? (quick ? '1' : '3'), 1),
+    foreignCoresMax: number('foreign', foreign, 0),
+    repeats: number('repeats', repeats, 0),
   }
 }
 

@@ -2,13 +2,21 @@
 import { baseline, type Candidate, exactlyOnce, latencyCandidates, throughputCandidates } from './candidates.ts'
 import type { Machine } from './environment.ts'
 import type { LatencyRun } from './latency.ts'
-import { scenarios } from './scenarios/all.ts'
-import type { Scenario } from './scenarios/scenario.ts'
-import { median, percentile } from './statistics.ts'
+import { millrace } from './programs.ts'
+import { percentile } from './statistics.ts'
 import type { CheckpointTimes } from './systems/messages.ts'
-import type { ThroughputRun } from './throughput.ts'
+import {
+  counted,
+  disturbance,
+  figure,
+  medianOf,
+  type SeriesResults,
+  table,
+  throughputTable,
+  workloadsOf,
+} from './tables.ts'
 
-export interface Results {
+export interface Results extends SeriesResults {
   readonly startedAt: string
   readonly machine: Machine
   readonly settings: {
@@ -22,103 +30,34 @@ export interface Results {
     readonly foreignCoresMax: number
     readonly repeats: number
   }
-  readonly throughputRuns: readonly ThroughputRun[]
   readonly latencyRuns: readonly LatencyRun[]
 }
 
-/** Of the attempts of each run the one that counts: the first quiet one, else the one with the least foreign load. */
-function counted(results: Results, scenario: Scenario, candidate: Candidate): ThroughputRun[] {
-  const mine = results.throughputRuns.filter((run) => run.scenario === scenario.id && run.candidate === candidate.id)
-  const byRun = Map.groupBy(mine, (run) => run.run)
-  return [...byRun.values()].flatMap((attempts) => {
-    const quiet = attempts.find((attempt) => attempt.foreignCores <= results.settings.foreignCoresMax)
-    return quiet ?? attempts.toSorted((a, b) => a.foreignCores - b.foreignCores)[0] ?? []
-  })
-}
-
-function figure(value: number | null | undefined, digits: number): string {
-  return value === null || value === undefined || Number.isNaN(value) ? '–' : value.toFixed(digits)
-}
-
-function medianOf(runs: readonly ThroughputRun[], pick: (run: ThroughputRun) => number | null): number | undefined {
-  return median(runs.flatMap((run) => pick(run) ?? []))
-}
-
-/** Median [smallest–largest]. */
-function spread(runs: readonly ThroughputRun[], pick: (run: ThroughputRun) => number, digits: number): string {
-  const values = runs.map(pick)
-  if (values.length < 2) return figure(values[0], digits)
-  return `${figure(median(values), digits)} [${figure(Math.min(...values), digits)}–${figure(Math.max(...values), digits)}]`
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
-  return [line(head), line(head.map((_, index) => (index === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n')
-}
-
-function workloads(results: Results): Scenario[] {
-  return scenarios.filter((scenario) => results.throughputRuns.some((run) => run.scenario === scenario.id))
-}
-
-const head = [
-  'system',
-  'CPU µs/record',
-  'late half',
-  'k records/s',
-  'broker µs/record',
-  'peak RSS MB',
-  'others, cores',
-  'exact',
-]
-
-function throughputTable(results: Results, scenario: Scenario): string {
-  const rows = throughputCandidates.map((candidate) => {
-    const runs = counted(results, scenario, candidate)
-    return [
-      candidate.title,
-      spread(runs, (run) => run.cpuUsPerRecord, 2),
-      figure(
-        medianOf(runs, (run) => run.cpuUsPerRecordLate),
-        2,
-      ),
-      figure((medianOf(runs, (run) => run.recordsPerSecond) ?? Number.NaN) / 1_000, 0),
-      figure(
-        medianOf(runs, (run) => run.brokerUsPerRecord),
-        2,
-      ),
-      figure(
-        medianOf(runs, (run) => run.peakRssMb),
-        0,
-      ),
-      spread(runs, (run) => run.foreignCores, 2),
-      `${runs.filter((run) => run.exact).length} of ${runs.length}`,
-    ]
-  })
-  return table(head, rows)
-}
-
 function ratioTable(results: Results): string {
-  const rows = workloads(results).map((scenario) => {
+  const rows = workloadsOf(results).flatMap((scenario) => {
+    const { ratioMax } = scenario
+    if (ratioMax === undefined) return []
     const cpu = (candidate: Candidate): number =>
       medianOf(counted(results, scenario, candidate), (run) => run.cpuUsPerRecord) ?? Number.NaN
     const ours = cpu(exactlyOnce)
     const theirs = cpu(baseline)
-    const met = ours <= theirs * scenario.ratioMax ? 'met' : 'missed'
-    return [
+    const met = ours <= theirs * ratioMax ? 'met' : 'missed'
+    const row = [
       `${scenario.id} ${scenario.what}`,
       figure(ours, 2),
       figure(theirs, 2),
       `1/${figure(theirs / ours, 1)}`,
-      `1/${figure(1 / scenario.ratioMax, 0)}: ${met}`,
+      `1/${figure(1 / ratioMax, 0)}: ${met}`,
     ]
+    return [row]
   })
   return table(['workload', 'Millrace exactly-once', 'kafkajs loop', 'ratio', 'target'], rows)
 }
 
 function pauseTable(results: Results): string {
-  const rows = workloads(results).flatMap((scenario) =>
+  const rows = workloadsOf(results).flatMap((scenario) =>
     throughputCandidates
-      .filter((candidate) => candidate.kind === 'millrace' && candidate.intervalMs > 0)
+      .filter((candidate) => candidate.program === millrace && candidate.intervalMs > 0)
       .map((candidate) => {
         // The first confirms the start positions before any record.
         const each = counted(results, scenario, candidate).flatMap((run) => run.checkpoints.slice(1))
@@ -152,20 +91,20 @@ function pauseTable(results: Results): string {
 function latencyTable(results: Results): string {
   const rows = latencyCandidates.map((candidate) => [
     candidate.title,
-    ...workloads(results).map((scenario) => {
+    ...workloadsOf(results).map((scenario) => {
       const run = results.latencyRuns.find((each) => each.scenario === scenario.id && each.candidate === candidate.id)
       if (!run) return '–'
       const all = run.recordsOut === run.records ? '' : ` (${run.recordsOut} of ${run.records} came)`
       return `${figure(run.p50Ms, 0)} / ${figure(run.p99Ms, 0)} / ${figure(run.maxMs, 0)}${all}`
     }),
   ])
-  return table(['p50 / p99 / max, ms', ...workloads(results).map((scenario) => scenario.id)], rows)
+  return table(['p50 / p99 / max, ms', ...workloadsOf(results).map((scenario) => scenario.id)], rows)
 }
 
 export function renderTables(results: Results): string {
-  const parts = workloads(results).flatMap((scenario) => [
+  const parts = workloadsOf(results).flatMap((scenario) => [
     `### ${scenario.id}: ${scenario.what}`,
-    throughputTable(results, scenario),
+    throughputTable(results, scenario, throughputCandidates),
   ])
   parts.push('### Checkpoints', pauseTable(results))
   if (results.latencyRuns.length > 0) {
@@ -178,8 +117,6 @@ export function renderTables(results: Results): string {
 /** `notMeasured`: what a reader must not read into the figures; written by hand. */
 export function renderResults(results: Results, notMeasured: string): string {
   const { machine, settings, startedAt } = results
-  const repeated = results.throughputRuns.filter((run) => run.attempt > 1).length
-  const foreign = results.throughputRuns.filter((run) => run.foreignCores > settings.foreignCoresMax).length
   return `# Results
 
 Generated by \`npm run bench\` on ${startedAt.slice(0, 10)}; raw figures in results.json. Where a record's time goes: PROFILE.md.
@@ -189,7 +126,7 @@ Generated by \`npm run bench\` on ${startedAt.slice(0, 10)}; raw figures in resu
 - Input: ${settings.records.toLocaleString('en')} bids, 210 bytes of JSON each, key = auction, 100,000 keys evenly, ${settings.partitions} partitions, no compression. The kafkajs loop reads a quarter as many: it is that much slower, and its cost does not change on the way.
 - Every system is one process of its own, started anew for each run, reading from the beginning into a topic of its own. ${settings.runs} runs each, systems interleaved; medians [smallest–largest].
 - Window: from 10 % to 90 % of the output, by high watermarks sampled every 50 ms. *Late half*: 50 % to 90 %. CPU: user and system time of all threads, as the kernel counts it.
-- *Others*: cores that other processes used in the window. Above ${settings.foreignCoresMax} a run is repeated, here at most ${settings.repeats} times, and the quietest attempt counts. Of ${results.throughputRuns.length} runs ${repeated} were repetitions; ${foreign} were above it${foreign > 0 ? ': figures under foreign load are too high for every system, since caches are shared, and records per second too low' : ''}.
+- ${disturbance(results)}
 - *Exact*: a \`read_committed\` reader found every output partition equal to the model's, byte for byte and in order (count and checksum over keys and values).
 - *Without checkpoints*: at-least-once with an interval that no run reaches. The one that confirms the start positions, before the first record, and the one at the orderly end remain, both outside the window.
 - *kafkajs loop*: eachBatch, one transaction for each fetched batch (1 MB per partition at most, kafkajs's default), offsets sent with it. Its state in W2 is a Map that a crash loses.

@@ -24,7 +24,6 @@ export class Stage implements AsyncDisposable {
   readonly reader: Reader
   readonly folder: string
   readonly #prefix: string
-  #topics: string[] = []
 
   private constructor(broker: TestBroker, kafka: KafkaAccess, reader: Reader, folder: string) {
     this.broker = broker
@@ -68,18 +67,22 @@ export class Stage implements AsyncDisposable {
         topics: [{ topic: name, numPartitions: partitions, configEntries }],
         waitForLeaders: true,
       })
-      this.#topics.push(name)
     } finally {
       await admin.disconnect()
     }
   }
 
-  async deleteTopics(names: readonly string[]): Promise<void> {
+  /** Deletes all topics of a run: those made here and those that the system made for itself, which carry its name. */
+  async deleteTopicsOf(run: string): Promise<void> {
+    const topics = await this.kafka.topics()
+    await this.#deleteTopics(topics.filter((topic) => topic.includes(run)))
+  }
+
+  async #deleteTopics(names: readonly string[]): Promise<void> {
     const admin = this.kafka.admin()
     await admin.connect()
     try {
       await admin.deleteTopics({ topics: [...names] })
-      this.#topics = this.#topics.filter((topic) => !names.includes(topic))
     } finally {
       await admin.disconnect()
     }
@@ -123,7 +126,7 @@ export class Stage implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.broker.kind === 'external') await this.deleteTopics(this.#topics).catch(() => undefined)
+    if (this.broker.kind === 'external') await this.deleteTopicsOf(this.#prefix).catch(() => undefined)
     await this.kafka.close()
     await this.broker.close()
     await rm(this.folder, { recursive: true, force: true })

@@ -1,41 +1,53 @@
 /** A system under test: one process of its own, told to stop in order, killed if it does not. Its CPU and memory are read from outside. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
-import { workerHeapFlags } from '../src/cli/heap-flags.ts'
-import { peakRssBytes, processCpuUs } from './proc.ts'
-import type { FromSystem, Summary, SystemArguments } from './systems/messages.ts'
+import { createInterface } from 'node:readline'
+import { ProcessTree } from './proc.ts'
+import type { FromSystem, Summary } from './systems/messages.ts'
 
-export type SystemKind = 'millrace' | 'kafkajs-loop'
+/** How a system is started and spoken to. */
+export interface SystemCommand {
+  /** For messages. */
+  readonly name: string
+  readonly file: string
+  readonly args: readonly string[]
+  /**
+   * `ipc`: Node's channel, messages of systems/messages.ts. `stdio`: the line `running` on standard output; SIGTERM ends it,
+   * with status 0 if all went well; it ends by itself when its standard input does.
+   */
+  readonly channel: 'ipc' | 'stdio'
+}
 
 const stopLimitMs = 40_000
 
 export class SystemProcess implements AsyncDisposable {
-  readonly pid: number
+  readonly #command: SystemCommand
   readonly #child: ChildProcess
+  readonly #tree: ProcessTree
   readonly #exited: Promise<unknown>
   readonly #running = Promise.withResolvers<void>()
   #summary: Summary | undefined
 
-  constructor(kind: SystemKind, given: SystemArguments, nodeFlags: readonly string[] = []) {
-    const entry = fileURLToPath(new URL(`./systems/${kind}.ts`, import.meta.url))
-    // kafkajs arms timers with negative delays; Node says so on every one.
-    const quiet = '--disable-warning=TimeoutNegativeWarning'
-    // As `millrace run` starts a worker.
-    const heap = kind === 'millrace' ? workerHeapFlags(1) : []
-    const args = [...process.execArgv, quiet, ...heap, ...nodeFlags, entry, JSON.stringify(given)]
+  constructor(command: SystemCommand) {
+    const { name, file, args, channel } = command
+    this.#command = command
     // What it says goes to stderr: stdout has the results.
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 2, 2, 'ipc'] })
+    const child = spawn(file, args, { stdio: channel === 'ipc' ? ['ignore', 2, 2, 'ipc'] : ['pipe', 'pipe', 2] })
     this.#child = child
-    this.pid = child.pid ?? 0
+    this.#tree = new ProcessTree(child.pid ?? 0)
     this.#exited = once(child, 'exit').then(([code, signal]) => {
-      this.#running.reject(new Error(`${kind} ended with ${code ?? signal} before it ran`))
+      this.#running.reject(new Error(`${name} ended with ${code ?? signal} before it ran`))
     })
     this.#running.promise.catch(() => undefined)
     child.on('message', (message: FromSystem) => {
       if (message.kind === 'running') this.#running.resolve()
       else this.#summary = message
     })
+    if (child.stdout) {
+      createInterface({ input: child.stdout }).on('line', (line) => {
+        if (line === 'running') this.#running.resolve()
+      })
+    }
   }
 
   get alive(): boolean {
@@ -48,19 +60,22 @@ export class SystemProcess implements AsyncDisposable {
   }
 
   get cpuUs(): number {
-    return processCpuUs(this.pid)
+    return this.#tree.cpuUs
   }
 
   /** Ends it in order. @throws Error if it does not end well */
   async stop(): Promise<{ summary: Summary; peakRssBytes: number }> {
-    const peak = peakRssBytes(this.pid)
-    this.#child.send({ kind: 'stop' })
+    const { peakRssBytes } = this.#tree
+    const { name, channel } = this.#command
+    if (channel === 'ipc') this.#child.send({ kind: 'stop' })
+    else this.#child.kill('SIGTERM')
     const slow = setTimeout(() => this.#child.kill('SIGKILL'), stopLimitMs)
     await this.#exited
     clearTimeout(slow)
-    if (!this.#summary)
-      throw new Error(`a system ended with ${this.#child.exitCode ?? this.#child.signalCode}, without a summary`)
-    return { summary: this.#summary, peakRssBytes: peak }
+    const status = this.#child.exitCode ?? this.#child.signalCode
+    if (channel === 'stdio' && status === 0) this.#summary = { kind: 'summary', checkpoints: [], rollBacks: 0 }
+    if (!this.#summary) throw new Error(`${name} ended with ${status}, not in order`)
+    return { summary: this.#summary, peakRssBytes }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

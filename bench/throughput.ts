@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Candidate } from './candidates.ts'
-import { digestTopic, recordsOf, sameDigest, type TopicDigest } from './output-check.ts'
+import { expectedOf, type Input } from './input.ts'
 import { machineCpu } from './proc.ts'
 import type { Scenario } from './scenarios/scenario.ts'
 import type { Stage } from './stage.ts'
@@ -58,27 +58,23 @@ export interface ThroughputOrder {
   readonly candidate: Candidate
   readonly run: number
   readonly attempt: number
-  readonly input: string
-  readonly records: number
-  readonly expected: TopicDigest
+  readonly input: Input
   readonly nodeFlags?: readonly string[]
   readonly onProgress: (written: number) => void
 }
 
 export async function measureThroughput(order: ThroughputOrder): Promise<ThroughputRun> {
-  const { stage, scenario, candidate, run, attempt, input, records, expected } = order
+  const { stage, scenario, candidate, run, attempt, input } = order
+  const { records } = input
   const name = stage.name(scenario.id, candidate.id, `r${run}`, `a${attempt}`)
   const output = `${name}-out`
   await stage.createTopic(output)
   try {
-    await using system = new SystemProcess(
-      candidate.kind,
-      argumentsOf(stage, scenario, candidate, { name, input, output }),
-      order.nodeFlags,
-    )
+    const given = argumentsOf(stage, scenario, candidate, { name, input: input.topic, output })
+    await using system = new SystemProcess(await candidate.program.command(given, order.nodeFlags ?? []))
     const samples = await watch(order, system, output)
     const { summary, peakRssBytes } = await system.stop()
-    const digest = await digestTopic(stage.reader, output)
+    const verdict = await expectedOf(input, scenario).check(output)
     return {
       scenario: scenario.id,
       candidate: candidate.id,
@@ -87,13 +83,12 @@ export async function measureThroughput(order: ThroughputOrder): Promise<Through
       records,
       ...evaluate(samples, records),
       peakRssMb: peakRssBytes / 2 ** 20,
-      exact: sameDigest(digest, expected),
-      recordsOut: recordsOf(digest),
+      ...verdict,
       checkpoints: summary.checkpoints,
       rollBacks: summary.rollBacks,
     }
   } finally {
-    await stage.deleteTopics([output])
+    await stage.deleteTopicsOf(name)
   }
 }
 
@@ -101,7 +96,7 @@ export async function measureThroughput(order: ThroughputOrder): Promise<Through
 export function argumentsOf(
   stage: Stage,
   scenario: Scenario,
-  { mode, intervalMs }: Candidate,
+  { mode, intervalMs, settings }: Candidate,
   { name, input, output }: { readonly name: string; readonly input: string; readonly output: string },
 ): SystemArguments {
   const { brokers } = stage.broker
@@ -114,11 +109,13 @@ export function argumentsOf(
     mode,
     intervalMs,
     store: `${stage.folder}/${name}`,
+    settings: Object.fromEntries(settings.map((setting) => [setting.name, setting.value])),
   }
 }
 
 async function watch(order: ThroughputOrder, system: SystemProcess, output: string): Promise<Sample[]> {
-  const { stage, records, onProgress } = order
+  const { stage, onProgress } = order
+  const { records } = order.input
   await system.running
   const samples: Sample[] = []
   let changedAtMs = performance.now()

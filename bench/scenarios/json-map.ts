@@ -2,7 +2,13 @@
 import { definePipeline, json, utf8 } from 'millrace'
 import { kafkaSink, kafkaSource } from 'millrace/kafka'
 import type { Bid } from '../bids.ts'
+import { expectBytes, type PlainWork } from '../output-check.ts'
 import type { Scenario } from './scenario.ts'
+
+const plain = (): PlainWork => (_key, value) => {
+  const bid = JSON.parse(value.toString()) as Bid
+  return JSON.stringify({ ...bid, fee: Math.round(bid.price / 40) })
+}
 
 export const jsonMap: Scenario = {
   id: 'W1',
@@ -19,8 +25,6 @@ export const jsonMap: Scenario = {
           .to('output', kafkaSink({ topic: output, key: utf8, value: json() })),
       options,
     ),
-  plain: () => (_key, value) => {
-    const bid = JSON.parse(value.toString()) as Bid
-    return JSON.stringify({ ...bid, fee: Math.round(bid.price / 40) })
-  },
+  plain,
+  expect: (reader, input) => expectBytes(reader, input, plain()),
 }

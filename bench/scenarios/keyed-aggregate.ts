@@ -2,6 +2,7 @@
 import { definePipeline, f64, json, utf8, valueState } from 'millrace'
 import { kafkaSink, kafkaSource } from 'millrace/kafka'
 import type { Bid } from '../bids.ts'
+import { expectBytes, type PlainWork } from '../output-check.ts'
 import type { Scenario } from './scenario.ts'
 
 interface Totals {
@@ -9,6 +10,23 @@ interface Totals {
   readonly count: number
   readonly sum: number
   readonly max: number
+}
+
+function plain(): PlainWork {
+  const totals = new Map<string, { count: number; sum: number; max: number }>()
+  return (key, value) => {
+    const auction = key.toString()
+    const { price } = JSON.parse(value.toString()) as Bid
+    let total = totals.get(auction)
+    if (!total) {
+      total = { count: 0, sum: 0, max: 0 }
+      totals.set(auction, total)
+    }
+    total.count++
+    total.sum += price
+    total.max = Math.max(total.max, price)
+    return JSON.stringify({ auction, count: total.count, sum: total.sum, max: total.max })
+  }
 }
 
 export const keyedAggregate: Scenario = {
@@ -36,20 +54,6 @@ export const keyedAggregate: Scenario = {
           .to('output', kafkaSink({ topic: output, key: utf8, value: json<Totals>() })),
       options,
     ),
-  plain() {
-    const totals = new Map<string, { count: number; sum: number; max: number }>()
-    return (key, value) => {
-      const auction = key.toString()
-      const { price } = JSON.parse(value.toString()) as Bid
-      let total = totals.get(auction)
-      if (!total) {
-        total = { count: 0, sum: 0, max: 0 }
-        totals.set(auction, total)
-      }
-      total.count++
-      total.sum += price
-      total.max = Math.max(total.max, price)
-      return JSON.stringify({ auction, count: total.count, sum: total.sum, max: total.max })
-    }
-  },
+  plain,
+  expect: (reader, input) => expectBytes(reader, input, plain()),
 }

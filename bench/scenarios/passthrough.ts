@@ -1,7 +1,10 @@
 /** W0: the bytes of every record, unchanged. What reading, writing and the protocol cost by themselves. */
 import { bytes, definePipeline } from 'millrace'
 import { kafkaSink, kafkaSource } from 'millrace/kafka'
+import { expectBytes, type PlainWork } from '../output-check.ts'
 import type { Scenario } from './scenario.ts'
+
+const plain = (): PlainWork => (_key, value) => value
 
 export const passthrough: Scenario = {
   id: 'W0',
@@ -17,5 +20,6 @@ export const passthrough: Scenario = {
           .to('output', kafkaSink({ topic: output, key: bytes, value: bytes })),
       options,
     ),
-  plain: () => (_key, value) => value,
+  plain,
+  expect: (reader, input) => expectBytes(reader, input, plain()),
 }

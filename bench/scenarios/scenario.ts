@@ -1,8 +1,10 @@
 /**
- * A workload: one piece of work, written once for Millrace and once as plain code. The plain code is what the kafkajs loop
- * runs, and the model that says which bytes the output must have.
+ * A workload: one piece of work, written once for Millrace, once for each peer, and once as plain code, which is the model
+ * that says what the output must be.
  */
 import type { Pipeline, PipelineOptions } from 'millrace'
+import type { Reader } from '../../checker/reader.ts'
+import type { Expected, PlainWork } from '../output-check.ts'
 
 /** What a run reads and writes, and the pipeline's name: its own for every run, so that no run finds traces of another. */
 export interface RunNames {
@@ -11,16 +13,14 @@ export interface RunNames {
   readonly output: string
 }
 
-/** One record in, the value of one record out; key and timestamp stay. */
-export type PlainWork = (key: Buffer, value: Buffer) => Buffer | string
-
 export interface Scenario {
-  readonly id: 'W0' | 'W1' | 'W2'
+  readonly id: 'W0' | 'W1' | 'W2' | 'W4'
   readonly name: string
   readonly what: string
-  /** The target: CPU per record of exactly-once Millrace, at most so much of the kafkajs loop's. */
-  readonly ratioMax: number
+  /** The target: CPU per record of exactly-once Millrace, at most so much of the kafkajs loop's; undefined: no loop runs it. */
+  readonly ratioMax?: number
   pipeline(names: RunNames, options: PipelineOptions): Pipeline
-  /** The work with empty state. */
-  plain(): PlainWork
+  /** The work with empty state, for loops; none: records move between partitions, which a loop does not do. */
+  readonly plain?: () => PlainWork
+  expect(reader: Reader, input: string): Promise<Expected>
 }

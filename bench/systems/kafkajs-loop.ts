@@ -3,7 +3,7 @@
  * the work on its records, one send, the offset, commit. State, where there is any, is a Map that a crash loses.
  */
 import kafkajs from 'kafkajs'
-import { scenarioOf } from '../scenarios/all.ts'
+import { plainWorkOf } from '../scenarios/all.ts'
 import { type SystemArguments, type ToSystem, tell } from './messages.ts'
 
 /**
@@ -15,7 +15,7 @@ const SEND_RECORDS = 1_000
 
 const given = JSON.parse(process.argv[2] ?? '{}') as SystemArguments
 const { scenario, brokers, pipeline, input, output } = given
-const work = scenarioOf(scenario).plain()
+const work = plainWorkOf(scenario)
 
 const { Kafka, logLevel, Partitioners } = kafkajs
 const kafka = new Kafka({ clientId: pipeline, brokers: [...brokers], logLevel: logLevel.NOTHING })

@@ -1,4 +1,4 @@
-/** What the bench and the processes that it measures tell each other, over Node's IPC channel. */
+/** What the bench and the processes that it measures tell each other: arguments to all, the rest to those with Node's IPC channel. */
 
 /** The argument of such a process, as JSON. */
 export interface SystemArguments {
@@ -11,8 +11,10 @@ export interface SystemArguments {
   readonly mode: 'exactly-once' | 'at-least-once'
   /** Millrace only. */
   readonly intervalMs: number
-  /** Millrace only: where checkpoint files go. */
+  /** A folder of its own, for checkpoints and other local state. */
   readonly store: string
+  /** What else it is set to, under the system's own names. */
+  readonly settings: Readonly<Record<string, string>>
 }
 
 /** Of one checkpoint, in ms. */

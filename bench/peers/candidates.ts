@@ -1,0 +1,41 @@
+/** The systems of `npm run bench -- peers`. */
+import { baseline, type Candidate, exactlyOnce } from '../candidates.ts'
+import { platformaticLoop } from '../programs.ts'
+import { jvmPeers } from './jvm-peers.ts'
+
+export const ours: Candidate = { ...exactlyOnce, id: 'millrace' }
+
+/** Loops read a tenth of what the others read: they are that much slower, and their cost does not change on the way. */
+export const loopShare = 10
+
+const kafkajs: Candidate = { ...baseline, inputShare: loopShare }
+
+const platformatic: Candidate = {
+  id: 'platformatic',
+  title: '@platformatic/kafka loop',
+  program: platformaticLoop,
+  mode: 'exactly-once',
+  intervalMs: 0,
+  inputShare: loopShare,
+  settings: [
+    { name: 'transactionRecords', value: '5000', why: 'a transaction for so many messages …' },
+    { name: 'transactionMs', value: '100', why: '… or after so long, whichever comes first' },
+    {
+      name: 'retryDelay',
+      value: '10',
+      why: "a transaction often begins while the last one's markers are written, and is refused; default a second",
+    },
+    { name: 'retries', value: '100', why: 'default 3, too few with so short a delay' },
+  ],
+}
+
+export const peersCandidates: readonly Candidate[] = [ours, ...jvmPeers, kafkajs, platformatic]
+
+/** @throws RangeError */
+export function candidatesOf(ids: readonly string[] | undefined): readonly Candidate[] {
+  for (const id of ids ?? []) {
+    if (peersCandidates.some((candidate) => candidate.id === id)) continue
+    throw new RangeError(`system ${id}; there are ${peersCandidates.map((candidate) => candidate.id).join(', ')}`)
+  }
+  return peersCandidates.filter(({ id }) => ids?.includes(id) ?? true)
+}

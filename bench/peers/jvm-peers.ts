@@ -1,0 +1,135 @@
+/**
+ * Kafka Streams and Flink, each twice: with the defaults of its makers where these let it do the same work, and tuned for
+ * throughput. Every setting is here, with its reason; the Java programs have none of their own.
+ */
+import type { Candidate, Setting } from '../candidates.ts'
+import { javaProgram } from './java-project.ts'
+
+/** What each JVM is started with. */
+export const jvmFlags: readonly Setting[] = [
+  {
+    name: '-Xmx2g',
+    value: '',
+    why: 'twice and more of what the workloads keep; the collector is never short of memory',
+  },
+  {
+    name: '-XX:+UseG1GC',
+    value: '',
+    why: "the JVM's own choice on larger machines; on small ones it would take the serial one",
+  },
+  {
+    name: '-Dorg.slf4j.simpleLogger.defaultLogLevel=error',
+    value: '',
+    why: 'no log lines in the figures; errors are shown',
+  },
+]
+
+const flags = jvmFlags.map(({ name }) => name)
+const kafkaStreamsProgram = javaProgram('kafka-streams', 'KafkaStreamsPeer', flags)
+const flinkProgram = javaProgram('flink', 'FlinkPeer', flags)
+
+const kafkaStreamsSettings: readonly Setting[] = [
+  { name: 'processing.guarantee', value: 'exactly_once_v2', why: 'the guarantee that is compared' },
+  {
+    name: 'commit.interval.ms',
+    value: '1000',
+    why: "as the others' checkpoints; its own default under exactly-once is 100, which costs more",
+  },
+  { name: 'num.stream.threads', value: '1', why: 'one thread of work, as one worker of ours' },
+  {
+    name: 'statestore.cache.max.bytes',
+    value: '0',
+    why: 'every input gives one output; the cache would leave most of them out',
+  },
+  { name: 'replication.factor', value: '1', why: 'there is one broker; for changelog and repartition topics' },
+  {
+    name: 'group.instance.id',
+    value: 'peer',
+    why: 'a static member, as one would run it: a restart moves no partition',
+  },
+]
+
+const flinkSettings: readonly Setting[] = [
+  { name: 'parallelism.default', value: '1', why: 'one slot of work, as one worker of ours' },
+  { name: 'execution.checkpointing.interval', value: '1 s', why: 'as the others commit' },
+  { name: 'execution.checkpointing.mode', value: 'EXACTLY_ONCE', why: 'the guarantee that is compared' },
+  { name: 'execution.checkpointing.storage', value: 'filesystem', why: 'local files, as ours' },
+  { name: 'state.backend.type', value: 'hashmap', why: 'state on the heap, as ours: the quickest there is' },
+  { name: 'pipeline.object-reuse', value: 'true', why: 'no copies between operators; the workloads do not need them' },
+  { name: 'restart-strategy.type', value: 'none', why: 'a failure must end a run, not prolong it unseen' },
+  {
+    name: 'consumer.isolation.level',
+    value: 'read_committed',
+    why: 'an exactly-once chain reads what is committed; the other systems do',
+  },
+  {
+    name: 'producer.transaction.timeout.ms',
+    value: '600000',
+    why: "the sink's default, an hour, is more than the broker allows (15 minutes)",
+  },
+]
+
+/** Of the Kafka clients; `producer` and `consumer` are the prefixes under which a system takes their settings. */
+function tunedClients(producer: string, consumer: string): readonly Setting[] {
+  return [
+    {
+      name: `${producer}.batch.size`,
+      value: String(256 * 1024),
+      why: 'default 16 KiB; sixteen times fewer batches and requests',
+    },
+    { name: `${producer}.linger.ms`, value: '20', why: 'lets these batches fill' },
+    {
+      name: `${consumer}.max.partition.fetch.bytes`,
+      value: String(4 * 1024 * 1024),
+      why: 'default 1 MiB; fewer and larger fetches',
+    },
+    { name: `${consumer}.max.poll.records`, value: '10000', why: 'default 500 (Kafka Streams: 1,000); fewer polls' },
+    {
+      name: `${consumer}.receive.buffer.bytes`,
+      value: String(1024 * 1024),
+      why: 'default 64 KiB; fewer reads a fetch',
+    },
+  ]
+}
+
+const jvmPeer = { mode: 'exactly-once', intervalMs: 1_000, inputShare: 1 } as const
+
+export const kafkaStreams: Candidate = {
+  ...jvmPeer,
+  id: 'kafka-streams',
+  title: 'Kafka Streams',
+  program: kafkaStreamsProgram,
+  settings: kafkaStreamsSettings,
+}
+
+export const kafkaStreamsTuned: Candidate = {
+  ...kafkaStreams,
+  id: 'kafka-streams-tuned',
+  title: 'Kafka Streams tuned',
+  settings: [
+    ...kafkaStreamsSettings,
+    ...tunedClients('producer', 'main.consumer'),
+    {
+      name: 'buffered.records.per.partition',
+      value: '10000',
+      why: 'default 1,000; a poll of 10,000 would pause its partition each time',
+    },
+  ],
+}
+
+export const flink: Candidate = {
+  ...jvmPeer,
+  id: 'flink',
+  title: 'Flink',
+  program: flinkProgram,
+  settings: flinkSettings,
+}
+
+export const flinkTuned: Candidate = {
+  ...flink,
+  id: 'flink-tuned',
+  title: 'Flink tuned',
+  settings: [...flinkSettings, ...tunedClients('producer', 'consumer')],
+}
+
+export const jvmPeers: readonly Candidate[] = [kafkaStreams, kafkaStreamsTuned, flink, flinkTuned]

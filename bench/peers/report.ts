@@ -1,0 +1,161 @@
+/** The page of the peers and its tables on the terminal, made from the raw results and nothing else. */
+import type { Candidate, Setting } from '../candidates.ts'
+import type { Machine } from '../environment.ts'
+import type { Scenario } from '../scenarios/scenario.ts'
+import {
+  counted,
+  disturbance,
+  figure,
+  medianOf,
+  type SeriesResults,
+  table,
+  throughputTable,
+  workloadsOf,
+} from '../tables.ts'
+import type { ThroughputRun } from '../throughput.ts'
+import { loopShare, ours, peersCandidates } from './candidates.ts'
+import { flink, flinkTuned, jvmFlags, jvmPeers, kafkaStreams, kafkaStreamsTuned } from './jvm-peers.ts'
+import { brokerRatioMax, cpuRatioMax, peakRssMbMax } from './targets.ts'
+import type { PeerVersions } from './versions.ts'
+
+export interface PeersResults extends SeriesResults {
+  readonly startedAt: string
+  readonly machine: Machine
+  readonly versions: PeerVersions
+  readonly settings: {
+    readonly records: number
+    readonly runs: number
+    readonly partitions: number
+    readonly broker: string
+    readonly brokerHeapMb: number
+    readonly foreignCoresMax: number
+    readonly repeats: number
+  }
+  readonly systems: readonly { readonly id: string; readonly title: string; readonly settings: readonly Setting[] }[]
+}
+
+/** With fewer records a JVM still compiles during most of the window. */
+const warmRecords = 4_000_000
+const coldWarning =
+  "**Few records**: the JVMs' compilers are at work during most of the window. Only *exact* can be read from this, no ratio."
+
+type Pick = (run: ThroughputRun) => number | null
+
+/** The JVM peer with the least of something, at its better setting. */
+function best(
+  results: PeersResults,
+  scenario: Scenario,
+  pick: Pick,
+): { value: number; candidate: Candidate } | undefined {
+  const measured = jvmPeers.flatMap((candidate) => {
+    const value = medianOf(counted(results, scenario, candidate), pick)
+    return value === undefined ? [] : [{ value, candidate }]
+  })
+  return measured.toSorted((a, b) => a.value - b.value)[0]
+}
+
+/** Ours, theirs and the ratio, and whether the target is met; empty if one of them was not measured. */
+function ratioRow(
+  results: PeersResults,
+  scenario: Scenario,
+  what: string,
+  pick: Pick,
+  ratioMax: number | undefined,
+): string[][] {
+  const mine = medianOf(counted(results, scenario, ours), pick)
+  const theirs = best(results, scenario, pick)
+  if (mine === undefined || theirs === undefined) return []
+  const ratio = mine / theirs.value
+  const target = ratioMax === undefined ? '' : `≤ ${ratioMax}: ${ratio <= ratioMax ? 'met' : 'missed'}`
+  const peer = `${figure(theirs.value, 2)} (${theirs.candidate.title})`
+  return [[`${scenario.id} ${what}`, figure(mine, 2), peer, figure(ratio, 2), target]]
+}
+
+function ratioTable(results: PeersResults): string {
+  const rows = workloadsOf(results).flatMap((scenario) => [
+    ...ratioRow(results, scenario, 'CPU µs/record', (run) => run.cpuUsPerRecord, cpuRatioMax[scenario.id]),
+    ...ratioRow(results, scenario, 'CPU µs/record, late half', (run) => run.cpuUsPerRecordLate, undefined),
+    ...ratioRow(results, scenario, 'broker µs/record', (run) => run.brokerUsPerRecord, brokerRatioMax[scenario.id]),
+    ...memoryRow(results, scenario),
+  ])
+  return table(['', 'Millrace', 'better JVM peer', 'ratio', 'target'], rows)
+}
+
+function memoryRow(results: PeersResults, scenario: Scenario): string[][] {
+  const limit = peakRssMbMax[scenario.id]
+  const mine = medianOf(counted(results, scenario, ours), (run) => run.peakRssMb)
+  const theirs = best(results, scenario, (run) => run.peakRssMb)
+  if (limit === undefined || mine === undefined) return []
+  const peer = theirs === undefined ? '–' : `${figure(theirs.value, 0)} (${theirs.candidate.title})`
+  const ratio = theirs === undefined ? '–' : figure(mine / theirs.value, 2)
+  const target = `≤ ${limit} MB: ${mine <= limit ? 'met' : 'missed'}`
+  return [[`${scenario.id} peak RSS MB`, figure(mine, 0), peer, ratio, target]]
+}
+
+export function renderPeersTables(results: PeersResults): string {
+  const parts = workloadsOf(results).flatMap((scenario) => [
+    `### ${scenario.id}: ${scenario.what}`,
+    throughputTable(results, scenario, peersCandidates),
+  ])
+  const cold = results.settings.records < warmRecords ? [coldWarning] : []
+  return `${['### Millrace ÷ the better JVM peer', ...cold, ratioTable(results), ...parts].join('\n\n')}\n`
+}
+
+function settingsTable(settings: readonly Setting[]): string {
+  return table(
+    ['setting', 'value', 'why'],
+    settings.map(({ name, value, why }) => [`\`${name}\``, value === '' ? '' : `\`${value}\``, why]),
+  ).replaceAll('---:', '---')
+}
+
+/** What the tuned variant has more than the default. */
+function added(tuned: Candidate, plain: Candidate): readonly Setting[] {
+  return tuned.settings.filter((setting) => !plain.settings.includes(setting))
+}
+
+function settingsSection(): string {
+  const parts = [
+    '**Each JVM**',
+    settingsTable(jvmFlags),
+    '**Kafka Streams**, both settings',
+    settingsTable(kafkaStreams.settings),
+    '**Kafka Streams tuned**, on top of these',
+    settingsTable(added(kafkaStreamsTuned, kafkaStreams)),
+    '**Flink**, both settings',
+    settingsTable(flink.settings),
+    '**Flink tuned**, on top of these',
+    settingsTable(added(flinkTuned, flink)),
+    ...peersCandidates
+      .filter(({ program, settings }) => program.plain && settings.length > 0)
+      .flatMap(({ title, settings }) => [`**${title}**`, settingsTable(settings)]),
+  ]
+  return parts.join('\n\n')
+}
+
+/** `notMeasured`: what a reader must not read into the figures; written by hand. */
+export function renderPeers(results: PeersResults, notMeasured: string): string {
+  const { machine, versions, settings, startedAt } = results
+  const broker =
+    settings.broker === 'java' ? `one node, heap ${settings.brokerHeapMb} MB, on the same cores` : settings.broker
+  return `# Millrace and its peers
+
+Generated by \`npm run bench -- peers\` on ${startedAt.slice(0, 10)}; raw figures in peers.json. Millrace in its other modes: RESULTS.md.
+
+- Machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB, ${machine.system}. Broker: Apache Kafka ${machine.kafka}, ${broker}; replication 1, no TLS.
+- Millrace at commit ${machine.commit}, Node ${machine.node}. Java ${versions.java}: Kafka Streams ${versions.kafkaStreams}; Flink ${versions.flink} with flink-connector-kafka ${versions.flinkConnector}; Jackson ${versions.jackson} for JSON in both. Loops: kafkajs ${machine.kafkajs}, @platformatic/kafka ${versions.platformatic}.
+- Input: ${settings.records.toLocaleString('en')} bids, 210 bytes of JSON each, key = auction, 100,000 keys evenly, ${settings.partitions} partitions, no compression. The loops read 1/${loopShare} of it: they are slower, and their cost does not change on the way.
+- Every system is one process of its own, started anew for each run, exactly-once, with one thread or slot of work, reading from the beginning into a topic of its own; it commits or checkpoints once a second, the loops with every transaction. ${settings.runs} runs each, systems interleaved; medians [smallest–largest].
+- Window: from 10 % to 90 % of the output, by high watermarks sampled every 50 ms. *Late half*: 50 % to 90 %, with less of the compilers' work in it. CPU: user and system time of all threads of all processes of a system, as the kernel counts it; peak RSS likewise.
+- ${disturbance(results)}
+- *Exact*: a \`read_committed\` reader found every output to be what it must be. W0–W2: each partition equal to the model's, byte for byte and in order. W4: its order across keys is nobody's promise, so each key's outputs are replayed: in one partition, counts without a gap, each sum one more of the key's prices, maximum and text to the byte, every input used once. All systems write the same JSON text.
+- Targets: ours ÷ the better of Kafka Streams and Flink, each at its better setting; the broker's CPU and memory likewise.
+
+${renderPeersTables(results)}
+## Settings
+
+${settingsSection()}
+
+The work is written as each system's users would: Kafka Streams' DSL (\`aggregate\` into an in-memory store with its changelog topic; in W4 \`groupByKey\` after a new key, through a repartition topic), Flink's DataStream API (\`keyBy\` and a \`ValueState\`), typed classes and reused Jackson readers and writers in both. In W2 and W4 the peers parse only the fields that the work needs; Millrace parses the whole value. Flink's shuffle stays in memory, since all of its slots are in one process; Millrace and Kafka Streams shuffle through a topic, which survives.
+
+${notMeasured}`
+}

@@ -1,0 +1,11 @@
+/** What Millrace means to reach beside the JVM peers. */
+import type { Scenario } from '../scenarios/scenario.ts'
+
+/** CPU per record, ours ÷ that of the better JVM peer at its better setting. */
+export const cpuRatioMax: Readonly<Record<Scenario['id'], number>> = { W0: 0.22, W1: 0.55, W2: 0.55, W4: 0.8 }
+
+/** The broker's CPU per record under us ÷ that under the JVM peer which costs it least. */
+export const brokerRatioMax: Partial<Readonly<Record<Scenario['id'], number>>> = { W0: 1, W1: 1, W2: 1 }
+
+/** Peak resident memory, in MB. */
+export const peakRssMbMax: Partial<Readonly<Record<Scenario['id'], number>>> = { W2: 300 }

@@ -1,0 +1,37 @@
+/** The programs that can be measured: how each becomes the command of a process. */
+import { fileURLToPath } from 'node:url'
+import { workerHeapFlags } from '../src/cli/heap-flags.ts'
+import type { SystemCommand } from './system-process.ts'
+import type { SystemArguments } from './systems/messages.ts'
+
+export interface Program {
+  readonly name: string
+  /** It runs a workload's plain code, and can only run workloads that have some. */
+  readonly plain: boolean
+  /** Sets up what it needs, if that takes time: a minute, the first time. */
+  prepare?(): Promise<void>
+  command(given: SystemArguments, nodeFlags: readonly string[]): Promise<SystemCommand>
+}
+
+function nodeProgram(name: string, plain: boolean, ownFlags: () => readonly string[]): Program {
+  const entry = fileURLToPath(new URL(`./systems/${name}.ts`, import.meta.url))
+  // kafkajs arms timers with negative delays; Node says so on every one.
+  const quiet = '--disable-warning=TimeoutNegativeWarning'
+  return {
+    name,
+    plain,
+    command: async (given, nodeFlags) => ({
+      name,
+      file: process.execPath,
+      args: [...process.execArgv, quiet, ...ownFlags(), ...nodeFlags, entry, JSON.stringify(given)],
+      channel: 'ipc',
+    }),
+  }
+}
+
+/** Its heap as `millrace run` sets it for a worker. */
+export const millrace: Program = nodeProgram('millrace', false, () => workerHeapFlags(1))
+
+export const kafkajsLoop: Program = nodeProgram('kafkajs-loop', true, () => [])
+
+export const platformaticLoop: Program = nodeProgram('platformatic-loop', true, () => [])

@@ -1,0 +1,97 @@
+/** How measured values become cells and tables of Markdown; the same on every results page. */
+import type { Candidate } from './candidates.ts'
+import { scenarios } from './scenarios/all.ts'
+import type { Scenario } from './scenarios/scenario.ts'
+import { median } from './statistics.ts'
+import type { ThroughputRun } from './throughput.ts'
+import type { Series } from './throughput-series.ts'
+
+/** What every results page is made from. */
+export interface SeriesResults extends Series {
+  readonly settings: { readonly foreignCoresMax: number; readonly repeats: number }
+}
+
+/** Of the attempts of each run the one that counts: the first quiet one, else the one with the least foreign load. */
+export function counted(results: SeriesResults, scenario: Scenario, candidate: Candidate): ThroughputRun[] {
+  const mine = results.throughputRuns.filter((run) => run.scenario === scenario.id && run.candidate === candidate.id)
+  const byRun = Map.groupBy(mine, (run) => run.run)
+  return [...byRun.values()].flatMap((attempts) => {
+    const quiet = attempts.find((attempt) => attempt.foreignCores <= results.settings.foreignCoresMax)
+    return quiet ?? attempts.toSorted((a, b) => a.foreignCores - b.foreignCores)[0] ?? []
+  })
+}
+
+/** The workloads that were run. */
+export function workloadsOf(results: SeriesResults): Scenario[] {
+  return scenarios.filter((scenario) => results.throughputRuns.some((run) => run.scenario === scenario.id))
+}
+
+export function figure(value: number | null | undefined, digits: number): string {
+  return value === null || value === undefined || Number.isNaN(value) ? '–' : value.toFixed(digits)
+}
+
+export function medianOf(
+  runs: readonly ThroughputRun[],
+  pick: (run: ThroughputRun) => number | null,
+): number | undefined {
+  return median(runs.flatMap((run) => pick(run) ?? []))
+}
+
+/** Median [smallest–largest]. */
+export function spread(runs: readonly ThroughputRun[], pick: (run: ThroughputRun) => number, digits: number): string {
+  const values = runs.map(pick)
+  if (values.length < 2) return figure(values[0], digits)
+  return `${figure(median(values), digits)} [${figure(Math.min(...values), digits)}–${figure(Math.max(...values), digits)}]`
+}
+
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
+  return [line(head), line(head.map((_, index) => (index === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n')
+}
+
+const head = [
+  'system',
+  'CPU µs/record',
+  'late half',
+  'k records/s',
+  'broker µs/record',
+  'peak RSS MB',
+  'others, cores',
+  'exact',
+]
+
+/** One row for each candidate that ran the workload. */
+export function throughputTable(results: SeriesResults, scenario: Scenario, candidates: readonly Candidate[]): string {
+  const rows = candidates.flatMap((candidate) => {
+    const runs = counted(results, scenario, candidate)
+    if (runs.length === 0) return []
+    const middle = (pick: (run: ThroughputRun) => number | null, digits: number): string =>
+      figure(medianOf(runs, pick), digits)
+    const row = [
+      candidate.title,
+      spread(runs, (run) => run.cpuUsPerRecord, 2),
+      middle((run) => run.cpuUsPerRecordLate, 2),
+      middle((run) => run.recordsPerSecond / 1_000, 0),
+      middle((run) => run.brokerUsPerRecord, 2),
+      middle((run) => run.peakRssMb, 0),
+      spread(runs, (run) => run.foreignCores, 2),
+      `${runs.filter((run) => run.exact).length} of ${runs.length}`,
+    ]
+    return [row]
+  })
+  return table(head, rows)
+}
+
+/** On runs that others disturbed, and on those that failed. */
+export function disturbance({ throughputRuns, failures, settings }: SeriesResults): string {
+  const repeated = throughputRuns.filter((run) => run.attempt > 1).length
+  const foreign = throughputRuns.filter((run) => run.foreignCores > settings.foreignCoresMax).length
+  const warning =
+    ': figures under foreign load are too high for every system, since caches are shared, and records per second too low'
+  const failed = failures.length === 0 ? '' : ` Failed runs: ${failures.join('; ')}.`
+  return (
+    `*Others*: cores that other processes used in the window. Above ${settings.foreignCoresMax} a run is repeated, here at most ` +
+    `${settings.repeats} times, and the quietest attempt counts. Of ${throughputRuns.length} runs ${repeated} were repetitions; ` +
+    `${foreign} were above it${foreign > 0 ? warning : ''}.${failed}`
+  )
+}
