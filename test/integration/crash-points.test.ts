@@ -20,10 +20,11 @@ const sides = (step: ProtocolStep): PointName[] => [`before:${step}`, `after:${s
 /** Two workers, one with these lives, under load until the last planned death; then everything must add up. */
 async function survives(lives: readonly (readonly Point[])[], key: 'hop' | 'record' = 'hop'): Promise<void> {
   const job = await stage.job('crash', { key, seed: lives.length * 7 + 1 })
-  await job.feed.wave(60)
+  // Above 64 KiB: a fetch response whose memory is used again.
+  await job.feed.wave(60, 4_000)
   const victim = job.start('a', { lives })
   job.start('b')
-  job.feed.stream(30, 10, true)
+  job.feed.stream()
   const deaths = lives.filter((points) => points.some((point) => point.do === 'kill')).length
   await victim.deaths(deaths)
   await victim.reachedEvent('running')

@@ -23,7 +23,7 @@ const SHORT_SESSION = { MILLRACE_SESSION_TIMEOUT_MS: '1000' }
 async function loaded(name: string, key: 'hop' | 'record', env: Readonly<Record<string, string>> = {}): Promise<Job> {
   const job = await stage.job(name, { key, env: { ...SHORT_SESSION, ...env } })
   await job.feed.wave(60)
-  job.feed.stream(30, 10, true)
+  job.feed.stream()
   return job
 }
 

@@ -10,9 +10,6 @@ import { delay } from '../../src/base/clock.ts'
 const KEYS = 12
 const ABORTED_ONE_IN = 4
 const TOMBSTONE_ONE_IN = 25
-/** Of each record of a large wave: its fetch response is above 64 KiB, whose memory the reader uses again. */
-const LARGE_BYTES = 4_000
-const LARGE_ONE_IN = 4
 
 /** Equal seeds, equal numbers in [0, 1). */
 export function randomOf(seed: number): () => number {
@@ -104,15 +101,12 @@ export class Feed {
     }
   }
 
-  /**
-   * Wave after wave until `endStream`. `large`: some are; not where brokers die, for Kafka's own producer stands still then when
-   * a part of a transaction was on its way.
-   */
-  stream(records = 30, everyMs = 10, large = false): void {
+  /** Wave after wave until `endStream`. */
+  stream(records = 30, everyMs = 10): void {
     const streaming = { stop: false, done: Promise.resolve() }
     streaming.done = (async () => {
-      for (let n = 0; !streaming.stop; n++) {
-        await this.wave(records, large && n % LARGE_ONE_IN === 0 ? LARGE_BYTES : 0)
+      while (!streaming.stop) {
+        await this.wave(records)
         await delay(everyMs)
       }
     })()
