@@ -1,7 +1,7 @@
 // Fetches ahead of the tasks, read_committed always. One outstanding fetch per broker over all its partitions; a partition
-// whose queue is full is left out (back-pressure by not fetching). A response waits as bytes: batches are verified and decoded when
-// a task polls them, so that it finds them in the cache. Control batches and batches of aborted transactions are turned into
-// progress. What cannot be explained stops loudly: out of range, truncation, damage.
+// whose queue is full is left out (back-pressure by not fetching). A response waits as bytes: batches are verified and
+// decoded when a task polls them, so that it finds them in the cache. Control batches and batches of aborted transactions
+// are turned into progress. What cannot be explained stops loudly: out of range, truncation, damage.
 import { delay, jitter } from '../../src/base/clock.ts'
 import { isCode, MillraceError } from '../../src/base/errors.ts'
 import { partitionKey } from '../../src/base/ids.ts'
@@ -191,7 +191,6 @@ export class KafkaReader implements PartitionReader {
 
   /** The refusal itself does not say what the log holds. */
   async #outOfRange(feed: Feed): Promise<never> {
-    feed.stuck = true
     const { topic, partition, offset } = feed
     const end = async (timestamp: bigint): Promise<bigint> => {
       const rows = await this.#cluster.call(

@@ -6,16 +6,19 @@
 // compared four bytes at a time from then on, each piece leading to its successor.
 import { utf8Slice } from '../base/byte-writer.ts'
 import { MillraceError } from '../base/errors.ts'
-import { JsonSkipper, skipBlanks, UNEXPECTED } from './json-skipper.ts'
-
-const QUOTE = 0x22
-const COMMA = 0x2c
-const MINUS = 0x2d
-const ZERO = 0x30
-const COLON = 0x3a
-const BACKSLASH = 0x5c
-const OPEN_BRACE = 0x7b
-const CLOSE_BRACE = 0x7d
+import {
+  BACKSLASH,
+  CLOSE_BRACE,
+  COLON,
+  COMMA,
+  JsonSkipper,
+  MINUS,
+  OPEN_BRACE,
+  QUOTE,
+  skipBlanks,
+  UNEXPECTED,
+  ZERO,
+} from './json-skipper.ts'
 
 /** So many digits are a number that a double has exactly. */
 const EXACT_DIGITS = 15
@@ -107,7 +110,7 @@ export class JsonProjection {
   /** Notes where the wanted values stand. False: JSON.parse must decide. */
   #scan(bytes: Buffer, start: number, end: number): boolean {
     const skipper = this.#skipper
-    const view = skipper.view(bytes)
+    const view = skipper.words.of(bytes)
     for (let i = 0; i < this.#starts.length; i++) this.#starts[i] = -1
     let previous: Piece | null = null
     let at = start
@@ -119,8 +122,8 @@ export class JsonProjection {
         this.#field = piece.field
       } else {
         const from = at
-        if (at > start && bytes[skipBlanks(bytes, at, end)] === CLOSE_BRACE)
-          return skipBlanks(bytes, skipBlanks(bytes, at, end) + 1, end) === end
+        const close = skipBlanks(bytes, at, end)
+        if (at > start && bytes[close] === CLOSE_BRACE) return skipBlanks(bytes, close + 1, end) === end
         at = this.#readKey(bytes, from, end, from === start)
         if (at < 0) return false
         piece = this.#learn(bytes, from, at, previous)

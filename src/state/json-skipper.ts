@@ -1,18 +1,20 @@
 // Passes over one JSON value without building it, as strict as JSON.parse (ECMA-404): what it passes, JSON.parse reads.
 
-const QUOTE = 0x22
-const COMMA = 0x2c
-const MINUS = 0x2d
+import { Words } from '../base/words.ts'
+
+export const QUOTE = 0x22
+export const COMMA = 0x2c
+export const MINUS = 0x2d
 const PLUS = 0x2b
 const DOT = 0x2e
-const ZERO = 0x30
+export const ZERO = 0x30
 const NINE = 0x39
-const COLON = 0x3a
+export const COLON = 0x3a
 const OPEN_BRACKET = 0x5b
-const BACKSLASH = 0x5c
+export const BACKSLASH = 0x5c
 const CLOSE_BRACKET = 0x5d
-const OPEN_BRACE = 0x7b
-const CLOSE_BRACE = 0x7d
+export const OPEN_BRACE = 0x7b
+export const CLOSE_BRACE = 0x7d
 const DEPTH_MAX = 64
 
 /** Not valid, or not worth it: JSON.parse must see it. */
@@ -40,19 +42,9 @@ function isHex(byte: number | undefined): boolean {
 }
 
 export class JsonSkipper {
-  #bytes: Buffer = Buffer.alloc(0)
-  #view = new DataView(this.#bytes.buffer)
+  readonly words: Words = new Words()
 
-  /** The bytes as words; records of a batch have the buffer in common. */
-  view(bytes: Buffer): DataView {
-    if (bytes !== this.#bytes) {
-      this.#bytes = bytes
-      this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-    }
-    return this.#view
-  }
-
-  /** Where the value at `at` ends, no later than `end`; or UNEXPECTED. `view` was called for these bytes. */
+  /** Where the value at `at` ends, no later than `end`; or UNEXPECTED. */
   value(bytes: Buffer, at: number, end: number, depth = 0): number {
     const first = at < end ? (bytes[at] as number) : 0
     if (first === QUOTE) return this.#string(bytes, at + 1, end)
@@ -60,14 +52,15 @@ export class JsonSkipper {
     if (first === OPEN_BRACE || first === OPEN_BRACKET)
       return depth < DEPTH_MAX ? this.#nested(bytes, at, end, depth) : UNEXPECTED
     if (at + 4 > end) return UNEXPECTED
-    const word = this.#view.getInt32(at, true)
+    const view = this.words.of(bytes)
+    const word = view.getInt32(at, true)
     if (word === TRUE || word === NULL) return at + 4
-    return first === 0x66 && at + 5 <= end && this.#view.getInt32(at + 1, true) === ALSE ? at + 5 : UNEXPECTED
+    return first === 0x66 && at + 5 <= end && view.getInt32(at + 1, true) === ALSE ? at + 5 : UNEXPECTED
   }
 
   /** `at`: behind the opening quote. Four bytes at a time while none of them is a quote, a backslash or a control character. */
   #string(bytes: Buffer, at: number, end: number): number {
-    const view = this.#view
+    const view = this.words.of(bytes)
     for (;;) {
       while (at + 4 <= end) {
         const word = view.getInt32(at, true)

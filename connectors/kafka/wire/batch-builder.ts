@@ -3,6 +3,7 @@
 import { assert } from '../../../src/base/assert.ts'
 import { ByteWriter, varintSize, varlongSize } from '../../../src/base/byte-writer.ts'
 import { crc32c } from '../../../src/base/crc32c.ts'
+import { Words } from '../../../src/base/words.ts'
 import { type Compression, compress, compressionBits } from './compression.ts'
 import { BATCH_HEADER_BYTES } from './record-batch.ts'
 
@@ -35,19 +36,6 @@ function putVarint(buffer: Buffer, at: number, value: number): number {
 
 /** From here on a native copy is the quickest; for less, its call costs more than it saves. */
 const NATIVE_BYTES_MIN = 512
-
-/** The buffer seen last, as eight-byte words. */
-class Words {
-  #buffer: Buffer = Buffer.alloc(0)
-  #view = new DataView(this.#buffer.buffer)
-
-  of(buffer: Buffer): DataView {
-    if (buffer === this.#buffer) return this.#view
-    this.#buffer = buffer
-    this.#view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length)
-    return this.#view
-  }
-}
 
 // Keys, values and headers of neighbouring records come from the same buffers, but not from the same one.
 const keyWords = new Words()
