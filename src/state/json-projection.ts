@@ -6,19 +6,18 @@
 // compared four bytes at a time from then on, each piece leading to its successor.
 import { utf8Slice } from '../base/byte-writer.ts'
 import { MillraceError } from '../base/errors.ts'
-import {
-  BACKSLASH,
-  CLOSE_BRACE,
-  COLON,
-  COMMA,
-  JsonSkipper,
-  MINUS,
-  OPEN_BRACE,
-  QUOTE,
-  skipBlanks,
-  UNEXPECTED,
-  ZERO,
-} from './json-skipper.ts'
+import { Words } from '../base/words.ts'
+import { skipBlanks, skipValue, UNEXPECTED } from './json-skipper.ts'
+
+// Its own: an imported constant is read from memory for each byte.
+const QUOTE = 0x22
+const COMMA = 0x2c
+const MINUS = 0x2d
+const ZERO = 0x30
+const COLON = 0x3a
+const BACKSLASH = 0x5c
+const OPEN_BRACE = 0x7b
+const CLOSE_BRACE = 0x7d
 
 /** So many digits are a number that a double has exactly. */
 const EXACT_DIGITS = 15
@@ -60,7 +59,7 @@ class Piece {
 export class JsonProjection {
   readonly #names: readonly string[]
   readonly #encoded: readonly Buffer[]
-  readonly #skipper = new JsonSkipper()
+  readonly #words = new Words()
   /** Where the wanted values stand; −1: not there. */
   readonly #starts: Int32Array
   readonly #ends: Int32Array
@@ -109,8 +108,7 @@ export class JsonProjection {
 
   /** Notes where the wanted values stand. False: JSON.parse must decide. */
   #scan(bytes: Buffer, start: number, end: number): boolean {
-    const skipper = this.#skipper
-    const view = skipper.words.of(bytes)
+    const view = this.#words.of(bytes)
     for (let i = 0; i < this.#starts.length; i++) this.#starts[i] = -1
     let previous: Piece | null = null
     let at = start
@@ -130,7 +128,7 @@ export class JsonProjection {
       }
       const field = this.#field
       if (field >= 0) this.#starts[field] = at
-      at = skipper.value(bytes, at, end)
+      at = skipValue(bytes, view, at, end)
       if (at < 0) return false
       if (field >= 0) this.#ends[field] = at
       previous = piece

@@ -1,20 +1,18 @@
 // Passes over one JSON value without building it, as strict as JSON.parse (ECMA-404): what it passes, JSON.parse reads.
 
-import { Words } from '../base/words.ts'
-
-export const QUOTE = 0x22
-export const COMMA = 0x2c
-export const MINUS = 0x2d
+const QUOTE = 0x22
+const COMMA = 0x2c
+const MINUS = 0x2d
 const PLUS = 0x2b
 const DOT = 0x2e
-export const ZERO = 0x30
+const ZERO = 0x30
 const NINE = 0x39
-export const COLON = 0x3a
+const COLON = 0x3a
 const OPEN_BRACKET = 0x5b
-export const BACKSLASH = 0x5c
+const BACKSLASH = 0x5c
 const CLOSE_BRACKET = 0x5d
-export const OPEN_BRACE = 0x7b
-export const CLOSE_BRACE = 0x7d
+const OPEN_BRACE = 0x7b
+const CLOSE_BRACE = 0x7d
 const DEPTH_MAX = 64
 
 /** Not valid, or not worth it: JSON.parse must see it. */
@@ -41,67 +39,61 @@ function isHex(byte: number | undefined): boolean {
   return (byte >= ZERO && byte <= NINE) || (byte >= 0x41 && byte <= 0x46) || (byte >= 0x61 && byte <= 0x66)
 }
 
-export class JsonSkipper {
-  readonly words: Words = new Words()
+/** Where the value at `at` ends, no later than `end`; or UNEXPECTED. `view`: of the same bytes. */
+export function skipValue(bytes: Buffer, view: DataView, at: number, end: number, depth = 0): number {
+  const first = at < end ? (bytes[at] as number) : 0
+  if (first === QUOTE) return string(bytes, view, at + 1, end)
+  if (first === MINUS || isDigit(first)) return number(bytes, at, end)
+  if (first === OPEN_BRACE || first === OPEN_BRACKET)
+    return depth < DEPTH_MAX ? nested(bytes, view, at, end, depth) : UNEXPECTED
+  if (at + 4 > end) return UNEXPECTED
+  const word = view.getInt32(at, true)
+  if (word === TRUE || word === NULL) return at + 4
+  return first === 0x66 && at + 5 <= end && view.getInt32(at + 1, true) === ALSE ? at + 5 : UNEXPECTED
+}
 
-  /** Where the value at `at` ends, no later than `end`; or UNEXPECTED. */
-  value(bytes: Buffer, at: number, end: number, depth = 0): number {
-    const first = at < end ? (bytes[at] as number) : 0
-    if (first === QUOTE) return this.#string(bytes, at + 1, end)
-    if (first === MINUS || isDigit(first)) return number(bytes, at, end)
-    if (first === OPEN_BRACE || first === OPEN_BRACKET)
-      return depth < DEPTH_MAX ? this.#nested(bytes, at, end, depth) : UNEXPECTED
-    if (at + 4 > end) return UNEXPECTED
-    const view = this.words.of(bytes)
-    const word = view.getInt32(at, true)
-    if (word === TRUE || word === NULL) return at + 4
-    return first === 0x66 && at + 5 <= end && view.getInt32(at + 1, true) === ALSE ? at + 5 : UNEXPECTED
-  }
-
-  /** `at`: behind the opening quote. Four bytes at a time while none of them is a quote, a backslash or a control character. */
-  #string(bytes: Buffer, at: number, end: number): number {
-    const view = this.words.of(bytes)
-    for (;;) {
-      while (at + 4 <= end) {
-        const word = view.getInt32(at, true)
-        const quote = word ^ 0x22222222
-        const backslash = word ^ 0x5c5c5c5c
-        const found =
-          ((quote - 0x01010101) & ~quote) | ((backslash - 0x01010101) & ~backslash) | ((word - 0x20202020) & ~word)
-        if ((found & 0x80808080) !== 0) break
-        at += 4
-      }
-      if (at >= end) return UNEXPECTED
-      const byte = bytes[at] as number
-      if (byte === QUOTE) return at + 1
-      if (byte < 0x20) return UNEXPECTED
-      at = byte === BACKSLASH ? escaped(bytes, at, end) : at + 1
-      if (at < 0) return UNEXPECTED
+/** `at`: behind the opening quote. Four bytes at a time while none of them is a quote, a backslash or a control character. */
+function string(bytes: Buffer, view: DataView, at: number, end: number): number {
+  for (;;) {
+    while (at + 4 <= end) {
+      const word = view.getInt32(at, true)
+      const quote = word ^ 0x22222222
+      const backslash = word ^ 0x5c5c5c5c
+      const found =
+        ((quote - 0x01010101) & ~quote) | ((backslash - 0x01010101) & ~backslash) | ((word - 0x20202020) & ~word)
+      if ((found & 0x80808080) !== 0) break
+      at += 4
     }
+    if (at >= end) return UNEXPECTED
+    const byte = bytes[at] as number
+    if (byte === QUOTE) return at + 1
+    if (byte < 0x20) return UNEXPECTED
+    at = byte === BACKSLASH ? escaped(bytes, at, end) : at + 1
+    if (at < 0) return UNEXPECTED
   }
+}
 
-  #nested(bytes: Buffer, from: number, end: number, depth: number): number {
-    const object = bytes[from] === OPEN_BRACE
-    const close = object ? CLOSE_BRACE : CLOSE_BRACKET
-    let at = skipBlanks(bytes, from + 1, end)
-    if (at < end && bytes[at] === close) return at + 1
-    for (;;) {
-      if (object) {
-        if (at >= end || bytes[at] !== QUOTE) return UNEXPECTED
-        at = this.#string(bytes, at + 1, end)
-        if (at < 0) return UNEXPECTED
-        at = skipBlanks(bytes, at, end)
-        if (at >= end || bytes[at] !== COLON) return UNEXPECTED
-        at = skipBlanks(bytes, at + 1, end)
-      }
-      at = this.value(bytes, at, end, depth + 1)
+function nested(bytes: Buffer, view: DataView, from: number, end: number, depth: number): number {
+  const object = bytes[from] === OPEN_BRACE
+  const close = object ? CLOSE_BRACE : CLOSE_BRACKET
+  let at = skipBlanks(bytes, from + 1, end)
+  if (at < end && bytes[at] === close) return at + 1
+  for (;;) {
+    if (object) {
+      if (at >= end || bytes[at] !== QUOTE) return UNEXPECTED
+      at = string(bytes, view, at + 1, end)
       if (at < 0) return UNEXPECTED
       at = skipBlanks(bytes, at, end)
-      if (at >= end) return UNEXPECTED
-      if (bytes[at] === close) return at + 1
-      if (bytes[at] !== COMMA) return UNEXPECTED
+      if (at >= end || bytes[at] !== COLON) return UNEXPECTED
       at = skipBlanks(bytes, at + 1, end)
     }
+    at = skipValue(bytes, view, at, end, depth + 1)
+    if (at < 0) return UNEXPECTED
+    at = skipBlanks(bytes, at, end)
+    if (at >= end) return UNEXPECTED
+    if (bytes[at] === close) return at + 1
+    if (bytes[at] !== COMMA) return UNEXPECTED
+    at = skipBlanks(bytes, at + 1, end)
   }
 }
 
