@@ -32,7 +32,7 @@ describe('a partition with one replica, whose broker is dead in the instant of t
   ] as const)('%s: the marker of the %s partition is repaired; %s', async (_, what, who) => {
     const chosen = await leaderless.aboutToCommit(what)
     const { job, worker } = chosen
-    const node = await leaderless.commitWithoutLeader(chosen, worker)
+    const node = await leaderless.commitWithoutLeader(chosen)
     if (who === 'its successor finds it') {
       worker.signal('SIGKILL')
       await worker.deaths(1)

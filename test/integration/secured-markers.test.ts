@@ -28,7 +28,7 @@ test('a dropped commit marker: loud without the ACLs to repair it, repaired with
     restart: 'no',
   })
   const { job, topic, partition, worker } = chosen
-  const node = await leaderless.commitWithoutLeader(chosen, worker)
+  const node = await leaderless.commitWithoutLeader(chosen)
   await node.start()
   const end = await worker.ended(100_000)
   expect(end).toMatchObject({ code: 3, error: 'MARKERS_DROPPED' })

@@ -3,7 +3,7 @@
  * the only replica's broker is dead. The coordinator takes such a partition for deleted and records the commit as complete.
  */
 import { offsetsPartitionOf } from '../../checker/requests.ts'
-import type { BrokerNode, JavaAdmin } from '../../connectors/kafka/testing/index.ts'
+import type { BrokerNode, JavaAdmin, JavaTransactionDescription } from '../../connectors/kafka/testing/index.ts'
 import type { Job, Stage } from './harness.ts'
 import { type TestWorker, until } from './test-worker.ts'
 
@@ -20,6 +20,12 @@ export interface Chosen {
   readonly job: Job
   readonly topic: string
   readonly partition: number
+}
+
+export interface Held extends Chosen {
+  readonly worker: TestWorker
+  /** Of the transaction whose EndTxn waits. */
+  readonly transactionalId: string
 }
 
 /** On three brokers where outputs (and the group's offsets, if those are chosen) have one replica each. */
@@ -99,7 +105,7 @@ export class Leaderless {
   async aboutToCommit(
     what: 'offsets' | 'output',
     options: { readonly before?: (job: Job) => Promise<void>; readonly restart?: 'no' } = {},
-  ): Promise<Chosen & { readonly worker: TestWorker }> {
+  ): Promise<Held> {
     for (;;) {
       const chosen = await this.#choose(what)
       const { job, topic, partition } = chosen
@@ -108,27 +114,41 @@ export class Leaderless {
       job.feed.stream(300)
       await worker.held('before:end-txn')
       await job.feed.endStream()
+      const held = await this.#oldestTransaction(job)
       const producers = await this.#admin.describeProducers(topic, partition)
-      if (producers.some((each) => each.transactionStart !== null)) return { ...chosen, worker }
+      if (producers.some((each) => each.producerId === held.producerId && each.transactionStart !== null)) {
+        return { ...chosen, worker, transactionalId: held.transactionalId }
+      }
       // A slow machine: this transaction has nothing there.
       await worker.destroy()
     }
   }
 
+  /** The one about to be committed: the worker already writes its next one. */
+  async #oldestTransaction(job: Job): Promise<JavaTransactionDescription> {
+    const ids = [0, 1].map((slot) => `${job.group}.a.${slot}`)
+    const open = (await this.#admin.describeTransactions(ids)).filter((each) => each.state === 'Ongoing')
+    const [oldest] = open.sort((one, other) => (one.startMs ?? 0) - (other.startMs ?? 0))
+    if (!oldest) throw new Error(`none of ${ids.join(', ')} is open`)
+    return oldest
+  }
+
   /** Decides a transaction while a partition of it has no leader; gives the broker that has to come back. */
-  async commitWithoutLeader({ job, topic, partition }: Chosen, worker: TestWorker): Promise<BrokerNode> {
+  async commitWithoutLeader({ topic, partition, worker, transactionalId }: Held): Promise<BrokerNode> {
     const node = this.#nodeOf(await this.#ledBy(topic, partition))
     await node.kill()
     await until(`${topic}-${partition} has no leader`, async () => (await this.leaderOf(topic, partition)) === -1)
     worker.signal('SIGCONT')
     await worker.reachedPoint('after:end-txn')
     // The coordinator takes the leaderless partition for deleted: done, it says, and will never write that marker.
+    let state = 'unknown'
     const forgotten = async (): Promise<boolean> => {
-      const all = await this.#admin.listTransactions().catch(() => [])
-      const states = all.filter((each) => each.transactionalId.startsWith(`${job.group}.`)).map((each) => each.state)
-      return states.includes('CompleteCommit') && !states.some((state) => state.startsWith('Prepare'))
+      const [now] = await this.#admin.describeTransactions([transactionalId]).catch(() => [])
+      state = now?.state ?? state
+      return state === 'CompleteCommit'
     }
-    await until('the transaction is recorded as complete', forgotten)
+    const explain = (): string => `${transactionalId} is ${state}\n${worker.explain()}`
+    await until('the transaction is recorded as complete', forgotten, 30_000, explain)
     return node
   }
 }
