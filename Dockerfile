@@ -10,7 +10,7 @@
 #   costs time at the next start, never records.
 #
 # Any base with Node ≥ 24.12, npm and a user `node` will do. No BuildKit syntax: the classic builder is enough.
-ARG BASE=node:24-slim
+ARG BASE=node:26-slim
 
 FROM ${BASE} AS build
 WORKDIR /build

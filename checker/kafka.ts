@@ -70,7 +70,7 @@ const loggers: { createLogger: (options: object) => unknown } = require('kafkajs
 const queuePrototype: { scheduleCheckPendingRequests(this: RequestQueue): void } =
   require('kafkajs/src/network/requestQueue/index.js').prototype
 
-// An idle kafkajs connection re-arms a timer with a negative delay for ever: 5 % of a core and a warning on Node 24.
+// An idle kafkajs connection re-arms a timer with a negative delay for ever: 5 % of a core, and a warning since Node 24.
 const schedule = queuePrototype.scheduleCheckPendingRequests
 queuePrototype.scheduleCheckPendingRequests = function scheduleOnlyWhenNeeded() {
   if (this.pending.length > 0 || this.throttledUntil > Date.now()) schedule.call(this)

@@ -5,7 +5,7 @@ import { obtainImage } from './docker.ts'
 import { localImage } from './local-image.ts'
 import { type RootFolder, which } from './root-folder.ts'
 
-const official = process.env.MILLRACE_NODE_IMAGE ?? 'node:24-slim'
+const official = process.env.MILLRACE_NODE_IMAGE ?? 'node:26-slim'
 const caFileInside = '/etc/ssl/certs/ca-certificates.crt'
 
 /** @throws ContainerError IMAGE_UNAVAILABLE */

@@ -1,5 +1,5 @@
 # A base for our Dockerfile where no registry can be reached: the root file system that node-image.ts makes, with what we
-# use of node:24-slim: node, npm, a shell and the user `node`.
+# use of node:26-slim: node, npm, a shell and the user `node`.
 ARG BASE=scratch
 FROM ${BASE}
 ADD root.tar /
