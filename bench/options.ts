@@ -32,7 +32,7 @@ npm run bench -- peers [options]: Millrace beside Kafka Streams, Flink and two l
   --records N        default 10,000,000, the loops read a tenth; JVMs compile during the first millions (with --quick 800,000)
   --runs, --foreign, --repeats, --quick   as above
   --workloads W0,W1  default W0,W1,W2,W4
-  --systems A,B      default all: millrace, kafka-streams, kafka-streams-tuned, flink, flink-tuned, kafkajs, platformatic
+  --systems A,B      default all: millrace, millrace-fields, kafka-streams, kafka-streams-tuned, flink, flink-tuned, kafkajs, platformatic
 `
 
 /** What every series of runs can be told. */

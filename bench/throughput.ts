@@ -96,7 +96,7 @@ export async function measureThroughput(order: ThroughputOrder): Promise<Through
 export function argumentsOf(
   stage: Stage,
   scenario: Scenario,
-  { mode, intervalMs, settings }: Candidate,
+  { mode, intervalMs, settings, fieldsNamed = false }: Candidate,
   { name, input, output }: { readonly name: string; readonly input: string; readonly output: string },
 ): SystemArguments {
   const { brokers } = stage.broker
@@ -108,6 +108,7 @@ export function argumentsOf(
     output,
     mode,
     intervalMs,
+    fieldsNamed,
     store: `${stage.folder}/${name}`,
     settings: Object.fromEntries(settings.map((setting) => [setting.name, setting.value])),
   }

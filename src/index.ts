@@ -1,5 +1,13 @@
 export { definePipeline } from './api/define-pipeline.ts'
-export { type JsonSafe, type KeyByOptions, KeyedStream, PipelineBuilder, StatefulStream, Stream } from './api/stream.ts'
+export {
+  type JsonSafe,
+  type KeyByOptions,
+  KeyedStream,
+  type Patched,
+  PipelineBuilder,
+  StatefulStream,
+  Stream,
+} from './api/stream.ts'
 export { type Disposition, type ErrorCode, errorTable, MillraceError } from './base/errors.ts'
 export type { Headers } from './dataflow/batch.ts'
 export type { AsyncMapOptions, ProcessContext, ProcessFunction, RecordContext } from './dataflow/functions.ts'

@@ -1,9 +1,10 @@
 /** The systems of `npm run bench -- peers`. */
-import { baseline, type Candidate, exactlyOnce } from '../candidates.ts'
+import { baseline, type Candidate, exactlyOnce, exactlyOnceNaming } from '../candidates.ts'
 import { platformaticLoop } from '../programs.ts'
 import { jvmPeers } from './jvm-peers.ts'
 
-export const ours: Candidate = { ...exactlyOnce, id: 'millrace' }
+export const ours: Candidate = { ...exactlyOnce, id: 'millrace', title: 'Millrace' }
+export const oursNaming: Candidate = { ...exactlyOnceNaming, id: 'millrace-fields', title: 'Millrace, fields named' }
 
 /** Loops read a tenth of what the others read: they are that much slower, and their cost does not change on the way. */
 export const loopShare = 10
@@ -29,7 +30,7 @@ const platformatic: Candidate = {
   ],
 }
 
-export const peersCandidates: readonly Candidate[] = [ours, ...jvmPeers, kafkajs, platformatic]
+export const peersCandidates: readonly Candidate[] = [ours, oursNaming, ...jvmPeers, kafkajs, platformatic]
 
 /** @throws RangeError */
 export function candidatesOf(ids: readonly string[] | undefined): readonly Candidate[] {

@@ -1,5 +1,5 @@
 /** W4: count, sum and maximum per bidder, which is not the record's key: records move between partitions first. One output for every input. */
-import { definePipeline, f64, json, utf8, valueState } from 'millrace'
+import { definePipeline, f64, json, type Serde, utf8, valueState } from 'millrace'
 import { kafkaSink, kafkaSource } from 'millrace/kafka'
 import type { Bid } from '../bids.ts'
 import { expectTotals } from '../totals-check.ts'
@@ -12,16 +12,15 @@ interface Totals {
   readonly max: number
 }
 
-export const rekeyedAggregate: Scenario = {
-  id: 'W4',
-  name: 'rekeyed-aggregate',
-  what: 'count, sum, max per bidder, by another key',
-  pipeline: ({ pipeline, input, output }, options) =>
+/** `value`: a bid, or the part of it that is used. */
+const pipelineOf =
+  (value: Serde<Pick<Bid, 'bidder' | 'price'>>): Scenario['pipeline'] =>
+  ({ pipeline, input, output }, options) =>
     definePipeline(
       pipeline,
       (from) =>
         from
-          .from('input', kafkaSource({ topic: input, key: utf8, value: json<Bid>() }))
+          .from('input', kafkaSource({ topic: input, key: utf8, value }))
           .map(({ bidder, price }) => ({ bidder, price }))
           .keyBy('bidder', ({ bidder }) => String(bidder))
           .withState({ count: valueState(f64, 0), sum: valueState(f64, 0), max: valueState(f64, 0) })
@@ -36,7 +35,14 @@ export const rekeyedAggregate: Scenario = {
           })
           .to('output', kafkaSink({ topic: output, key: utf8, value: json<Totals>() })),
       options,
-    ),
+    )
+
+export const rekeyedAggregate: Scenario = {
+  id: 'W4',
+  name: 'rekeyed-aggregate',
+  what: 'count, sum, max per bidder, by another key',
+  pipeline: pipelineOf(json<Bid>()),
+  fieldsNamed: pipelineOf(json<Bid>().only('bidder', 'price')),
   expect: (reader, input) =>
     expectTotals(reader, input, {
       keyOf: ({ bidder }) => String(bidder),

@@ -20,6 +20,8 @@ export interface Scenario {
   /** The target: CPU per record of exactly-once Millrace, at most so much of the kafkajs loop's; undefined: no loop runs it. */
   readonly ratioMax?: number
   pipeline(names: RunNames, options: PipelineOptions): Pipeline
+  /** The same, naming the fields of the value that it uses: the others are neither decoded nor written anew. */
+  readonly fieldsNamed?: Scenario['pipeline']
   /** The work with empty state, for loops; none: records move between partitions, which a loop does not do. */
   readonly plain?: () => PlainWork
   expect(reader: Reader, input: string): Promise<Expected>

@@ -11,6 +11,8 @@ export interface SystemArguments {
   readonly mode: 'exactly-once' | 'at-least-once'
   /** Millrace only. */
   readonly intervalMs: number
+  /** Millrace only. */
+  readonly fieldsNamed: boolean
   /** A folder of its own, for checkpoints and other local state. */
   readonly store: string
   /** What else it is set to, under the system's own names. */

@@ -15,7 +15,9 @@ const NEVER_MS = 3_600_000
 const given = JSON.parse(process.argv[2] ?? '{}') as SystemArguments
 const { scenario, brokers, pipeline, input, output, mode, intervalMs, store } = given
 
-const defined = scenarioOf(scenario).pipeline(
+const { pipeline: plainly, fieldsNamed: naming } = scenarioOf(scenario)
+const define = given.fieldsNamed && naming ? naming : plainly
+const defined = define(
   { pipeline, input, output },
   {
     kafka: { brokers },

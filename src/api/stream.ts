@@ -11,6 +11,7 @@ import type {
 import type { Graph, PlanNode } from '../dataflow/graph.ts'
 import type { SinkConnector, SourceConnector } from '../dataflow/ports.ts'
 import type { DeepReadonly, StateDescriptors, StateHandles } from '../state/descriptors.ts'
+import { checkFieldNames } from '../state/json-projection.ts'
 import { anyKey, type Key, type RoundTrip, type Serde } from '../state/serde.ts'
 
 /** True for types that survive JSON unchanged: others need a serde of their own where a record crosses a topic. */
@@ -43,6 +44,9 @@ type KeyByArguments<V, K> =
   JsonSafe<V> extends true
     ? [options?: KeyByOptions<V, K>]
     : [options: KeyByOptions<V, K> & { readonly value: RoundTrip<V> }]
+
+/** V with the fields of P set. */
+export type Patched<V, P> = Omit<V, keyof P> & P
 
 /** The signatures of `keyBy`. */
 export interface KeyBy<V, K> {
@@ -102,6 +106,21 @@ export class Stream<in out V, in out K> {
   map<R>(fn: (value: V, record: RecordContext<K>) => R): Stream<R, K> {
     const id = this.builder.derived(this.id, 'map')
     return this.next<R>({ kind: 'map', id, inputs: [this.id], fn: fn as never })
+  }
+
+  /**
+   * Sets fields of the value: `fn` gets the fields that it names and returns those to set, all others stay. It is what
+   * `map((value) => ({ ...value, ...fn(value) }))` is, for a fraction of the cost between a `json()` source and a `json()` sink:
+   * the rest of the text is neither decoded nor written anew, but checked and copied, its blanks and large numbers as they are.
+   * @throws OPTION_INVALID, when the plan is made, for a field named twice or called `__proto__`
+   */
+  patch<const F extends readonly (keyof V & string)[], P extends object>(
+    fields: F,
+    fn: (value: Pick<V, F[number]>, record: RecordContext<K>) => P,
+  ): Stream<Patched<V, P>, K> {
+    const id = this.builder.derived(this.id, 'patch')
+    checkFieldNames(fields, `patch behind '${this.id}'`)
+    return this.next<Patched<V, P>>({ kind: 'patch', id, inputs: [this.id], fields: [...fields], fn: fn as never })
   }
 
   /** Keeps the values for which `fn` is true. */

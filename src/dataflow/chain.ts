@@ -8,7 +8,7 @@ import type { NodeOf, PlanNode } from './graph.ts'
 import { AsyncMapOperator } from './operators/async-map.ts'
 import { InputGate } from './operators/input-gate.ts'
 import { KeyedOperator } from './operators/keyed.ts'
-import { FanOut, FilterOperator, FlatMapOperator, MapOperator } from './operators/stateless.ts'
+import { FanOut, FilterOperator, FlatMapOperator, MapOperator, PatchOperator } from './operators/stateless.ts'
 import { TopicSinkOperator } from './operators/topic-sink.ts'
 import { TwoPhaseSinkOperator } from './operators/two-phase-sink.ts'
 import type { PartitionWriter, TwoPhaseCommitSink, TwoPhaseSinkConnector } from './ports.ts'
@@ -95,6 +95,8 @@ class ChainBuilder {
     switch (node.kind) {
       case 'map':
         return new MapOperator(node.id, context, node.fn, this.#after(node.id))
+      case 'patch':
+        return new PatchOperator(node.id, context, node.fields, node.fn, this.#after(node.id))
       case 'filter':
         return new FilterOperator(node.id, context, node.fn, this.#after(node.id))
       case 'flat-map':

@@ -15,6 +15,11 @@ export type PlanNode = NodeBase &
   (
     | { readonly kind: 'source'; readonly name: string; readonly connector: SourceConnector<unknown, unknown> }
     | { readonly kind: 'map'; readonly fn: (value: unknown, record: RecordContext) => unknown }
+    | {
+        readonly kind: 'patch'
+        readonly fields: readonly string[]
+        readonly fn: (fields: unknown, record: RecordContext) => unknown
+      }
     | { readonly kind: 'filter'; readonly fn: (value: unknown, record: RecordContext) => boolean }
     | { readonly kind: 'flat-map'; readonly fn: (value: unknown, record: RecordContext) => Iterable<unknown> }
     | { readonly kind: 'union' }

@@ -3,7 +3,8 @@
 
 import { MillraceError, messageOf } from '../base/errors.ts'
 import type { OperatorId } from '../base/ids.ts'
-import type { Encoder, Serde } from '../state/serde.ts'
+import { type JsonPatch, PatchedJson, type TextPlace } from '../state/json-patch.ts'
+import { type Encoder, isJson, type Serde } from '../state/serde.ts'
 import { type ColumnarBatch, type Headers, KEY_AT, KEY_LENGTH, STRIDE, VALUE_AT, VALUE_LENGTH } from './batch.ts'
 import type { RecordContext } from './functions.ts'
 
@@ -41,6 +42,8 @@ export class StreamRecord implements RecordContext {
   #valueState = RAW
   #key: unknown
   #value: unknown
+  /** The source's text with fields set: the value, unless it is CHANGED. */
+  #patched: PatchedJson | null = null
 
   constructor(origin: RecordOrigin, batch: ColumnarBatch, index: number) {
     this.origin = origin
@@ -51,7 +54,9 @@ export class StreamRecord implements RecordContext {
   get value(): unknown {
     if (this.#valueState === RAW) {
       const row = this.index * STRIDE
-      this.#value = this.#decode('value', this.origin.value, row + VALUE_AT, row + VALUE_LENGTH)
+      this.#value = this.#patched
+        ? this.#patched.toJSON()
+        : this.#decode('value', this.origin.value, row + VALUE_AT, row + VALUE_LENGTH)
       this.#valueState = DECODED
     }
     return this.#value
@@ -77,17 +82,60 @@ export class StreamRecord implements RecordContext {
       if (serde.nullable) return null
       throw new TypeError(`it is null; use nullable(${serde.id}) if that is meant to be`)
     } catch (error) {
-      const text = `source '${this.origin.operator}': the ${part} of ${this.where} is not ${serde.id}: ${messageOf(error)}; repair the producer, or set onDecodeError: 'skip'`
-      const coded = new MillraceError('DECODE_FAILED', text, { cause: error })
-      this.origin.context.latched ??= coded
-      throw coded
+      throw this.#undecodable(part, serde, error)
     }
+  }
+
+  #undecodable(part: string, serde: Serde<unknown>, error: unknown): MillraceError {
+    const text = `source '${this.origin.operator}': the ${part} of ${this.where} is not ${serde.id}: ${messageOf(error)}; repair the producer, or set onDecodeError: 'skip'`
+    const coded = new MillraceError('DECODE_FAILED', text, { cause: error })
+    this.origin.context.latched ??= coded
+    return coded
   }
 
   /** The value is `value` from here on. */
   setValue(value: unknown): void {
     this.#value = value
     this.#valueState = CHANGED
+    this.#patched = null
+  }
+
+  /** Sets the fields that `fn` returns; it gets those that the patch reads. */
+  patchValue(patch: JsonPatch, fn: (fields: unknown, record: RecordContext) => unknown): void {
+    const text = this.#jsonText()
+    if (!text) {
+      const { value } = this
+      this.setValue({ ...(value as object), ...fieldsOf(fn(patch.pick(value), this)) })
+      return
+    }
+    const fields = fieldsOf(fn(this.#readFields(patch, text), this))
+    const decoded = this.#valueState === DECODED ? this.#value : undefined
+    this.#patched = new PatchedJson(patch, text, { ...this.#patched?.fields, ...fields }, decoded)
+    this.#valueState = RAW
+  }
+
+  /** Where the JSON text of the value stands, or stood before fields of it were set. */
+  #jsonText(): TextPlace | undefined {
+    const { batch, index } = this
+    const start = batch.fields[index * STRIDE + VALUE_AT] as number
+    const length = batch.fields[index * STRIDE + VALUE_LENGTH] as number
+    if (this.#valueState === CHANGED || length < 0 || !isJson(this.origin.value)) return undefined
+    batch.checkAlive()
+    return { owner: batch, index, bytes: batch.bytes, start, end: start + length }
+  }
+
+  #readFields(patch: JsonPatch, text: TextPlace): unknown {
+    if (this.#valueState === DECODED) return patch.pick(this.#value)
+    try {
+      return patch.read(text, this.#patched?.fields)
+    } catch (error) {
+      throw this.#undecodable('value', this.origin.value, error)
+    }
+  }
+
+  /** What a sink with this serde encodes. */
+  valueFor(serde: Encoder<unknown>): unknown {
+    return this.#patched && isJson(serde) ? this.#patched : this.value
   }
 
   /** A record with another value, from the same place. */
@@ -103,12 +151,13 @@ export class StreamRecord implements RecordContext {
     record.#key = this.#key
     record.#valueState = this.#valueState
     record.#value = this.#value
+    record.#patched = this.#patched
     return record
   }
 
   /** The value's bytes as they were read serve a sink whose serde writes the same format. */
   valueIsRawFor(serde: Encoder<unknown>): boolean {
-    return this.#valueState !== CHANGED && this.origin.value.id === serde.id
+    return this.#valueState !== CHANGED && !this.#patched && this.origin.value.id === serde.id
   }
 
   keyIsRawFor(serde: Encoder<unknown>): boolean {
@@ -140,4 +189,10 @@ export class StreamRecord implements RecordContext {
   get where(): string {
     return `${this.topic}-${this.partition}@${this.offset}`
   }
+}
+
+/** @throws TypeError */
+function fieldsOf(result: unknown): object {
+  if (typeof result === 'object' && result !== null && !Array.isArray(result)) return result
+  throw new TypeError('a patch returns an object of the fields to set')
 }

@@ -3,7 +3,8 @@
 import type { ByteWriter } from '../base/byte-writer.ts'
 import { utf8Slice } from '../base/byte-writer.ts'
 import { MillraceError } from '../base/errors.ts'
-import { JsonProjection } from './json-projection.ts'
+import { PatchedJson } from './json-patch.ts'
+import { checkFieldNames, JsonProjection } from './json-projection.ts'
 
 /**
  * Encodes and decodes one type. `id` names the byte format and is stored with state: an unequal id on restore is refused
@@ -125,7 +126,14 @@ export function json<T>(): JsonSerde<T> {
   return jsonSerde as unknown as JsonSerde<T>
 }
 
+/** It is `json()` itself: its bytes are the JSON text of the whole value. */
+export function isJson(serde: Encoder<unknown>): boolean {
+  return serde === jsonSerde
+}
+
 function onlyFields(fields: readonly string[]): Serde<unknown> {
+  if (fields.length === 0) throw new MillraceError('OPTION_INVALID', 'json().only(): at least one field is needed')
+  checkFieldNames(fields, 'json().only()')
   const projection = new JsonProjection(fields)
   return {
     id: `json(${fields.join(',')})`,
@@ -141,6 +149,7 @@ const jsonSerde: Serde<unknown> & { only(...fields: readonly string[]): Serde<un
   nullable: false,
   copies: true,
   encode(value, out) {
+    if (value instanceof PatchedJson && value.write(out)) return
     const text = JSON.stringify(value)
     if (text === undefined) throw new TypeError(`json: ${typeof value} cannot be written as JSON`)
     out.utf8(text)

@@ -5,89 +5,10 @@
  */
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
+import { json } from '../../src/index.ts'
 import { JsonProjection } from '../../src/state/json-projection.ts'
 import { damageArbitrary, damaged } from '../support/hostile.ts'
-
-const wanted = ['price', 'a', 'é\u{1f600}', '', 'nested']
-
-/** Names that are wanted, names like them, and others; some are spelled with escapes. */
-const nameArbitrary = fc
-  .oneof(
-    { arbitrary: fc.constantFrom(...wanted), weight: 4 },
-    {
-      arbitrary: fc.constantFrom('pric', 'prices', 'Price', 'b', '__proto__', 'constructor', 'x'.repeat(80)),
-      weight: 2,
-    },
-    { arbitrary: fc.string({ maxLength: 6 }), weight: 1 },
-  )
-  .chain((name) =>
-    fc.oneof(
-      { arbitrary: fc.constant(JSON.stringify(name)), weight: 9 },
-      { arbitrary: fc.constant(`"${escaped(name)}"`), weight: 1 },
-    ),
-  )
-
-function escaped(name: string): string {
-  return [...Array(name.length).keys()].map((i) => `\\u${name.charCodeAt(i).toString(16).padStart(4, '0')}`).join('')
-}
-
-const numberArbitrary = fc.oneof(
-  fc.constantFrom(
-    '0',
-    '-0',
-    '-0.0',
-    '1e5',
-    '1E-7',
-    '1e400',
-    '-12.50',
-    '9007199254740993',
-    '123456789012345',
-    '00',
-    '1.',
-    '.5',
-  ),
-  fc.integer().map(String),
-  fc.double().map((value) => JSON.stringify(value)),
-)
-const stringArbitrary = fc.oneof(
-  fc.string({ maxLength: 20 }).map((value) => JSON.stringify(value)),
-  fc.string({ unit: 'binary', maxLength: 8 }).map((value) => JSON.stringify(value)),
-  fc.constantFrom(
-    '"\\ud800"',
-    '"\\u00e9"',
-    '"\\/"',
-    '"tab\there"',
-    '"\\x"',
-    '"\\u12g4"',
-    '"\\',
-    '"\u007f"',
-    '"price":',
-  ),
-)
-const blankArbitrary = fc.constantFrom('', '', '', ' ', '\n  ', '\t', '\r', '\u00a0')
-
-const valueArbitrary: fc.Arbitrary<string> = fc.letrec<{ value: string; array: string; object: string }>((tie) => ({
-  value: fc.oneof(
-    { arbitrary: numberArbitrary, weight: 4 },
-    { arbitrary: stringArbitrary, weight: 4 },
-    { arbitrary: fc.constantFrom('true', 'false', 'null', 'nul', 'True'), weight: 2 },
-    { arbitrary: tie('array'), weight: 1 },
-    { arbitrary: tie('object'), weight: 1 },
-  ),
-  array: fc
-    .tuple(fc.array(tie('value'), { maxLength: 3 }), blankArbitrary)
-    .map(([items, blank]) => `[${blank}${items.join(`${blank},`)}${blank}]`),
-  object: fc
-    .tuple(fc.array(fc.tuple(nameArbitrary, tie('value')), { maxLength: 3 }), blankArbitrary)
-    .map(([rows, blank]) => `{${rows.map(([name, value]) => `${blank}${name}${blank}:${value}`).join(',')}${blank}}`),
-})).value
-
-const textArbitrary = fc
-  .tuple(fc.array(fc.tuple(nameArbitrary, valueArbitrary), { maxLength: 8 }), blankArbitrary, blankArbitrary)
-  .map(
-    ([rows, one, two]) =>
-      `${one}{${rows.map(([name, value]) => `${two}${name}${one}:${two}${value}${one}`).join(',')}${two}}${one}`,
-  )
+import { nameArbitrary, neighbours, textArbitrary, valueArbitrary, wanted } from '../support/json-texts.ts'
 
 /** What must come out, or the message of what must be thrown. */
 function reference(text: string, names: readonly string[]): unknown {
@@ -110,10 +31,6 @@ function outcome(projection: JsonProjection, bytes: Buffer, start: number, end: 
     return (error as Error).message
   }
 }
-
-const neighbours = ['', '"', '\\', '}', '0123456789', ',"price":1}', '{"price":', 'e5', '\ufffd'].map((each) =>
-  Buffer.from(each),
-)
 
 function compare(
   projection: JsonProjection,
@@ -191,5 +108,5 @@ test.each([
   [['\ud800'], 'cannot be called'],
   [['\ufffd'], 'cannot be called'],
 ])('names that cannot be read safely are refused: %j', (names, text) => {
-  expect(() => new JsonProjection(names as string[])).toThrow(text)
+  expect(() => json<Record<string, unknown>>().only(...(names as string[]))).toThrow(text)
 })

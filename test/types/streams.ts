@@ -39,6 +39,18 @@ bids.flatMap((bid) => bid.price)
 // @ts-expect-error: the value has no such field
 bids.map((bid) => bid.bidder)
 
+// patch: the function sees the fields it names, and what it returns is set.
+type(bids.patch(['price'], ({ price }) => ({ fee: price / 40 })).map((bid) => bid.fee + bid.auction)).is<
+  Stream<number, string>
+>()
+type(bids.patch([], () => ({ price: 'dear' })).map((bid) => bid.price)).is<Stream<string, string>>()
+// @ts-expect-error: the value has no such field
+bids.patch(['bidder'], () => ({}))
+// @ts-expect-error: a field that is not named is not there
+bids.patch(['price'], ({ auction }) => ({ fee: auction }))
+// @ts-expect-error: a patch returns fields
+bids.patch(['price'], ({ price }) => price)
+
 // Nullable keys and values stay nullable until somebody looks.
 const raw = pipeline.from('raw', kafkaSource({ topic: 'raw', key: nullable(utf8), value: nullable(json<Bid>()) }))
 type(raw).is<Stream<Bid | null, string | null>>()

@@ -1,5 +1,6 @@
-// map, filter, flatMap and fan-out: no state, no queue. A barrier passes through at once.
+// map, patch, filter, flatMap and fan-out: no state, no queue. A barrier passes through at once.
 import type { CheckpointId, OperatorId } from '../../base/ids.ts'
+import { JsonPatch } from '../../state/json-patch.ts'
 import type { ColumnarBatch } from '../batch.ts'
 import type { Downstream } from '../element.ts'
 import type { RecordContext } from '../functions.ts'
@@ -36,6 +37,27 @@ export class MapOperator extends FunctionOperator<unknown> {
   push(record: StreamRecord): void {
     this.context.current = this.id
     record.setValue(this.fn(record.value, record))
+    this.next.push(record)
+  }
+}
+
+export class PatchOperator extends FunctionOperator<unknown> {
+  readonly #patch: JsonPatch
+
+  constructor(
+    id: OperatorId,
+    context: TaskContext,
+    fields: readonly string[],
+    fn: UserFunction<unknown>,
+    next: Downstream,
+  ) {
+    super(id, context, fn, next)
+    this.#patch = new JsonPatch(fields)
+  }
+
+  push(record: StreamRecord): void {
+    this.context.current = this.id
+    record.patchValue(this.#patch, this.fn)
     this.next.push(record)
   }
 }

@@ -151,7 +151,7 @@ export class TopicSinkOperator implements Downstream {
       if (this.#length < 0 && !serde.nullable) void record.value
       return
     }
-    this.#encode('value', serde, record.value, this.#valueBytes, record)
+    this.#encode('value', serde, record.valueFor(serde), this.#valueBytes, record)
   }
 
   #encode(part: string, serde: Encoder<unknown>, value: unknown, out: ByteWriter, record: StreamRecord): void {

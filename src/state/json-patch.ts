@@ -1,0 +1,198 @@
+// Sets top-level fields of a JSON object in its text: what is not set is copied byte for byte, neither decoded nor written
+// anew. A text that the scan leaves to JSON.parse, and a change that is more than new values, is done the long way.
+import { type ByteWriter, utf8Slice } from '../base/byte-writer.ts'
+import { checkFieldNames, isScannable, JsonProjection } from './json-projection.ts'
+import { JsonScan } from './json-scan.ts'
+
+type Fields = Readonly<Record<string, unknown>>
+
+/** More names are not looked for: what sets ever new ones is done the long way. */
+const NAMES_MAX = 32
+
+interface Label {
+  readonly name: string
+  /** Among the scan's names. */
+  readonly index: number
+  /** What stands before its value if it is added: `,"price":`. */
+  readonly added: Buffer
+}
+
+/** Where a text stands: `bytes` from `start` to `end`, which are record `index` of `owner`. */
+export interface TextPlace {
+  readonly owner: object
+  readonly index: number
+  readonly bytes: Buffer
+  readonly start: number
+  readonly end: number
+}
+
+/** One patch of a pipeline: the fields that it reads, and those that it was seen to set. */
+export class JsonPatch {
+  readonly #read: readonly string[]
+  readonly #labels = new Map<string, Label>()
+  #scan: JsonScan
+  #projection: JsonProjection
+  /** Whose text the scan saw last. */
+  #scanned: object | null = null
+  #scannedIndex = -1
+  // Records set the same fields in the same order, mostly.
+  #lastNames: readonly string[] = []
+  #lastLabels: readonly Label[] = []
+
+  /** @throws OPTION_INVALID for a name given twice and for names that cannot be looked for */
+  constructor(read: readonly string[]) {
+    checkFieldNames(read, 'patch')
+    this.#read = [...read]
+    for (const name of read) this.#addLabel(name)
+    this.#scan = new JsonScan(this.#read)
+    this.#projection = new JsonProjection(this.#read, this.#scan)
+  }
+
+  /** The fields that it reads, undefined where there is none; those of `set` as they were set. @throws SyntaxError, TypeError: not an object */
+  read({ owner, index, bytes, start, end }: TextPlace, set?: Fields): Fields {
+    this.#scanned = null
+    const fields = this.#projection.decode(bytes, start, end)
+    if (this.#scan.complete) {
+      this.#scanned = owner
+      this.#scannedIndex = index
+    }
+    if (set) for (const name of this.#read) if (Object.hasOwn(set, name)) fields[name] = set[name]
+    return fields
+  }
+
+  /** The same of an object that is there already. @throws TypeError */
+  pick(whole: unknown): Fields {
+    return this.#projection.pick(whole)
+  }
+
+  /** Writes the text with `fields` set. False, and nothing is written: it takes JSON.stringify. */
+  write(text: TextPlace, fields: Fields, out: ByteWriter): boolean {
+    const labels = this.#labelsOf(Object.keys(fields))
+    if (!labels || !this.#scanOf(text)) return false
+    const { bytes, start, end } = text
+    const { starts, ends, lastEnd } = this.#scan
+    const begun = out.position
+    let at = start
+    for (let label = this.#nextIn(labels, at); label; label = this.#nextIn(labels, at)) {
+      out.bytes(bytes, at, starts[label.index])
+      at = ends[label.index] as number
+      if (!writeValue(label.name, fields[label.name], out)) return unwritten(out, begun)
+    }
+    out.bytes(bytes, at, lastEnd)
+    for (const { name, index, added } of labels) {
+      if ((starts[index] as number) >= 0) continue
+      out.bytes(added)
+      if (!writeValue(name, fields[name], out)) return unwritten(out, begun)
+    }
+    out.bytes(bytes, lastEnd, end)
+    return true
+  }
+
+  /** Of the fields that are there, the first one from `at` on. */
+  #nextIn(labels: readonly Label[], at: number): Label | undefined {
+    const { starts } = this.#scan
+    let next: Label | undefined
+    for (const label of labels) {
+      const start = starts[label.index] as number
+      if (start >= at && (!next || start < (starts[next.index] as number))) next = label
+    }
+    return next
+  }
+
+  #scanOf({ owner, index, bytes, start, end }: TextPlace): boolean {
+    if (owner === this.#scanned && index === this.#scannedIndex) return true
+    this.#scanned = null
+    if (!this.#scan.scan(bytes, start, end)) return false
+    this.#scanned = owner
+    this.#scannedIndex = index
+    return true
+  }
+
+  #labelsOf(names: readonly string[]): readonly Label[] | undefined {
+    const last = this.#lastNames
+    if (names.length === last.length && names.every((name, i) => name === last[i])) return this.#lastLabels
+    const labels = names.map((name) => this.#labels.get(name) ?? this.#learn(name))
+    if (!labels.every((label) => label !== undefined)) return undefined
+    this.#lastNames = names
+    this.#lastLabels = labels
+    return labels
+  }
+
+  #learn(name: string): Label | undefined {
+    if (this.#labels.size >= NAMES_MAX || !isScannable(name)) return undefined
+    const label = this.#addLabel(name)
+    this.#scan = new JsonScan([...this.#labels.keys()])
+    this.#projection = new JsonProjection(this.#read, this.#scan)
+    this.#scanned = null
+    return label
+  }
+
+  #addLabel(name: string): Label {
+    const label = { name, index: this.#labels.size, added: Buffer.from(`,${JSON.stringify(name)}:`, 'utf8') }
+    this.#labels.set(name, label)
+    return label
+  }
+}
+
+/** A JSON text with some fields set: what `patch` made of a record that nobody has decoded. */
+export class PatchedJson {
+  readonly fields: Fields
+  readonly #patch: JsonPatch
+  readonly #text: TextPlace
+  readonly #decoded: unknown
+
+  /** `decoded`: the text's value, if somebody has decoded it. */
+  constructor(patch: JsonPatch, text: TextPlace, fields: Fields, decoded?: unknown) {
+    this.#patch = patch
+    this.#text = text
+    this.fields = fields
+    this.#decoded = decoded
+  }
+
+  /** False, and nothing is written: JSON.stringify will do. */
+  write(out: ByteWriter): boolean {
+    return this.#patch.write(this.#text, this.fields, out)
+  }
+
+  /** The value as an object. */
+  toJSON(): Fields {
+    const { bytes, start, end } = this.#text
+    return { ...((this.#decoded ?? JSON.parse(utf8Slice(bytes, start, end))) as Fields), ...this.fields }
+  }
+}
+
+function unwritten(out: ByteWriter, begun: number): false {
+  out.position = begun
+  return false
+}
+
+/** False: JSON.stringify would leave the field out. */
+function writeValue(name: string, value: unknown, out: ByteWriter): boolean {
+  if (typeof value === 'number') {
+    writeNumber(value, out)
+    return true
+  }
+  // In an object: `toJSON` gets the name.
+  const text = JSON.stringify({ [name]: value })
+  if (text === '{}') return false
+  out.utf8(text.slice(JSON.stringify(name).length + 2, -1))
+  return true
+}
+
+function writeNumber(value: number, out: ByteWriter): void {
+  let rest = value | 0
+  if (rest !== value || rest < 0) {
+    out.utf8(Number.isFinite(value) ? String(value) : 'null')
+    return
+  }
+  let digits = 1
+  for (let bound = 10; bound <= rest; bound *= 10) digits++
+  out.ensure(digits)
+  const { buffer } = out
+  out.position += digits
+  for (let at = out.position - 1; digits > 0; digits--, at--) {
+    const quotient = (rest / 10) | 0
+    buffer[at] = 0x30 + rest - quotient * 10
+    rest = quotient
+  }
+}
