@@ -110,7 +110,8 @@ export class StreamRecord implements RecordContext {
     }
     const fields = fieldsOf(fn(this.#readFields(patch, text), this))
     const decoded = this.#valueState === DECODED ? this.#value : undefined
-    this.#patched = new PatchedJson(patch, text, { ...this.#patched?.fields, ...fields }, decoded)
+    const all = this.#patched ? { ...this.#patched.fields, ...fields } : fields
+    this.#patched = new PatchedJson(patch, text, all as Record<string, unknown>, decoded)
     this.#valueState = RAW
   }
 

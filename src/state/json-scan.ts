@@ -5,7 +5,7 @@
 // Records of a topic look alike: what stands between one value and the next (`,"price":`, with its blanks) is learned once and
 // compared four bytes at a time from then on, each piece leading to its successor.
 import { Words } from '../base/words.ts'
-import { skipBlanks, skipValue, UNEXPECTED } from './json-skipper.ts'
+import { skipBlanks, skipString, skipValue, UNEXPECTED } from './json-skipper.ts'
 
 // Its own: an imported constant is read from memory for each byte.
 const QUOTE = 0x22
@@ -21,6 +21,9 @@ const PIECE_BYTES_MAX = 64
 const PAUSE_KEYS = 4096
 const PATIENCE = 256
 
+/** Pieces up to this length are compared in one go. */
+const SHORT_BYTES = 16
+
 /** What stands before a value: its bytes in words, which field follows, and the piece that came behind it last time. */
 class Piece {
   readonly bytes: number
@@ -28,25 +31,49 @@ class Piece {
   readonly field: number
   next: Piece | null = null
   readonly #words: readonly number[]
-  readonly #lastMask: number
+  /** Which bits of each word count. */
+  readonly #masks: readonly number[]
+  // The first four words again, with masks.
+  readonly #w0: number
+  readonly #w1: number
+  readonly #w2: number
+  readonly #w3: number
+  readonly #m0: number
+  readonly #m1: number
+  readonly #m2: number
+  readonly #m3: number
 
   constructor(bytes: Buffer, start: number, end: number, field: number) {
     this.bytes = end - start
     this.field = field
-    const padded = Buffer.alloc(Math.ceil(this.bytes / 4) * 4)
+    const padded = Buffer.alloc(Math.max(SHORT_BYTES, Math.ceil(this.bytes / 4) * 4))
     bytes.copy(padded, 0, start, end)
-    this.#words = Array.from({ length: padded.length / 4 }, (_, i) => padded.readInt32LE(i * 4))
-    const rest = this.bytes & 3
-    this.#lastMask = rest === 0 ? -1 : (1 << (rest * 8)) - 1
+    const mask = Buffer.alloc(padded.length).fill(0xff, 0, this.bytes)
+    const indices = Array.from({ length: padded.length / 4 }, (_, i) => i * 4)
+    this.#words = indices.map((at) => padded.readInt32LE(at))
+    this.#masks = indices.map((at) => mask.readInt32LE(at))
+    ;[this.#w0, this.#w1, this.#w2, this.#w3] = this.#words as [number, number, number, number]
+    ;[this.#m0, this.#m1, this.#m2, this.#m3] = this.#masks as [number, number, number, number]
   }
 
-  /** These bytes stand at `at`, and something behind them before `end`. */
-  matches(view: DataView, at: number, end: number): boolean {
-    const words = this.#words
-    const last = words.length - 1
-    if (at + this.bytes >= end || at + last * 4 + 4 > view.byteLength) return false
-    for (let i = 0; i < last; i++) if (view.getInt32(at + i * 4, true) !== words[i]) return false
-    return (view.getInt32(at + last * 4, true) & this.#lastMask) === words[last]
+  /** These bytes stand at `at`, and something behind them before `end`. `limit`: of the view. */
+  matches(view: DataView, at: number, end: number, limit: number): boolean {
+    if (at + this.bytes >= end) return false
+    if (this.bytes > SHORT_BYTES || at + SHORT_BYTES > limit) return this.#matchesSlowly(view, at, limit)
+    const first = (view.getInt32(at, true) ^ this.#w0) & this.#m0
+    const second = (view.getInt32(at + 4, true) ^ this.#w1) & this.#m1
+    const third = (view.getInt32(at + 8, true) ^ this.#w2) & this.#m2
+    const fourth = (view.getInt32(at + 12, true) ^ this.#w3) & this.#m3
+    return (first | second | third | fourth) === 0
+  }
+
+  #matchesSlowly(view: DataView, at: number, limit: number): boolean {
+    for (let from = 0; from < this.bytes; from += 4) {
+      if (at + from + 4 > limit) return false
+      const difference = view.getInt32(at + from, true) ^ (this.#words[from >> 2] as number)
+      if ((difference & (this.#masks[from >> 2] as number)) !== 0) return false
+    }
+    return true
   }
 }
 
@@ -81,32 +108,40 @@ export class JsonScan {
 
   #pass(bytes: Buffer, start: number, end: number): boolean {
     const view = this.#words.of(bytes)
-    for (let i = 0; i < this.starts.length; i++) this.starts[i] = -1
+    const limit = bytes.length
+    const { starts, ends } = this
+    for (let i = 0; i < starts.length; i++) starts[i] = -1
+    let patience = this.#patience
     let previous: Piece | null = null
+    let piece: Piece | null = this.#first
     let at = start
     for (;;) {
-      let piece: Piece | null = previous ? previous.next : this.#first
-      if (piece && this.#patience > 0 && piece.matches(view, at, end)) {
-        if (this.#patience < PATIENCE) this.#patience++
+      let field: number
+      if (piece && patience > 0 && piece.matches(view, at, end, limit)) {
+        if (patience < PATIENCE) patience++
         at += piece.bytes
-        this.#field = piece.field
+        field = piece.field
       } else {
         const from = at
         const close = skipBlanks(bytes, at, end)
         if (at > start && bytes[close] === CLOSE_BRACE) {
           this.lastEnd = at
+          this.#patience = patience
           return skipBlanks(bytes, close + 1, end) === end
         }
         at = this.#readKey(bytes, from, end, from === start)
         if (at < 0) return false
+        this.#patience = patience
         piece = this.#learn(bytes, from, at, previous)
+        patience = this.#patience
+        field = this.#field
       }
-      const field = this.#field
-      if (field >= 0) this.starts[field] = at
-      at = skipValue(bytes, view, at, end)
+      if (field >= 0) starts[field] = at
+      at = bytes[at] === QUOTE ? skipString(bytes, view, at + 1, end) : skipValue(bytes, view, at, end)
       if (at < 0) return false
-      if (field >= 0) this.ends[field] = at
+      if (field >= 0) ends[field] = at
       previous = piece
+      piece = piece ? piece.next : null
     }
   }
 

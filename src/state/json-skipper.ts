@@ -42,7 +42,7 @@ function isHex(byte: number | undefined): boolean {
 /** Where the value at `at` ends, no later than `end`; or UNEXPECTED. `view`: of the same bytes. */
 export function skipValue(bytes: Buffer, view: DataView, at: number, end: number, depth = 0): number {
   const first = at < end ? (bytes[at] as number) : 0
-  if (first === QUOTE) return string(bytes, view, at + 1, end)
+  if (first === QUOTE) return skipString(bytes, view, at + 1, end)
   if (first === MINUS || isDigit(first)) return number(bytes, at, end)
   if (first === OPEN_BRACE || first === OPEN_BRACKET)
     return depth < DEPTH_MAX ? nested(bytes, view, at, end, depth) : UNEXPECTED
@@ -52,16 +52,22 @@ export function skipValue(bytes: Buffer, view: DataView, at: number, end: number
   return first === 0x66 && at + 5 <= end && view.getInt32(at + 1, true) === ALSE ? at + 5 : UNEXPECTED
 }
 
-/** `at`: behind the opening quote. Four bytes at a time while none of them is a quote, a backslash or a control character. */
-function string(bytes: Buffer, view: DataView, at: number, end: number): number {
+/**
+ * `at`: behind the opening quote. Four bytes at a time while none of them is a quote, a backslash or a control character: with
+ * bit 1 flipped a quote is 0x20, control characters stay below it and all others above.
+ */
+export function skipString(bytes: Buffer, view: DataView, at: number, end: number): number {
   for (;;) {
     while (at + 4 <= end) {
       const word = view.getInt32(at, true)
-      const quote = word ^ 0x22222222
+      const flipped = word ^ 0x02020202
       const backslash = word ^ 0x5c5c5c5c
-      const found =
-        ((quote - 0x01010101) & ~quote) | ((backslash - 0x01010101) & ~backslash) | ((word - 0x20202020) & ~word)
-      if ((found & 0x80808080) !== 0) break
+      const found = (((flipped - 0x21212121) & ~flipped) | ((backslash - 0x01010101) & ~backslash)) & 0x80808080
+      if (found !== 0) {
+        // The lowest bit found is one of these for certain.
+        at += (31 - Math.clz32(found & -found)) >> 3
+        break
+      }
       at += 4
     }
     if (at >= end) return UNEXPECTED
@@ -81,7 +87,7 @@ function nested(bytes: Buffer, view: DataView, from: number, end: number, depth:
   for (;;) {
     if (object) {
       if (at >= end || bytes[at] !== QUOTE) return UNEXPECTED
-      at = string(bytes, view, at + 1, end)
+      at = skipString(bytes, view, at + 1, end)
       if (at < 0) return UNEXPECTED
       at = skipBlanks(bytes, at, end)
       if (at >= end || bytes[at] !== COLON) return UNEXPECTED

@@ -35,7 +35,7 @@ function putVarint(buffer: Buffer, at: number, value: number): number {
 }
 
 /** From here on a native copy is the quickest; for less, its call costs more than it saves. */
-const NATIVE_BYTES_MIN = 512
+const NATIVE_BYTES_MIN = 128
 
 // Keys, values and headers of neighbouring records come from the same buffers, but not from the same one.
 const keyWords = new Words()

@@ -10,6 +10,7 @@ import type { StateDescriptor } from '../descriptors.ts'
 import { Row, type SegmentWriter, type StateIdentity } from '../segment.ts'
 import type { Serde } from '../serde.ts'
 import type { Rows } from './rows.ts'
+import { SlotList } from './slot-list.ts'
 
 export type Write = (out: ByteWriter) => void
 
@@ -42,8 +43,8 @@ export abstract class StateTable {
   /** Where in a row its epoch is. */
   readonly #epochAt: number
   #current = 1
-  #dirty: number[] = []
-  #frozen: number[] = []
+  #dirty = new SlotList()
+  #frozen = new SlotList()
   #frozenAt = 0
   #baseFrom = 0
   #baseTo = 0
@@ -105,9 +106,12 @@ export abstract class StateTable {
     this.stateIndex = writer.register(this.identity)
     // In the order of memory that is quicker than in the order of change, even with some that have not changed.
     const scan = this.#dirty.length * 4 > this.owner.slotCount
-    this.#frozen = scan ? [] : this.#dirty
+    const free = this.#frozen
+    this.#frozen = this.#dirty
+    this.#dirty = free
+    free.clear()
+    if (scan) this.#frozen.clear()
     this.#frozenAt = 0
-    this.#dirty = []
     this.#baseFrom = baseFrom
     this.#baseTo = baseTo
     this.#scanAt = scan ? 0 : baseFrom
@@ -123,11 +127,11 @@ export abstract class StateTable {
   encodeSome(rows: number): boolean {
     let left = rows
     for (; left > 0 && this.#frozenAt < this.#frozen.length; left--) {
-      this.owner.encodeFrozen(this.#frozen[this.#frozenAt++] as number)
+      this.owner.encodeFrozen(this.#frozen.at(this.#frozenAt++))
     }
     for (; left > 0 && this.#scanAt < this.#scanTo; left--) this.owner.encodeFrozen(this.#scanAt++)
     if (left === 0) return false
-    this.#frozen = []
+    this.#frozen.clear()
     this.#frozenAt = 0
     this.#writer = null
     return true
