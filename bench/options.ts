@@ -17,8 +17,11 @@ export interface PeersOptions extends SeriesOptions {
   readonly quick: boolean
 }
 
+/** Compilers are at work during the first millions, ours and the JVMs'; a stream runs for months. */
+const recordsDefault = 10_000_000
+
 export const help = `npm run bench -- [options]: Millrace beside a kafkajs loop
-  --records N        records of the input (default 4,000,000, the loop reads a quarter; with --quick 800,000)
+  --records N        records of the input (default 10,000,000, the loop reads a quarter; with --quick 800,000)
   --runs N           runs of each system and workload (default 3; with --quick 1)
   --workloads W0,W1  default W0,W1,W2
   --latency-s N      seconds of each latency run (default 14; 0: none)
@@ -29,7 +32,7 @@ export const help = `npm run bench -- [options]: Millrace beside a kafkajs loop
   --quick            a look in a few minutes; writes nothing into the repository
 
 npm run bench -- peers [options]: Millrace beside Kafka Streams, Flink and two loops; needs a JDK and Maven
-  --records N        default 10,000,000, the loops read a tenth; JVMs compile during the first millions (with --quick 800,000)
+  --records N        as above; the loops read a tenth
   --runs, --foreign, --repeats, --quick   as above
   --workloads W0,W1  default W0,W1,W2,W4
   --systems A,B      default all: millrace, millrace-fields, kafka-streams, kafka-streams-tuned, flink, flink-tuned, kafkajs, platformatic
@@ -66,7 +69,7 @@ export function parseBenchOptions(argv: readonly string[]): BenchOptions {
   })
   const { quick, profile } = values
   return {
-    ...series(values, 4_000_000),
+    ...series(values),
     workloads: values.workloads.split(','),
     latencySeconds: number('latency-s', values['latency-s'] ?? (quick ? '8' : '14'), 0),
     latencyRate: number('latency-rate', values['latency-rate'], 1),
@@ -86,14 +89,14 @@ export function parsePeersOptions(argv: readonly string[]): PeersOptions {
     },
   })
   return {
-    ...series(values, 10_000_000),
+    ...series(values),
     workloads: values.workloads.split(','),
     systems: values.systems?.split(','),
     quick: values.quick,
   }
 }
 
-function series({ records, runs, foreign, repeats, quick }: SeriesValues, recordsDefault: number): SeriesOptions {
+function series({ records, runs, foreign, repeats, quick }: SeriesValues): SeriesOptions {
   return {
     records: number('records', records ?? String(quick ? 800_000 : recordsDefault), 10_000),
     runs: number('runs', runs ?? (quick ? '1' : '3'), 1),

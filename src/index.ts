@@ -4,6 +4,7 @@ export {
   type KeyByOptions,
   KeyedStream,
   type Patched,
+  type PatchFields,
   PipelineBuilder,
   StatefulStream,
   Stream,

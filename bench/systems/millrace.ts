@@ -16,7 +16,8 @@ const given = JSON.parse(process.argv[2] ?? '{}') as SystemArguments
 const { scenario, brokers, pipeline, input, output, mode, intervalMs, store } = given
 
 const { pipeline: plainly, fieldsNamed: naming } = scenarioOf(scenario)
-const define = given.fieldsNamed && naming ? naming : plainly
+const define = given.fieldsNamed ? naming : plainly
+if (!define) throw new RangeError(`workload ${scenario} has no variant that names its fields`)
 const defined = define(
   { pipeline, input, output },
   {

@@ -55,7 +55,7 @@ export class StreamRecord implements RecordContext {
     if (this.#valueState === RAW) {
       const row = this.index * STRIDE
       this.#value = this.#patched
-        ? this.#patched.toJSON()
+        ? this.#patchedAlive(this.#patched).value()
         : this.#decode('value', this.origin.value, row + VALUE_AT, row + VALUE_LENGTH)
       this.#valueState = DECODED
     }
@@ -110,7 +110,8 @@ export class StreamRecord implements RecordContext {
     }
     const fields = fieldsOf(fn(this.#readFields(patch, text), this))
     const decoded = this.#valueState === DECODED ? this.#value : undefined
-    const all = this.#patched ? { ...this.#patched.fields, ...fields } : fields
+    // A copy: a function may return the same object every time.
+    const all = this.#patched ? { ...this.#patched.fields, ...fields } : { ...fields }
     this.#patched = new PatchedJson(patch, text, all as Record<string, unknown>, decoded)
     this.#valueState = RAW
   }
@@ -130,13 +131,20 @@ export class StreamRecord implements RecordContext {
     try {
       return patch.read(text, this.#patched?.fields)
     } catch (error) {
-      throw this.#undecodable('value', this.origin.value, error)
+      // JSON that is no object is the function's problem, as in a `map`.
+      throw error instanceof SyntaxError ? this.#undecodable('value', this.origin.value, error) : error
     }
   }
 
   /** What a sink with this serde encodes. */
   valueFor(serde: Encoder<unknown>): unknown {
-    return this.#patched && isJson(serde) ? this.#patched : this.value
+    return this.#patched && isJson(serde) ? this.#patchedAlive(this.#patched) : this.value
+  }
+
+  /** Its text is in the batch. */
+  #patchedAlive(patched: PatchedJson): PatchedJson {
+    this.batch.checkAlive()
+    return patched
   }
 
   /** A record with another value, from the same place. */

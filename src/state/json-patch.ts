@@ -1,13 +1,15 @@
 // Sets top-level fields of a JSON object in its text: what is not set is copied byte for byte, neither decoded nor written
 // anew. A text that the scan leaves to JSON.parse, and a change that is more than new values, is done the long way.
+// - What is written reads as `{ ...JSON.parse(text), ...fields }`, or nothing is.
+// - The scan's positions are those of one record; for every other one the text is scanned again.
 import { type ByteWriter, utf8Slice } from '../base/byte-writer.ts'
 import { checkFieldNames, isScannable, JsonProjection } from './json-projection.ts'
 import { JsonScan } from './json-scan.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 
-/** More names are not looked for: what sets ever new ones is done the long way. */
-const NAMES_MAX = 32
+/** More names than these are not learned: what sets ever new ones is done the long way. */
+const LEARNED_MAX = 32
 
 interface Label {
   readonly name: string
@@ -50,12 +52,9 @@ export class JsonPatch {
 
   /** The fields that it reads, undefined where there is none; those of `set` as they were set. @throws SyntaxError, TypeError: not an object */
   read({ owner, index, bytes, start, end }: TextPlace, set?: Fields): Fields {
-    this.#scanned = null
     const fields = this.#projection.decode(bytes, start, end)
-    if (this.#scan.complete) {
-      this.#scanned = owner
-      this.#scannedIndex = index
-    }
+    this.#scanned = owner
+    this.#scannedIndex = index
     if (set) for (const name of this.#read) if (Object.hasOwn(set, name)) fields[name] = set[name]
     return fields
   }
@@ -67,6 +66,8 @@ export class JsonPatch {
 
   /** Writes the text with `fields` set. False, and nothing is written: it takes JSON.stringify. */
   write(text: TextPlace, fields: Fields, out: ByteWriter): boolean {
+    // The object's own way to become JSON.
+    if (typeof fields.toJSON === 'function') return false
     const labels = this.#labelsOf(Object.keys(fields))
     if (!labels || !this.#scanOf(text)) return false
     const { bytes, start, end } = text
@@ -76,13 +77,17 @@ export class JsonPatch {
     for (let label = this.#nextIn(labels, at); label; label = this.#nextIn(labels, at)) {
       out.bytes(bytes, at, starts[label.index])
       at = ends[label.index] as number
-      if (!writeValue(label.name, fields[label.name], out)) return unwritten(out, begun)
+      if (writeValue(label.name, fields[label.name], out)) continue
+      // The field goes, and a comma with it.
+      out.position = begun
+      return false
     }
     out.bytes(bytes, at, lastEnd)
     for (const { name, index, added } of labels) {
       if ((starts[index] as number) >= 0) continue
+      const before = out.position
       out.bytes(added)
-      if (!writeValue(name, fields[name], out)) return unwritten(out, begun)
+      if (!writeValue(name, fields[name], out)) out.position = before
     }
     out.bytes(bytes, lastEnd, end)
     return true
@@ -100,12 +105,10 @@ export class JsonPatch {
   }
 
   #scanOf({ owner, index, bytes, start, end }: TextPlace): boolean {
-    if (owner === this.#scanned && index === this.#scannedIndex) return true
-    this.#scanned = null
-    if (!this.#scan.scan(bytes, start, end)) return false
+    if (owner === this.#scanned && index === this.#scannedIndex) return this.#scan.complete
     this.#scanned = owner
     this.#scannedIndex = index
-    return true
+    return this.#scan.scan(bytes, start, end)
   }
 
   #labelsOf(names: readonly string[]): readonly Label[] | undefined {
@@ -119,7 +122,7 @@ export class JsonPatch {
   }
 
   #learn(name: string): Label | undefined {
-    if (this.#labels.size >= NAMES_MAX || !isScannable(name)) return undefined
+    if (this.#labels.size - this.#read.length >= LEARNED_MAX || !isScannable(name)) return undefined
     const label = this.#addLabel(name)
     this.#scan = new JsonScan([...this.#labels.keys()])
     this.#projection = new JsonProjection(this.#read, this.#scan)
@@ -149,24 +152,19 @@ export class PatchedJson {
     this.#decoded = decoded
   }
 
-  /** False, and nothing is written: JSON.stringify will do. */
+  /** False, and nothing is written: JSON.stringify of the value will do. */
   write(out: ByteWriter): boolean {
     return this.#patch.write(this.#text, this.fields, out)
   }
 
   /** The value as an object. */
-  toJSON(): Fields {
+  value(): Fields {
     const { bytes, start, end } = this.#text
     return { ...((this.#decoded ?? JSON.parse(utf8Slice(bytes, start, end))) as Fields), ...this.fields }
   }
 }
 
-function unwritten(out: ByteWriter, begun: number): false {
-  out.position = begun
-  return false
-}
-
-/** False: JSON.stringify would leave the field out. */
+/** False, and nothing is written: JSON leaves the field out. */
 function writeValue(name: string, value: unknown, out: ByteWriter): boolean {
   if (typeof value === 'number') {
     writeNumber(value, out)

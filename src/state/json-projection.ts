@@ -1,4 +1,5 @@
-// Reads a few top-level fields of a JSON object without building the rest of it; errors are JSON.parse's own.
+// Reads a few top-level fields of a JSON object without building the rest of it; errors are JSON.parse's own. What it gives
+// is what JSON.parse has for these fields, whatever the text is: where the scan gives up, JSON.parse itself is asked.
 import { utf8Slice } from '../base/byte-writer.ts'
 import { MillraceError } from '../base/errors.ts'
 import { JsonScan } from './json-scan.ts'
@@ -37,7 +38,8 @@ export class JsonProjection {
   pick(whole: unknown): Record<string, unknown> {
     if (typeof whole !== 'object' || whole === null || Array.isArray(whole)) {
       const found = whole === null ? 'null' : Array.isArray(whole) ? 'an array' : `a ${typeof whole}`
-      throw new TypeError(`an object with ${this.#names.join(', ')} expected, ${found} found`)
+      const wanted = this.#names.length === 0 ? '' : ` with ${this.#names.join(', ')}`
+      throw new TypeError(`an object${wanted} expected, ${found} found`)
     }
     const result: Record<string, unknown> = {}
     for (const name of this.#names)

@@ -121,6 +121,8 @@ export class JsonScan {
         if (patience < PATIENCE) patience++
         at += piece.bytes
         field = piece.field
+        // One blank more than the piece has.
+        if (at < end && (bytes[at] as number) <= 0x20) at = skipBlanks(bytes, at, end)
       } else {
         const from = at
         const close = skipBlanks(bytes, at, end)
@@ -132,7 +134,7 @@ export class JsonScan {
         at = this.#readKey(bytes, from, end, from === start)
         if (at < 0) return false
         this.#patience = patience
-        piece = this.#learn(bytes, from, at, previous)
+        piece = this.#learn(bytes, from, at, from === start ? 'first' : previous)
         patience = this.#patience
         field = this.#field
       }
@@ -165,13 +167,15 @@ export class JsonScan {
     return at < end ? at : UNEXPECTED
   }
 
-  #learn(bytes: Buffer, from: number, to: number, previous: Piece | null): Piece | null {
-    this.#patience -= 2
+  /** `behind`: the piece in front of it, if that is known. */
+  #learn(bytes: Buffer, from: number, to: number, behind: Piece | 'first' | null): Piece | null {
+    this.#patience -= this.#patience > 0 ? 2 : 1
     if (this.#patience <= -PAUSE_KEYS) this.#patience = PATIENCE
     if (this.#patience <= 0 || to - from > PIECE_BYTES_MAX) return null
     const piece = new Piece(bytes, from, to, this.#field)
-    if (previous) previous.next = piece
-    else this.#first = piece
+    // Only what begins an object may be taken for its beginning.
+    if (behind === 'first') this.#first = piece
+    else if (behind) behind.next = piece
     return piece
   }
 }

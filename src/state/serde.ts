@@ -149,8 +149,9 @@ const jsonSerde: Serde<unknown> & { only(...fields: readonly string[]): Serde<un
   nullable: false,
   copies: true,
   encode(value, out) {
-    if (value instanceof PatchedJson && value.write(out)) return
-    const text = JSON.stringify(value)
+    const patched = value instanceof PatchedJson
+    if (patched && value.write(out)) return
+    const text = JSON.stringify(patched ? value.value() : value)
     if (text === undefined) throw new TypeError(`json: ${typeof value} cannot be written as JSON`)
     out.utf8(text)
   },

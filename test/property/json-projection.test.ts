@@ -101,6 +101,26 @@ test('what was learned is forgotten and learned again, for records of any order'
   }
 })
 
+describe('what was learned inside an object is not taken for its beginning', () => {
+  const rest = Buffer.from(' '.repeat(32))
+  const decode = (projection: JsonProjection, text: string): unknown =>
+    projection.decode(Buffer.concat([Buffer.from(text), rest]), 0, text.length)
+
+  test('behind a name that is too long to be learned', () => {
+    const projection = new JsonProjection(['b'])
+    expect(decode(projection, `{"${'x'.repeat(80)}":1,"b":2}`)).toEqual({ b: 2 })
+    expect(() => decode(projection, ',"b":7}')).toThrow(SyntaxError)
+  })
+
+  test('when learning begins again in the middle of one', () => {
+    const projection = new JsonProjection(['b'])
+    for (let i = 0; i < 20_000; i++) {
+      expect(decode(projection, `{"x${i}":0,"y${i}":0,"b":${i}}`)).toEqual({ b: i })
+      expect(() => decode(projection, ',"b":7}')).toThrow(SyntaxError)
+    }
+  })
+})
+
 test.each([
   [[], 'at least one'],
   [['a', 'a'], 'twice'],

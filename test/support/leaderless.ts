@@ -114,7 +114,7 @@ export class Leaderless {
       job.feed.stream(300)
       await worker.held('before:end-txn')
       await job.feed.endStream()
-      const held = await this.#oldestTransaction(job)
+      const held = await this.#transactionWithOffsets(job)
       const producers = await this.#admin.describeProducers(topic, partition)
       if (producers.some((each) => each.producerId === held.producerId && each.transactionStart !== null)) {
         return { ...chosen, worker, transactionalId: held.transactionalId }
@@ -124,13 +124,13 @@ export class Leaderless {
     }
   }
 
-  /** The one about to be committed: the worker already writes its next one. */
-  async #oldestTransaction(job: Job): Promise<JavaTransactionDescription> {
+  /** The one about to be committed has the group's offsets; the worker already writes its next one, which has not. */
+  async #transactionWithOffsets(job: Job): Promise<JavaTransactionDescription> {
     const ids = [0, 1].map((slot) => `${job.group}.a.${slot}`)
-    const open = (await this.#admin.describeTransactions(ids)).filter((each) => each.state === 'Ongoing')
-    const [oldest] = open.sort((one, other) => (one.startMs ?? 0) - (other.startMs ?? 0))
-    if (!oldest) throw new Error(`none of ${ids.join(', ')} is open`)
-    return oldest
+    const all = await this.#admin.describeTransactions(ids)
+    const [found, ...others] = all.filter((each) => each.partitions.some(({ topic }) => topic === '__consumer_offsets'))
+    if (found && others.length === 0) return found
+    throw new Error(`offsets in ${others.length + (found ? 1 : 0)} of ${ids.join(', ')}`)
   }
 
   /** Decides a transaction while a partition of it has no leader; gives the broker that has to come back. */

@@ -50,12 +50,22 @@ bids.patch(['bidder'], () => ({}))
 bids.patch(['price'], ({ auction }) => ({ fee: auction }))
 // @ts-expect-error: a patch returns fields
 bids.patch(['price'], ({ price }) => price)
+// @ts-expect-error: a promise is none
+bids.patch(['price'], async ({ price }) => ({ fee: price }))
+// @ts-expect-error: nor is a list
+bids.patch(['price'], ({ price }) => [price])
+// What may be left out is as it was, then.
+type(bids.patch([], (): { price?: string } => ({})).map((bid) => bid.price)).is<
+  Stream<string | number | undefined, string>
+>()
 
 // Nullable keys and values stay nullable until somebody looks.
 const raw = pipeline.from('raw', kafkaSource({ topic: 'raw', key: nullable(utf8), value: nullable(json<Bid>()) }))
 type(raw).is<Stream<Bid | null, string | null>>()
 // @ts-expect-error: the value may be null
 raw.map((bid) => bid.price)
+// @ts-expect-error: null has no fields
+raw.patch([], () => ({ fee: 1 }))
 type(raw.filter((bid) => bid !== null)).is<Stream<Bid, string | null>>()
 raw.to('raw-copy', kafkaSink({ topic: 'copy', key: nullable(utf8), value: nullable(json<Bid>()) }))
 // @ts-expect-error: a null key needs a nullable serde

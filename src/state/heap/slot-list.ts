@@ -1,4 +1,7 @@
-// Slot numbers in the order in which they came, in memory that is used again from checkpoint to checkpoint.
+// Slot numbers in the order in which they came. The memory is used again from checkpoint to checkpoint, and given back when
+// much less was needed: after many new keys at once, for example.
+
+const KEPT_MIN = 64 * 1024
 
 export class SlotList {
   #slots = new Int32Array(256)
@@ -6,6 +9,11 @@ export class SlotList {
 
   get length(): number {
     return this.#length
+  }
+
+  /** For how many slots there is memory. */
+  get capacity(): number {
+    return this.#slots.length
   }
 
   at(index: number): number {
@@ -22,6 +30,8 @@ export class SlotList {
   }
 
   clear(): void {
+    if (this.#length === 0) return
+    if (this.capacity > KEPT_MIN && this.#length < this.capacity / 4) this.#slots = new Int32Array(KEPT_MIN)
     this.#length = 0
   }
 }
