@@ -84,6 +84,7 @@ async function main(): Promise<void> {
   process.on('message', (message: { how: 'stop' | 'leave' }) => worker.stop(message.how))
   process.on('SIGTERM', () => worker.stop('stop'))
   process.on('disconnect', () => worker.stop('stop'))
+  tell({ test: 'listening' })
   try {
     await worker.run()
   } catch (error) {

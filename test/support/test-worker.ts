@@ -63,6 +63,8 @@ export class TestWorker {
   #life = 0
   #failure: string | undefined
   #finished = false
+  /** The process handles signals: before, SIGTERM would end it as it ends any. */
+  #listening = false
 
   constructor(plan: WorkerPlan) {
     this.instance = plan.instance
@@ -90,6 +92,7 @@ export class TestWorker {
     const { module, instance, env, lives } = this.#plan
     const points = lives?.[this.#life] ?? []
     this.#life++
+    this.#listening = false
     const given: CrashWorkerArguments = { module, instance, points }
     const compileCache = join(tmpdir(), 'millrace-test-compile-cache')
     const child = spawn(process.execPath, [...FLAGS, ENTRY, JSON.stringify(given)], {
@@ -117,6 +120,7 @@ export class TestWorker {
       code?: string
     }
     if (told.test === 'point' && told.at) this.reached.push(told.at)
+    if (told.test === 'listening') this.#listening = true
     if (told.test === 'failed') this.#failure = told.code
     if (told.test === 'event')
       this.events.push({ event: told.event ?? '', generation: told.generation ?? -1, life: this.#life })
@@ -170,6 +174,7 @@ export class TestWorker {
 
   /** Orderly end; gives how it ended. */
   async stop(timeoutMs = 30_000): Promise<End | undefined> {
+    await until(`${this.instance} handles signals`, () => this.#finished || this.#listening, timeoutMs, this.explain)
     if (!this.#finished) this.signal('SIGTERM')
     return this.ended(timeoutMs)
   }
