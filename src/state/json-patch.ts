@@ -52,6 +52,7 @@ export class JsonPatch {
 
   /** The fields that it reads, undefined where there is none; those of `set` as they were set. @throws SyntaxError, TypeError: not an object */
   read({ owner, index, bytes, start, end }: TextPlace, set?: Fields): Fields {
+    this.#scanned = null
     const fields = this.#projection.decode(bytes, start, end)
     this.#scanned = owner
     this.#scannedIndex = index

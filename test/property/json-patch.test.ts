@@ -119,6 +119,17 @@ test('another record at the same place is scanned anew', () => {
   expect(out.view().toString()).toBe('{"c":3,"a":6}{"a":9,"c":8}')
 })
 
+test('a text that could not be read leaves nothing behind for the one before it', () => {
+  const patch = new JsonPatch(['a'])
+  const placed = (text: string) => ({ owner: {}, index: 0, bytes: Buffer.from(text), start: 0, end: text.length })
+  const good = placed('{"a":1,"b":2}')
+  patch.read(good)
+  expect(() => patch.read(placed('{"bbbb":1,"a":2,'))).toThrow(SyntaxError)
+  const out = new ByteWriter(64)
+  expect(patch.write(good, { a: 3 }, out)).toBe(true)
+  expect(out.view().toString()).toBe('{"a":3,"b":2}')
+})
+
 test('two producers that spell blanks in two ways both get the short way', () => {
   const patch = new JsonPatch(['a'])
   const texts = ['{"a":1,"b":2}', '{"a": 1, "b": 2}', '{ "a" : 1 , "b" :\t2 }']
