@@ -1,5 +1,5 @@
 /** The results page and the tables on the terminal, made from the raw results and nothing else. */
-import { baseline, type Candidate, exactlyOnce, latencyCandidates, throughputCandidates } from './candidates.ts'
+import { baseline, type Candidate, canRun, exactlyOnce, latencyCandidates, throughputCandidates } from './candidates.ts'
 import type { Machine } from './environment.ts'
 import type { LatencyRun } from './latency.ts'
 import { millrace } from './programs.ts'
@@ -57,7 +57,7 @@ function ratioTable(results: Results): string {
 function pauseTable(results: Results): string {
   const rows = workloadsOf(results).flatMap((scenario) =>
     throughputCandidates
-      .filter((candidate) => candidate.program === millrace && candidate.intervalMs > 0)
+      .filter((candidate) => candidate.program === millrace && candidate.intervalMs > 0 && canRun(candidate, scenario))
       .map((candidate) => {
         // The first confirms the start positions before any record.
         const each = counted(results, scenario, candidate).flatMap((run) => run.checkpoints.slice(1))
