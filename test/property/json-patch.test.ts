@@ -73,9 +73,9 @@ describe.each([[['price']], [wanted], [[]]])('a patch that reads %j', (names) =>
         if (check(new JsonPatch(names), read, Buffer.from(text), fields, before, behind)) written++
       },
     )
-    fc.assert(property, { numRuns: 4_000 })
+    fc.assert(property, { numRuns: 2_500 })
     // Else the long way would have been all that was tested.
-    expect(written).toBeGreaterThan(400)
+    expect(written).toBeGreaterThan(250)
   })
 
   test('sets fields in damaged texts only where JSON.parse reads them', () => {
@@ -85,7 +85,7 @@ describe.each([[['price']], [wanted], [[]]])('a patch that reads %j', (names) =>
         check(learned, true, Buffer.from(damaged(Buffer.from(text), damage)), fields, before, behind)
       },
     )
-    fc.assert(property, { numRuns: 3_000 })
+    fc.assert(property, { numRuns: 2_000 })
   })
 })
 
