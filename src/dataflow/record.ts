@@ -123,7 +123,7 @@ export class StreamRecord implements RecordContext {
     const length = batch.fields[index * STRIDE + VALUE_LENGTH] as number
     if (this.#valueState === CHANGED || length < 0 || !isJson(this.origin.value)) return undefined
     batch.checkAlive()
-    return { owner: batch, index, bytes: batch.bytes, start, end: start + length }
+    return { bytes: batch.bytes, start, end: start + length }
   }
 
   #readFields(patch: JsonPatch, text: TextPlace): unknown {

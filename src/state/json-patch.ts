@@ -1,9 +1,9 @@
 // Sets top-level fields of a JSON object in its text: what is not set is copied byte for byte, neither decoded nor written
 // anew. A text that the scan leaves to JSON.parse, and a change that is more than new values, is done the long way.
 // - What is written reads as `{ ...JSON.parse(text), ...fields }`, or nothing is.
-// - The scan's positions are those of one record; for every other one the text is scanned again.
+// - The scan's positions are those of one `TextPlace`, known by identity; for every other one the text is scanned again.
 import { type ByteWriter, utf8Slice } from '../base/byte-writer.ts'
-import { checkFieldNames, isScannable, JsonProjection } from './json-projection.ts'
+import { isScannable, JsonProjection } from './json-projection.ts'
 import { JsonScan } from './json-scan.ts'
 
 type Fields = Readonly<Record<string, unknown>>
@@ -17,12 +17,12 @@ interface Label {
   readonly index: number
   /** What stands before its value if it is added: `,"price":`. */
   readonly added: Buffer
+  /** Where the value begins in the JSON of an object of this field only: characters of `{"price":`. */
+  readonly valueAt: number
 }
 
-/** Where a text stands: `bytes` from `start` to `end`, which are record `index` of `owner`. */
+/** Where a record's text stands: `bytes` from `start` to `end`. One object for each record: the memory is used again. */
 export interface TextPlace {
-  readonly owner: object
-  readonly index: number
   readonly bytes: Buffer
   readonly start: number
   readonly end: number
@@ -35,15 +35,13 @@ export class JsonPatch {
   #scan: JsonScan
   #projection: JsonProjection
   /** Whose text the scan saw last. */
-  #scanned: object | null = null
-  #scannedIndex = -1
+  #scanned: TextPlace | null = null
   // Records set the same fields in the same order, mostly.
   #lastNames: readonly string[] = []
   #lastLabels: readonly Label[] = []
 
-  /** @throws OPTION_INVALID for a name given twice and for names that cannot be looked for */
+  /** `read`: names that `checkFieldNames` has let pass. */
   constructor(read: readonly string[]) {
-    checkFieldNames(read, 'patch')
     this.#read = [...read]
     for (const name of read) this.#addLabel(name)
     this.#scan = new JsonScan(this.#read)
@@ -51,11 +49,10 @@ export class JsonPatch {
   }
 
   /** The fields that it reads, undefined where there is none; those of `set` as they were set. @throws SyntaxError, TypeError: not an object */
-  read({ owner, index, bytes, start, end }: TextPlace, set?: Fields): Fields {
+  read(text: TextPlace, set?: Fields): Fields {
     this.#scanned = null
-    const fields = this.#projection.decode(bytes, start, end)
-    this.#scanned = owner
-    this.#scannedIndex = index
+    const fields = this.#projection.decode(text.bytes, text.start, text.end)
+    this.#scanned = text
     if (set) for (const name of this.#read) if (Object.hasOwn(set, name)) fields[name] = set[name]
     return fields
   }
@@ -78,17 +75,17 @@ export class JsonPatch {
     for (let label = this.#nextIn(labels, at); label; label = this.#nextIn(labels, at)) {
       out.bytes(bytes, at, starts[label.index])
       at = ends[label.index] as number
-      if (writeValue(label.name, fields[label.name], out)) continue
+      if (writeValue(label, fields[label.name], out)) continue
       // The field goes, and a comma with it.
       out.position = begun
       return false
     }
     out.bytes(bytes, at, lastEnd)
-    for (const { name, index, added } of labels) {
-      if ((starts[index] as number) >= 0) continue
+    for (const label of labels) {
+      if ((starts[label.index] as number) >= 0) continue
       const before = out.position
-      out.bytes(added)
-      if (!writeValue(name, fields[name], out)) out.position = before
+      out.bytes(label.added)
+      if (!writeValue(label, fields[label.name], out)) out.position = before
     }
     out.bytes(bytes, lastEnd, end)
     return true
@@ -105,11 +102,10 @@ export class JsonPatch {
     return next
   }
 
-  #scanOf({ owner, index, bytes, start, end }: TextPlace): boolean {
-    if (owner === this.#scanned && index === this.#scannedIndex) return this.#scan.complete
-    this.#scanned = owner
-    this.#scannedIndex = index
-    return this.#scan.scan(bytes, start, end)
+  #scanOf(text: TextPlace): boolean {
+    if (text === this.#scanned) return this.#scan.complete
+    this.#scanned = text
+    return this.#scan.scan(text.bytes, text.start, text.end)
   }
 
   #labelsOf(names: readonly string[]): readonly Label[] | undefined {
@@ -132,7 +128,9 @@ export class JsonPatch {
   }
 
   #addLabel(name: string): Label {
-    const label = { name, index: this.#labels.size, added: Buffer.from(`,${JSON.stringify(name)}:`, 'utf8') }
+    const quoted = JSON.stringify(name)
+    const added = Buffer.from(`,${quoted}:`, 'utf8')
+    const label = { name, index: this.#labels.size, added, valueAt: quoted.length + 2 }
     this.#labels.set(name, label)
     return label
   }
@@ -166,7 +164,7 @@ export class PatchedJson {
 }
 
 /** False, and nothing is written: JSON leaves the field out. */
-function writeValue(name: string, value: unknown, out: ByteWriter): boolean {
+function writeValue({ name, valueAt }: Label, value: unknown, out: ByteWriter): boolean {
   if (typeof value === 'number') {
     writeNumber(value, out)
     return true
@@ -174,7 +172,7 @@ function writeValue(name: string, value: unknown, out: ByteWriter): boolean {
   // In an object: `toJSON` gets the name.
   const text = JSON.stringify({ [name]: value })
   if (text === '{}') return false
-  out.utf8(text.slice(JSON.stringify(name).length + 2, -1))
+  out.utf8(text.slice(valueAt, -1))
   return true
 }
 

@@ -38,7 +38,7 @@ function parsed(text: string): object | undefined {
 
 function check(patch: JsonPatch, read: boolean, text: Buffer, fields: object, before: Buffer, behind: Buffer): boolean {
   const bytes = Buffer.concat([before, text, behind])
-  const place = { owner: {}, index: 0, bytes, start: before.length, end: before.length + text.length }
+  const place = { bytes, start: before.length, end: before.length + text.length }
   const whole = parsed(text.toString('utf8'))
   if (!whole) {
     // Nothing is set in a text that is not read first, and this one cannot be.
@@ -99,7 +99,7 @@ describe('what is not set stays byte for byte', () => {
   ])('%s with %j', (text, fields, must) => {
     const out = new ByteWriter(1)
     const bytes = Buffer.from(text)
-    const place = { owner: {}, index: 0, bytes, start: 0, end: bytes.length }
+    const place = { bytes, start: 0, end: bytes.length }
     expect(new JsonPatch([]).write(place, fields, out)).toBe(true)
     expect(out.view().toString()).toBe(must)
   })
@@ -108,20 +108,19 @@ describe('what is not set stays byte for byte', () => {
 test('another record at the same place is scanned anew', () => {
   const patch = new JsonPatch(['a'])
   const bytes = Buffer.from('{"a":1,"b":2}')
-  const owner = {}
-  const place = { owner, index: 0, bytes, start: 0, end: bytes.length }
+  const place = { bytes, start: 0, end: bytes.length }
   expect(patch.read(place)).toEqual({ a: 1 })
   const out = new ByteWriter(64)
   bytes.write('{"c":3,"a":5}')
-  patch.write({ ...place, index: 1 }, { a: 6 }, out)
+  patch.write({ ...place }, { a: 6 }, out)
   bytes.write('{"a":7,"c":8}')
-  patch.write({ ...place, owner: {}, index: 1 }, { a: 9 }, out)
+  patch.write({ ...place }, { a: 9 }, out)
   expect(out.view().toString()).toBe('{"c":3,"a":6}{"a":9,"c":8}')
 })
 
 test('a text that could not be read leaves nothing behind for the one before it', () => {
   const patch = new JsonPatch(['a'])
-  const placed = (text: string) => ({ owner: {}, index: 0, bytes: Buffer.from(text), start: 0, end: text.length })
+  const placed = (text: string) => ({ bytes: Buffer.from(text), start: 0, end: text.length })
   const good = placed('{"a":1,"b":2}')
   patch.read(good)
   expect(() => patch.read(placed('{"bbbb":1,"a":2,'))).toThrow(SyntaxError)
@@ -135,7 +134,7 @@ test('two producers that spell blanks in two ways both get the short way', () =>
   const texts = ['{"a":1,"b":2}', '{"a": 1, "b": 2}', '{ "a" : 1 , "b" :\t2 }']
   const written = Array.from({ length: 3_000 }, (_, i) => {
     const bytes = Buffer.from(texts[i % 3] ?? '')
-    const place = { owner: {}, index: 0, bytes, start: 0, end: bytes.length }
+    const place = { bytes, start: 0, end: bytes.length }
     return patch.read(place).a === 1 && patch.write(place, { c: 3 }, new ByteWriter(64))
   })
   expect(written.every(Boolean)).toBe(true)
@@ -144,7 +143,7 @@ test('two producers that spell blanks in two ways both get the short way', () =>
 test('records that set ever new names are written the long way from some number on', () => {
   const patch = new JsonPatch(['a'])
   const bytes = Buffer.from('{"a":1}')
-  const place = { owner: {}, index: 0, bytes, start: 0, end: bytes.length }
+  const place = { bytes, start: 0, end: bytes.length }
   const out = new ByteWriter(64)
   const short = Array.from({ length: 100 }, (_, i) => patch.write(place, { [`x${i}`]: i }, out))
   expect(short.filter(Boolean)).toHaveLength(32)
