@@ -61,6 +61,7 @@ describe('one broker, killed', () => {
     await onlyNode().kill()
     await onlyNode().start()
     await job.progresses()
+    await job.feed.settle()
     await job.finish()
   })
 
@@ -73,6 +74,7 @@ describe('one broker, killed', () => {
     await until('the broker is gone', () => node.pid === undefined)
     await node.start()
     await job.progresses()
+    await job.feed.settle()
     await job.finish()
   })
 
@@ -94,6 +96,7 @@ describe('one broker, killed', () => {
     await until('the broker is gone', () => node.pid === undefined)
     await node.start()
     job.start('a')
+    await job.feed.settle()
     await job.finish()
   })
 })

@@ -112,6 +112,7 @@ describe('replication 3, min ISR 2: workers and brokers come and go', () => {
     // The survivors take over, and the pipeline goes on without it.
     await job.progresses(50)
     await node.start()
+    await job.feed.settle()
     await job.finish()
     for (const worker of workers) expect(worker.ends).toHaveLength(1)
   })

@@ -8,6 +8,7 @@ import { Random } from '../../pipelines/nexmark/generator.ts'
 import { delay } from '../../src/base/clock.ts'
 
 const KEYS = 12
+const COMPRESSIONS = ['lz4', 'zstd', 'none'] as const
 const ABORTED_ONE_IN = 4
 const TOMBSTONE_ONE_IN = 25
 
@@ -29,7 +30,7 @@ export class Upstream implements AsyncDisposable {
 
   static async start(client: JavaClientOptions): Promise<Upstream> {
     const started = await Promise.all(
-      (['lz4', 'zstd', 'none'] as const).map(async (compression, index) => {
+      COMPRESSIONS.map(async (compression, index) => {
         const transactional = index !== 1
         const id = transactional ? { transactionalId: `upstream-${index}` } : {}
         return { producer: await JavaProducer.start({ ...client, compression, ...id }), transactional }
@@ -119,5 +120,14 @@ export class Feed {
     this.#streaming.stop = true
     await this.#streaming.done
     this.#streaming = undefined
+  }
+
+  /**
+   * Ends the stream after a broker was killed under it. A broker can drop the markers of an upstream's commit as it can ours,
+   * and then nobody reads beyond them; Kafka ends such a transaction with the next one of its producer: one of each.
+   */
+  async settle(): Promise<void> {
+    await this.endStream()
+    for (let i = 0; i < COMPRESSIONS.length; i++) await this.#upstream.write('commit', (to) => this.#send(to, 100, 0))
   }
 }

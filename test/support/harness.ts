@@ -214,7 +214,8 @@ export class Job implements AsyncDisposable {
         try {
           const ends = (await listOffsets(this.stage.kafka, [topic], 'high-watermark')).get(topic) ?? []
           const committed = (await committedOffsets(this.stage.kafka, this.group, 'wait')).get(topic)
-          seen = `${topic}: ${JSON.stringify([...(committed ?? [])])} of ${JSON.stringify(ends)}`
+          const stable = (await listOffsets(this.stage.kafka, [topic], 'last-stable')).get(topic) ?? []
+          seen = `${topic}: ${JSON.stringify([...(committed ?? [])])} of ${JSON.stringify(ends)}, stable up to ${JSON.stringify(stable)}`
           return ends.every((end, partition) => end === 0 || (committed?.get(partition) ?? -1) >= end)
         } catch (error) {
           seen = String(error)
