@@ -28,7 +28,8 @@ import { InitProducerId, type ProducerIdentity } from './wire/transaction-reques
 const HEADER_BYTES = 128
 /** Lengths and deltas of a record. */
 const RECORD_OVERHEAD_BYTES_MAX = 64
-const BUFFERED_BYTES_MAX = 32 * 1024 * 1024
+/** Two full requests and half of one: a request is under way while the next fills. More memory in flight is colder memory. */
+const BUFFERED_BYTES_MAX = 12 * 1024 * 1024
 
 export class KafkaTransactionSink implements WorkerSink {
   bytesWritten = 0

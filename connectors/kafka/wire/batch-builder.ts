@@ -35,12 +35,20 @@ function putVarint(buffer: Buffer, at: number, value: number): number {
 }
 
 /** From here on a native copy is the quickest; for less, its call costs more than it saves. */
-const NATIVE_BYTES_MIN = 128
+const NATIVE_BYTES_MIN = 512
+const WORD_BYTES = 8
 
 // Keys, values and headers of neighbouring records come from the same buffers, but not from the same one.
 const keyWords = new Words()
 const valueWords = new Words()
 const headerWords = new Words()
+
+/** Copies a word or more to `shift` behind where it stands. The last word may repeat bytes: no loop for the odd ones. */
+function copyWords(to: DataView, shift: number, from: DataView, start: number, end: number): void {
+  const last = end - WORD_BYTES
+  for (let at = start; at < last; at += WORD_BYTES) to.setBigUint64(at + shift, from.getBigUint64(at, true), true)
+  to.setBigUint64(last + shift, from.getBigUint64(last, true), true)
+}
 
 export class BatchBuilder {
   readonly #writer: ByteWriter
@@ -128,17 +136,10 @@ export class BatchBuilder {
   #put(at: number, sourceWords: Words, source: Buffer, start: number, end: number): number {
     const { buffer } = this.#writer
     const bytes = end - start
-    if (bytes >= NATIVE_BYTES_MIN) {
-      source.copy(buffer, at, start, end)
-      return at + bytes
-    }
-    if (bytes >= 32) {
-      const to = this.#words.of(buffer)
-      const from = sourceWords.of(source)
-      for (; start <= end - 8; start += 8, at += 8) to.setBigUint64(at, from.getBigUint64(start))
-    }
-    while (start < end) buffer[at++] = source[start++] as number
-    return at
+    if (bytes >= NATIVE_BYTES_MIN) source.copy(buffer, at, start, end)
+    else if (bytes >= WORD_BYTES) copyWords(this.#words.of(buffer), at - start, sourceWords.of(source), start, end)
+    else for (let i = 0; i < bytes; i++) buffer[at + i] = source[start + i] as number
+    return at + bytes
   }
 
   /** Ends the batch. The bytes are a view of the builder's memory: valid until `reset`. */
