@@ -4,12 +4,17 @@
  */
 import { runMillraceBench } from './millrace-bench.ts'
 import { help, parseBenchOptions, parsePeersOptions } from './options.ts'
+import { runPauseBench } from './pause.ts'
 import { runPeersBench } from './peers/peers-bench.ts'
 import { Progress } from './progress.ts'
 
 async function main([first, ...rest]: readonly string[]): Promise<number> {
   if (process.argv.includes('--help')) {
     process.stdout.write(help)
+    return 0
+  }
+  if (first === 'pause') {
+    runPauseBench()
     return 0
   }
   const progress = new Progress()

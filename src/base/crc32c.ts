@@ -70,6 +70,11 @@ function load(): Crc {
 /** CRC32C of `bytes` as an unsigned 32-bit number; pass the previous result as `initial` to go on. */
 export const crc32c: Crc = load()
 
+/** Of parts that follow one another. */
+export function crc32cOf(parts: readonly Uint8Array[]): number {
+  return parts.reduce((crc, part) => crc32c(part, crc), 0)
+}
+
 /** As it stands in pointers and manifests: eight hex digits. */
 export function crcHex(value: number): string {
   return (value >>> 0).toString(16).padStart(8, '0')

@@ -23,7 +23,8 @@ export interface TaskSnapshot {
   readonly checkpoint: CheckpointId
   readonly positions: readonly SourcePosition[]
   /** Changed state; null: nothing changed. */
-  readonly segment: Buffer | null
+  /** As parts that follow one another; null: nothing changed. */
+  readonly segment: readonly Buffer[] | null
   readonly mark: SegmentMark
   /** Prepared transactions on other systems, by operator. */
   readonly handles: readonly { readonly operator: string; readonly handle: Readonly<Record<string, unknown>> }[]

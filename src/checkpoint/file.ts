@@ -5,7 +5,7 @@
 //   'MILLRACE' · u32 format · segments · manifest · u32 manifest bytes · u32 CRC32C of the manifest
 //
 // The manifest comes last: segment positions are absolute and other files' chains can name them.
-import { crc32c, crcHex } from '../base/crc32c.ts'
+import { crc32c, crc32cOf, crcHex } from '../base/crc32c.ts'
 import { MillraceError, messageOf } from '../base/errors.ts'
 import { type CheckpointId, checkpointId, type TaskId } from '../base/ids.ts'
 import type { SegmentMark, SourcePosition, TaskSnapshot } from '../base/messages.ts'
@@ -109,20 +109,22 @@ export function parseFileName(
 
 /** A new segment and where it goes in the file: filled in by `encodeFile`. */
 export interface NewTask extends Omit<TaskManifest, 'chain'> {
-  readonly chain: (file: string, position: number, segment: Buffer | null) => readonly SegmentRef[]
-  readonly segment: Buffer | null
+  readonly chain: (file: string, position: number, segment: readonly Buffer[] | null) => readonly SegmentRef[]
+  readonly segment: readonly Buffer[] | null
 }
 
-/** Lays out a file. */
+export const bytesOf = (parts: readonly Buffer[]): number => parts.reduce((sum, part) => sum + part.length, 0)
+
+/** Lays out a file, in parts that follow one another: state is not copied. */
 export function encodeFile(
   name: string,
   head: Omit<Manifest, 'tasks'>,
   tasks: readonly NewTask[],
-): { readonly bytes: Buffer; readonly pointer: Pointer; readonly manifest: Manifest } {
+): { readonly parts: readonly Buffer[]; readonly pointer: Pointer; readonly manifest: Manifest } {
   let position = HEADER_BYTES
   const written = tasks.map(({ segment, chain, ...task }) => {
     const refs = chain(name, position, segment)
-    position += segment?.length ?? 0
+    position += bytesOf(segment ?? [])
     return { ...task, chain: refs }
   })
   const manifest: Manifest = { ...head, tasks: written }
@@ -135,10 +137,9 @@ export function encodeFile(
   const footer = Buffer.alloc(FOOTER_BYTES)
   footer.writeUInt32BE(json.length, 0)
   footer.writeUInt32BE(crc32c(json), 4)
-  const segments = tasks.flatMap(({ segment }) => (segment ? [segment] : []))
-  const bytes = Buffer.concat([header, ...segments, json, footer])
-  const pointer = { checkpoint: head.checkpoint, file: name, length: bytes.length, checksum: crcHex(crc32c(bytes)) }
-  return { bytes, pointer, manifest }
+  const parts = [header, ...tasks.flatMap(({ segment }) => segment ?? []), json, footer]
+  const checksum = crcHex(crc32cOf(parts))
+  return { parts, pointer: { checkpoint: head.checkpoint, file: name, length: bytesOf(parts), checksum }, manifest }
 }
 
 /** @throws CHECKPOINT_CORRUPT, CHECKPOINT_MISMATCH */

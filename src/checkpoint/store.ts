@@ -4,14 +4,15 @@ import { link, mkdir, open, readdir, readFile, rm, stat, unlink, writeFile } fro
 import { join } from 'node:path'
 import { nonce, wallMs } from '../base/clock.ts'
 import { MillraceError, messageOf } from '../base/errors.ts'
+import { bytesOf } from './file.ts'
 
 export interface CheckpointStore {
   /** For messages: where it is. */
   readonly location: string
   /** Makes the store ready for a pipeline; gives its id, the same for all that open it. @throws STORE_FOREIGN_FILE, STORE_UNWRITABLE */
   open(pipeline: string): Promise<string>
-  /** @throws STORE_UNWRITABLE, CHECKPOINT_TOO_LARGE */
-  create(name: string, bytes: Buffer): Promise<void>
+  /** `parts` follow one another. @throws STORE_UNWRITABLE, CHECKPOINT_TOO_LARGE */
+  create(name: string, parts: readonly Buffer[]): Promise<void>
   /** undefined: not there. */
   read(name: string): Promise<Buffer | undefined>
   /** Part of a file; undefined: not there; shorter than asked: cut. */
@@ -36,7 +37,7 @@ export class DirectoryStore implements CheckpointStore {
     try {
       await mkdir(this.location, { recursive: true })
       const fresh = JSON.stringify({ pipeline, store: nonce(16) })
-      await this.#createExclusive(ID_FILE, Buffer.from(fresh)).catch((error) => {
+      await this.#createExclusive(ID_FILE, [Buffer.from(fresh)]).catch((error) => {
         if ((error as { code?: string }).code !== 'EEXIST') throw error
       })
       const found = identity(await readFile(join(this.location, ID_FILE), 'utf8'))
@@ -63,21 +64,21 @@ export class DirectoryStore implements CheckpointStore {
     }
   }
 
-  async create(name: string, bytes: Buffer): Promise<void> {
+  async create(name: string, parts: readonly Buffer[]): Promise<void> {
     try {
-      await this.#createExclusive(name, bytes)
+      await this.#createExclusive(name, parts)
     } catch (error) {
-      throw this.#unwritable(`written (${name}, ${bytes.length} bytes)`, error)
+      throw this.#unwritable(`written (${name}, ${bytesOf(parts)} bytes)`, error)
     }
   }
 
   /** Write, fsync, exclusive link, fsync of the folder: after it neither a crash nor a power loss takes the file away. */
-  async #createExclusive(name: string, bytes: Buffer): Promise<void> {
+  async #createExclusive(name: string, parts: readonly Buffer[]): Promise<void> {
     const temporary = join(this.location, `.${name}.${nonce()}.tmp`)
     try {
       const file = await open(temporary, 'wx')
       try {
-        await writeFile(file, bytes)
+        await writeFile(file, parts)
         await file.sync()
       } finally {
         await file.close()
@@ -169,15 +170,16 @@ export class MemoryStore implements CheckpointStore {
     return this.#id
   }
 
-  async create(name: string, bytes: Buffer): Promise<void> {
+  async create(name: string, parts: readonly Buffer[]): Promise<void> {
     if (this.#files.has(name))
       throw new MillraceError('STORE_UNWRITABLE', `checkpoint store memory: ${name} is there already`)
     const held = [...this.#files.values()].reduce((sum, file) => sum + file.length, 0)
+    const bytes = Buffer.concat(parts)
     if (held + bytes.length > MEMORY_STORE_BYTES_MAX) {
       const text = `checkpoint store memory: ${held + bytes.length} bytes, the limit is ${MEMORY_STORE_BYTES_MAX}; use a directory`
       throw new MillraceError('CHECKPOINT_TOO_LARGE', text)
     }
-    this.#files.set(name, Buffer.from(bytes))
+    this.#files.set(name, bytes)
   }
 
   async read(name: string): Promise<Buffer | undefined> {

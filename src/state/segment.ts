@@ -10,6 +10,11 @@ export const Row = { PUT: 0, DELETE: 1, MAP_PUT: 2, MAP_DELETE: 3, LIST_APPEND: 
 /** Beside an operation: the row has the key of the row before and does not write it again. */
 const SAME_KEY = 0x10
 
+/** Rows are written into pieces of about this size: what has grown to millions of bytes is never copied. */
+const PIECE_BYTES = 256 * 1024
+/** Room behind it for the last row. */
+const SPARE_BYTES = 4 * 1024
+
 /** Identity of a state and of its byte format. */
 export interface StateIdentity {
   readonly operator: string
@@ -27,18 +32,14 @@ export interface RowTarget {
 
 /** Collects the rows of one task and checkpoint. */
 export class SegmentWriter {
-  readonly #rows: ByteWriter
+  #rows = new ByteWriter(SPARE_BYTES)
+  readonly #full: Buffer[] = []
   readonly #identities: StateIdentity[] = []
   readonly #scratch = new ByteWriter(256)
   /** Of the row written last: the states of a key follow one another. */
   #key: unknown
   #keySerde: Serde<unknown> | undefined
   rowCount = 0
-
-  /** `expectedBytes`: memory that grows on the way is copied each time. */
-  constructor(expectedBytes: number = 4096) {
-    this.#rows = new ByteWriter(expectedBytes)
-  }
 
   /** Number of a state in this segment's dictionary. */
   register(identity: StateIdentity): number {
@@ -67,6 +68,10 @@ export class SegmentWriter {
 
   #begin(state: number, op: number, serde: Serde<unknown>, key: unknown): void {
     this.rowCount++
+    if (this.#rows.position >= PIECE_BYTES) {
+      this.#full.push(this.#rows.view())
+      this.#rows = new ByteWriter(PIECE_BYTES + SPARE_BYTES)
+    }
     this.#rows.uvarint(state)
     if (key === this.#key && serde === this.#keySerde && typeof key !== 'object') {
       this.#rows.uint8(op | SAME_KEY)
@@ -96,10 +101,10 @@ export class SegmentWriter {
     rows.bytes(this.#scratch.buffer, 0, length)
   }
 
-  /** The whole segment; null if it has no rows and may be left out. */
-  finish(empty: 'drop-empty' | 'keep-empty'): Buffer | null {
+  /** The whole segment in parts; null if it has no rows and may be left out. */
+  finish(empty: 'drop-empty' | 'keep-empty'): readonly Buffer[] | null {
     if (this.rowCount === 0 && empty === 'drop-empty') return null
-    const out = new ByteWriter(this.#rows.position + 512)
+    const out = new ByteWriter(512)
     out.uvarint(this.#identities.length)
     for (const identity of this.#identities) {
       for (const part of [
@@ -114,8 +119,7 @@ export class SegmentWriter {
       }
     }
     out.uvarint(this.rowCount)
-    out.bytes(this.#rows.buffer, 0, this.#rows.position)
-    return out.view()
+    return [out.view(), ...this.#full, this.#rows.view()]
   }
 }
 

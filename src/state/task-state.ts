@@ -9,9 +9,6 @@ import { replaySegment, SegmentWriter } from './segment.ts'
 
 /** Segments of a chain at most; a base in slices must be complete before. */
 export const CHAIN_SEGMENTS_MAX = 16
-/** What a segment begins with, at least and at most. */
-const SEGMENT_BYTES_MIN = 4 * 1024
-const SEGMENT_BYTES_MAX = 16 * 1024 * 1024
 const BASE_SLICES_MAX = 4
 const BASE_SLICE_SLOTS = 50_000
 
@@ -28,8 +25,6 @@ export class TaskState {
   #chainLength = 0
   #base: Base | null = null
   #writer: SegmentWriter | null = null
-  /** The last segment's size, and some: the next one will have about that. */
-  #expectedBytes = SEGMENT_BYTES_MIN
   #slice: { readonly index: number; readonly of: number } | null = null
   #mark: SegmentMark = 'delta'
 
@@ -49,7 +44,7 @@ export class TaskState {
   /** A barrier entered the task: a segment begins. */
   begin(): void {
     assert(this.#writer === null, 'I2: a snapshot began while the one before was not encoded')
-    this.#writer = new SegmentWriter(this.#expectedBytes)
+    this.#writer = new SegmentWriter()
     this.#slice = this.#nextSlice()
   }
 
@@ -88,14 +83,12 @@ export class TaskState {
   }
 
   /** The encoded segment; null where nothing changed. */
-  take(): { readonly segment: Buffer | null; readonly mark: SegmentMark } {
+  take(): { readonly segment: readonly Buffer[] | null; readonly mark: SegmentMark } {
     const writer = this.#writer
     assert(writer, 'I2: a segment was taken before it was frozen')
     this.#writer = null
     if (this.#mark === 'base-last' || this.#mark === 'base-whole') this.#base = null
     const segment = writer.finish(this.#mark === 'delta' ? 'drop-empty' : 'keep-empty')
-    const bytes = Math.ceil((segment?.length ?? 0) * 1.1)
-    this.#expectedBytes = Math.min(Math.max(bytes, SEGMENT_BYTES_MIN), SEGMENT_BYTES_MAX)
     if (this.#mark === 'base-whole') this.#chainLength = 1
     else if (this.#mark === 'base-last') this.#chainLength = BASE_SLICES_MAX
     else if (segment) this.#chainLength++

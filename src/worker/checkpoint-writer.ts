@@ -1,11 +1,11 @@
 // The file of one checkpoint: manifest and new segments of all tasks of a worker, durable when `write` returns.
 import { delay } from '../base/clock.ts'
-import { crc32c, crcHex } from '../base/crc32c.ts'
+import { crc32cOf, crcHex } from '../base/crc32c.ts'
 import { isCode, messageOf } from '../base/errors.ts'
 import type { CheckpointId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { TaskSnapshot } from '../base/messages.ts'
-import { encodeFile, fileName, type Manifest, type Pointer, type SegmentRef } from '../checkpoint/file.ts'
+import { bytesOf, encodeFile, fileName, type Manifest, type Pointer, type SegmentRef } from '../checkpoint/file.ts'
 import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { TransactionRecord } from '../dataflow/ports.ts'
 import { nextChain } from '../state/task-state.ts'
@@ -67,20 +67,20 @@ export class CheckpointWriter {
     }
     const tasks = snapshots.map(({ snapshot, parent, chain }) => {
       const { task, positions, segment, mark, handles } = snapshot
-      const lengthened = (file: string, position: number, bytes: Buffer | null): readonly SegmentRef[] =>
-        nextChain(chain, bytes && { file, position, length: bytes.length, checksum: crcHex(crc32c(bytes)), mark })
+      const lengthened = (file: string, position: number, parts: readonly Buffer[] | null): readonly SegmentRef[] =>
+        nextChain(chain, parts && { file, position, length: bytesOf(parts), checksum: crcHex(crc32cOf(parts)), mark })
       return { task, positions, segment, handles, parent, chain: lengthened }
     })
-    const { bytes, pointer, manifest } = encodeFile(name, head, tasks)
-    await this.#create(name, bytes, id)
-    return { manifest, pointer, bytes: bytes.length }
+    const { parts, pointer, manifest } = encodeFile(name, head, tasks)
+    await this.#create(name, parts, id)
+    return { manifest, pointer, bytes: pointer.length }
   }
 
   /** Past its barrier a checkpoint cannot be skipped: the frozen snapshot is written again until the time-out. */
-  async #create(name: string, bytes: Buffer, id: CheckpointId): Promise<void> {
+  async #create(name: string, parts: readonly Buffer[], id: CheckpointId): Promise<void> {
     for (let attempt = 0; ; attempt++) {
       try {
-        return await this.#env.store.create(name, bytes)
+        return await this.#env.store.create(name, parts)
       } catch (error) {
         if (this.#stopped || !isCode(error, 'STORE_UNWRITABLE')) throw error
         this.#env.log.warn(

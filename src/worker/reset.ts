@@ -170,7 +170,7 @@ async function writeReset(
     ),
   }
   const file = encodeFile(fileName(id, 'reset', incarnation), head, tasks)
-  await store.create(file.pointer.file, file.bytes)
+  await store.create(file.pointer.file, file.parts)
   const metadata = encodePointer(file.pointer)
   await cluster.resetOffsets(
     plan.group,

@@ -33,13 +33,13 @@ describe('memory keeps the contract', () => {
   test('it holds 5 MiB in all and says what to use instead', async () => {
     const store = new MemoryStore()
     await store.open('orders')
-    await store.create('a.ckpt', Buffer.alloc(MEMORY_STORE_BYTES_MAX - 10))
+    await store.create('a.ckpt', [Buffer.alloc(MEMORY_STORE_BYTES_MAX - 10)])
     const refused = { code: 'CHECKPOINT_TOO_LARGE', message: expect.stringContaining('directory') }
-    await expect(store.create('b.ckpt', Buffer.alloc(11))).rejects.toMatchObject(refused)
+    await expect(store.create('b.ckpt', [Buffer.alloc(11)])).rejects.toMatchObject(refused)
     expect(await store.list()).toEqual(['a.ckpt'])
-    await store.create('c.ckpt', Buffer.alloc(10))
+    await store.create('c.ckpt', [Buffer.alloc(10)])
     await store.delete('a.ckpt')
-    await store.create('d.ckpt', Buffer.alloc(11))
+    await store.create('d.ckpt', [Buffer.alloc(11)])
   })
 })
 
@@ -70,7 +70,7 @@ describe('a folder among other things', () => {
     await writeFile(join(folder, `.${name}.f00.tmp`), 'half')
     await store.open('orders')
     expect(await store.list()).toEqual([])
-    await store.create(name, Buffer.from('whole'))
+    await store.create(name, [Buffer.from('whole')])
     expect(await store.list()).toEqual([name])
     expect(await readFile(join(folder, name), 'utf8')).toBe('whole')
   })
@@ -78,8 +78,8 @@ describe('a folder among other things', () => {
   test('no temporary file is left, whether create succeeds or not', async () => {
     const store = new DirectoryStore(folder)
     await store.open('orders')
-    await store.create(name, Buffer.from('whole'))
-    await expect(store.create(name, Buffer.from('again'))).rejects.toMatchObject({ code: 'STORE_UNWRITABLE' })
+    await store.create(name, [Buffer.from('whole')])
+    await expect(store.create(name, [Buffer.from('again')])).rejects.toMatchObject({ code: 'STORE_UNWRITABLE' })
     expect((await readdir(folder)).sort()).toEqual([name, 'STORE'])
   })
 
@@ -93,7 +93,7 @@ describe('a folder among other things', () => {
     const store = new DirectoryStore(join(folder, 'store'))
     await store.open('orders')
     await rm(join(folder, 'store'), { recursive: true })
-    await expect(store.create(name, Buffer.from('x'))).rejects.toMatchObject({ code: 'STORE_UNWRITABLE' })
+    await expect(store.create(name, [Buffer.from('x')])).rejects.toMatchObject({ code: 'STORE_UNWRITABLE' })
     expect(await readdir(folder)).toEqual([])
   })
 
@@ -106,7 +106,7 @@ describe('a folder among other things', () => {
       await store.open('orders')
       process.stdout.write('ready')
       await new Promise((resolve) => process.stdin.once('data', resolve))
-      const outcome = await store.create('${name}', Buffer.from(String(process.pid))).then(() => 'won', (error) => error.code)
+      const outcome = await store.create('${name}', [Buffer.from(String(process.pid))]).then(() => 'won', (error) => error.code)
       process.stdout.write(' ' + outcome)
       process.exit(0)`
     const children = Array.from({ length: 4 }, () =>

@@ -26,33 +26,37 @@ type Check = (store: CheckpointStore, again: () => CheckpointStore) => Promise<v
 /** What holds for a store whatever it has been through. */
 const always: Readonly<Record<string, Check>> = {
   'what was created is read back, byte for byte': async (store, again) => {
-    await store.create(name(7), content)
+    await store.create(name(7), [content])
     for (const reader of [store, again()]) {
       await reader.open('orders')
       deepEqual(await reader.read(name(7)), content)
     }
   },
+  'parts follow one another, empty ones too': async (store) => {
+    await store.create(name(7), [content.subarray(0, 3), Buffer.alloc(0), content.subarray(3)])
+    deepEqual(await store.read(name(7)), content)
+  },
   'an empty file is a file': async (store) => {
-    await store.create(name(7), Buffer.alloc(0))
+    await store.create(name(7), [Buffer.alloc(0)])
     equal((await store.read(name(7)))?.length, 0)
     ok((await store.list()).includes(name(7)))
   },
   'the bytes are the caller’s again when create has resolved': async (store) => {
     const bytes = Buffer.from(content)
-    await store.create(name(7), bytes)
+    await store.create(name(7), [bytes])
     bytes.fill(0)
     deepEqual(await store.read(name(7)), content)
   },
   'what read gives is the caller’s': async (store) => {
-    await store.create(name(7), content)
+    await store.create(name(7), [content])
     ;(await store.read(name(7)))?.fill(0)
     deepEqual(await store.read(name(7)), content)
   },
   'a name is created once: the second is refused and changes nothing': async (store, again) => {
-    await store.create(name(7), content)
+    await store.create(name(7), [content])
     for (const writer of [store, again()]) {
       await writer.open('orders')
-      await rejects(writer.create(name(7), Buffer.from('other')), code('STORE_UNWRITABLE'))
+      await rejects(writer.create(name(7), [Buffer.from('other')]), code('STORE_UNWRITABLE'))
     }
     deepEqual(await store.read(name(7)), content)
   },
@@ -60,21 +64,21 @@ const always: Readonly<Record<string, Check>> = {
     const writers = [store, again(), store, again()]
     for (const writer of writers) await writer.open('orders')
     const outcomes = await Promise.allSettled(
-      writers.map((writer, index) => writer.create(name(7), Buffer.from([index]))),
+      writers.map((writer, index) => writer.create(name(7), [Buffer.from([index])])),
     )
     const winners = outcomes.flatMap((outcome, index) => (outcome.status === 'fulfilled' ? [index] : []))
     equal(winners.length, 1)
     deepEqual(await store.read(name(7)), Buffer.from(winners))
   },
   'a part of a file': async (store) => {
-    await store.create(name(7), content)
+    await store.create(name(7), [content])
     deepEqual(await store.readRange(name(7), 0, 1000), content)
     deepEqual(await store.readRange(name(7), 990, 10), content.subarray(990))
     deepEqual(await store.readRange(name(7), 17, 1), content.subarray(17, 18))
     equal((await store.readRange(name(7), 500, 0))?.length, 0)
   },
   'a part that reaches past the end is cut, never filled up': async (store) => {
-    await store.create(name(7), content)
+    await store.create(name(7), [content])
     deepEqual(await store.readRange(name(7), 990, 100), content.subarray(990))
     equal((await store.readRange(name(7), 2000, 10))?.length, 0)
   },
@@ -83,7 +87,7 @@ const always: Readonly<Record<string, Check>> = {
     equal(await store.readRange(name(404), 0, 10), undefined)
   },
   'deleting is idempotent, and a deleted file is gone for all': async (store, again) => {
-    await store.create(name(7), content)
+    await store.create(name(7), [content])
     await store.delete(name(7))
     await store.delete(name(7))
     await store.delete(name(404))
@@ -95,7 +99,7 @@ const always: Readonly<Record<string, Check>> = {
     }
   },
   'the list is sorted: the order of names is the order of checkpoints': async (store) => {
-    for (const id of [30, 9, 200]) await store.create(name(id), content)
+    for (const id of [30, 9, 200]) await store.create(name(id), [content])
     const listed = (await store.list()).join(' ')
     equal(listed, listed.split(' ').sort().join(' '))
     ok(listed.includes(`${name(9)} ${name(30)} ${name(200)}`))
@@ -120,7 +124,7 @@ async function inLife(life: Life, harness: CheckpointStoreHarness, check: Check)
   try {
     let store = place.open()
     await store.open('orders')
-    if (life !== 'a new store') for (const id of [1, 2, 3]) await store.create(name(id), Buffer.from(`file ${id}`))
+    if (life !== 'a new store') for (const id of [1, 2, 3]) await store.create(name(id), [Buffer.from(`file ${id}`)])
     if (life === 'a store opened again') {
       store = place.open()
       await store.open('orders')

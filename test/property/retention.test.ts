@@ -76,7 +76,7 @@ class World {
       }
     })
     const { bytes, pointer, manifest } = fileOf(id, `worker-${worker}`, entries)
-    await this.store.create(pointer.file, bytes)
+    await this.store.create(pointer.file, [bytes])
     if (outcome === 'failed') return
     this.commit(worker, manifest, pointer)
   }

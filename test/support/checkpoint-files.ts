@@ -1,8 +1,15 @@
 // Checkpoint files for tests, of tasks with one partition each.
-import { crc32c, crcHex } from '../../src/base/crc32c.ts'
+import { crc32cOf, crcHex } from '../../src/base/crc32c.ts'
 import { checkpointId, type TaskId } from '../../src/base/ids.ts'
 import type { SegmentMark } from '../../src/base/messages.ts'
-import { encodeFile, fileName, type Manifest, type Pointer, type SegmentRef } from '../../src/checkpoint/file.ts'
+import {
+  bytesOf,
+  encodeFile,
+  fileName,
+  type Manifest,
+  type Pointer,
+  type SegmentRef,
+} from '../../src/checkpoint/file.ts'
 import { nextChain } from '../../src/state/task-state.ts'
 
 export interface FileTask {
@@ -41,9 +48,11 @@ export function fileOf(
     positions: [{ topic: 'in', partition: Number(task.split('/').at(-1)), offset, leaderEpoch: 2 }],
     handles: [{ operator: 'ledger', handle: { name: `handle of ${task}` } }],
     parent,
-    segment,
-    chain: (file: string, position: number, bytes: Buffer | null) =>
-      nextChain(chain, bytes && { file, position, length: bytes.length, checksum: crcHex(crc32c(bytes)), mark }),
+    // In two parts, as large ones are.
+    segment: segment && [segment.subarray(0, 3), segment.subarray(3)],
+    chain: (file: string, position: number, parts: readonly Buffer[] | null) =>
+      nextChain(chain, parts && { file, position, length: bytesOf(parts), checksum: crcHex(crc32cOf(parts)), mark }),
   }))
-  return encodeFile(name, head, rows)
+  const { parts, pointer, manifest } = encodeFile(name, head, rows)
+  return { bytes: Buffer.concat(parts), pointer, manifest }
 }

@@ -80,7 +80,7 @@ export class TaskOnHeap implements StateBackend {
   complete(): void {
     while (!this.encodeSome());
     const { segment, mark } = this.#task.take()
-    this.#chain = nextChain(this.#chain, segment && { mark, bytes: segment })
+    this.#chain = nextChain(this.#chain, segment && { mark, bytes: Buffer.concat(segment) })
   }
 
   crash(): TaskOnHeap {

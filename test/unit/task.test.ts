@@ -281,7 +281,7 @@ describe('a barrier', () => {
     const [ack] = runner.acks
     expect(ack).toMatchObject({ checkpoint: 1n, positions: [{ offset: 2n }], mark: 'delta' })
     const next = new TaskRunner(counting, {}, [...runner.logs.values()])
-    await next.start(ack, ack?.segment ? [ack.segment] : [])
+    await next.start(ack, ack?.segment ? [Buffer.concat(ack.segment)] : [])
     next.run()
     expect(next.values).toEqual(['3'])
   })

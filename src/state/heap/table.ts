@@ -1,9 +1,10 @@
 // One state of one operator on the heap: live objects in slots (a key's slot is the same in all states of an operator).
 //
 // Snapshots without a pause (I2). Every slot carries the epoch in which it was last changed. `freeze` only starts a new
-// epoch; the slots changed before it are encoded in slices while new records flow. Whoever touches a slot that is frozen
-// and not yet encoded encodes it first, and a touch includes reading anything that is not a primitive, because the user
-// holds a live object then. 0 = clean, current = changed since the barrier, anything else = frozen.
+// epoch; the slots changed before it, and those of a base, are encoded in slices while new records flow. Whoever touches a
+// slot that is still to be encoded encodes it first, and a touch includes reading anything that is not a primitive, because
+// the user holds a live object then. An epoch above 0: changed, in the current one since the barrier. Else: clean, and
+// −current has been written by the running snapshot already.
 import type { ByteWriter } from '../../base/byte-writer.ts'
 import { MillraceError, messageOf } from '../../base/errors.ts'
 import type { StateDescriptor } from '../descriptors.ts'
@@ -20,9 +21,12 @@ export interface SlotOwner {
   keyOf(slot: number): unknown
   /** The slot's value in some state is gone and written: the key may be forgotten. */
   released(slot: number): void
-  readonly slotCount: number
-  /** Encodes the slot in every state in which it is frozen: they have the key in common. */
+  /** Encodes the slot in every state in which it is still to be written: they have the key in common. */
   encodeFrozen(slot: number): void
+  /** Of the base that is being written: its rows are full. */
+  inBase(slot: number): boolean
+  /** The same, and not come to yet. */
+  awaitsBase(slot: number): boolean
   /** What all states of the operator keep per slot. */
   readonly rows: Rows
 }
@@ -46,11 +50,6 @@ export abstract class StateTable {
   #dirty = new SlotList()
   #frozen = new SlotList()
   #frozenAt = 0
-  #baseFrom = 0
-  #baseTo = 0
-  /** Slots that are looked at one after the other: those of the base, or all where most have changed. */
-  #scanAt = 0
-  #scanTo = 0
   #writer: SegmentWriter | null = null
   protected stateIndex = 0
 
@@ -76,65 +75,62 @@ export abstract class StateTable {
     this.#rows.words[slot * this.#rows.stride + this.#epochAt] = epoch
   }
 
-  get changed(): boolean {
-    return this.#dirty.length > 0
+  /** Slots changed since the last barrier. */
+  get changedSlots(): number {
+    return this.#dirty.length
   }
 
   /** Clean and empty: nothing keeps the slot. */
   idle(slot: number): boolean {
-    return !this.has(slot) && this.#epochOf(slot) === 0
+    return !this.has(slot) && this.#epochOf(slot) <= 0
+  }
+
+  /** The running snapshot has to write it: changed before the barrier, or of the base and not come to yet. */
+  #owed(slot: number, epoch: number): boolean {
+    if (epoch > 0) return epoch !== this.#current
+    return epoch !== -this.#current && this.owner.awaitsBase(slot) && this.has(slot)
   }
 
   /** Before a live object is handed out or changed. */
   touch(slot: number): void {
-    const epoch = this.#epochOf(slot)
-    if (epoch !== 0 && epoch !== this.#current) this.#encode(slot)
+    if (this.#owed(slot, this.#epochOf(slot))) this.#encode(slot)
   }
 
   /** Before a change. */
   mark(slot: number): void {
     const epoch = this.#epochOf(slot)
     if (epoch === this.#current) return
-    if (epoch !== 0) this.#encode(slot)
+    if (this.#owed(slot, epoch)) this.#encode(slot)
     this.#setEpoch(slot, this.#current)
     this.#dirty.push(slot)
   }
 
-  /** Starts a snapshot: what changed until now, and all of the slots `baseFrom … baseTo − 1` in full. */
-  freeze(writer: SegmentWriter, baseFrom: number, baseTo: number): void {
+  /** Starts a snapshot of what changed until now. `scanned`: the owner comes to every slot anyway. */
+  freeze(writer: SegmentWriter, scanned: boolean): void {
     this.#writer = writer
     this.stateIndex = writer.register(this.identity)
-    // In the order of memory that is quicker than in the order of change, even with some that have not changed.
-    const scan = this.#dirty.length * 4 > this.owner.slotCount
     const free = this.#frozen
     this.#frozen = this.#dirty
     this.#dirty = free
     free.clear()
-    if (scan) this.#frozen.clear()
+    if (scanned) this.#frozen.clear()
     this.#frozenAt = 0
-    this.#baseFrom = baseFrom
-    this.#baseTo = baseTo
-    this.#scanAt = scan ? 0 : baseFrom
-    this.#scanTo = scan ? this.owner.slotCount : baseTo
-    for (let slot = baseFrom; slot < baseTo; slot++) {
-      if (!this.has(slot) || this.#epochOf(slot) !== 0) continue
-      this.#setEpoch(slot, this.#current)
-    }
     this.#current = this.#current === 0x7fffffff ? 1 : this.#current + 1
   }
 
-  /** Encodes up to `rows` frozen slots; true when none is left. */
+  /** Encodes up to `rows` of the slots that had changed; true when none is left. */
   encodeSome(rows: number): boolean {
-    let left = rows
-    for (; left > 0 && this.#frozenAt < this.#frozen.length; left--) {
+    for (let left = rows; left > 0 && this.#frozenAt < this.#frozen.length; left--) {
       this.owner.encodeFrozen(this.#frozen.at(this.#frozenAt++))
     }
-    for (; left > 0 && this.#scanAt < this.#scanTo; left--) this.owner.encodeFrozen(this.#scanAt++)
-    if (left === 0) return false
+    return this.#frozenAt === this.#frozen.length
+  }
+
+  /** The snapshot is complete. */
+  thaw(): void {
     this.#frozen.clear()
     this.#frozenAt = 0
     this.#writer = null
-    return true
   }
 
   #encode(slot: number): void {
@@ -142,19 +138,19 @@ export abstract class StateTable {
     if (!writer) return
     if (!this.has(slot)) {
       this.row(writer, slot, Row.DELETE, null, null)
-      this.#setEpoch(slot, 0)
+      this.#setEpoch(slot, -this.#current)
       this.owner.released(slot)
       return
     }
     this.#write(writer, slot)
     // Only now: a slot that cannot be encoded fails again when the snapshot comes to it, if a user's function caught the
     // first error on the way.
-    this.#setEpoch(slot, 0)
+    this.#setEpoch(slot, -this.#current)
   }
 
   #write(writer: SegmentWriter, slot: number): void {
     try {
-      this.encodeSlot(writer, slot, slot >= this.#baseFrom && slot < this.#baseTo)
+      this.encodeSlot(writer, slot, this.owner.inBase(slot))
     } catch (error) {
       if (error instanceof MillraceError) throw error
       const { operator, name, serde } = this.identity

@@ -1,0 +1,50 @@
+// Goal: rows of state come back as they were written, however many there are and however large one is. Method: segments of
+// more than one piece, replayed.
+import { expect, test } from '@jest/globals'
+import { Row, replaySegment, SegmentWriter, type StateIdentity } from '../../src/state/segment.ts'
+import { type Serde, utf8 } from '../../src/state/serde.ts'
+
+const key = utf8 as Serde<unknown>
+const identity = (name: string): StateIdentity => ({
+  operator: 'op',
+  name,
+  kind: 'value',
+  key: 'utf8',
+  serde: 'utf8',
+  mapKey: '',
+})
+
+/** What is written, and what a replay gives. */
+function written(rows: readonly (readonly [state: number, key: string, value: string])[]): {
+  readonly parts: readonly Buffer[]
+  readonly replayed: unknown[]
+} {
+  const writer = new SegmentWriter()
+  for (const name of ['a', 'b']) writer.register(identity(name))
+  for (const [state, name, value] of rows) {
+    writer.row(state, Row.PUT, key, name, null, (out) => out.utf8(value))
+  }
+  const parts = writer.finish('drop-empty') ?? []
+  const replayed: unknown[] = []
+  replaySegment(Buffer.concat(parts), ({ name }) => ({
+    apply: (_op, key, _mapKey, value) => replayed.push([name === 'a' ? 0 : 1, key.toString(), value?.toString()]),
+  }))
+  return { parts, replayed }
+}
+
+test('rows of several pieces, two states of a key in turn, come back in order', () => {
+  const rows = Array.from({ length: 40_000 }, (_, n) => [n % 2, `key-${n >> 1}`, `value ${n}`] as const)
+  const { parts, replayed } = written(rows)
+  expect(parts.length).toBeGreaterThan(3)
+  expect(replayed).toEqual(rows)
+})
+
+test('a row larger than a piece is one row among others', () => {
+  const rows = [1, 300_000, 5, 3_000_000, 0, 2].map((length, n) => [0, `key-${n}`, 'x'.repeat(length)] as const)
+  expect(written(rows).replayed).toEqual(rows)
+})
+
+test('no row, no segment', () => {
+  expect(new SegmentWriter().finish('drop-empty')).toBeNull()
+  expect(new SegmentWriter().finish('keep-empty')).toHaveLength(2)
+})
