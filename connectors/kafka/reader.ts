@@ -2,7 +2,7 @@
 // whose queue is full is left out (back-pressure by not fetching). A response waits as bytes: batches are verified and
 // decoded when a task polls them, so that it finds them in the cache. Control batches and batches of aborted transactions
 // are turned into progress. What cannot be explained stops loudly: out of range, truncation, damage.
-import { delay, jitter } from '../../src/base/clock.ts'
+import { delay, jitter, monotonicMs } from '../../src/base/clock.ts'
 import { isCode, MillraceError } from '../../src/base/errors.ts'
 import { partitionKey } from '../../src/base/ids.ts'
 import type { Logger } from '../../src/base/log.ts'
@@ -20,6 +20,8 @@ const RESPONSE_BYTES_MAX = 16 * 1024 * 1024
 const MAX_WAIT_MS = 500
 /** While some partitions of a broker are left out: they must not wait for a long poll when they are wanted again. */
 const MAX_WAIT_PARTIAL_MS = 50
+/** A transaction open for so long at the same offset is worth a warning: Kafka's own limit is 15 minutes, most take seconds. */
+const HELD_BACK_MS = 60_000
 
 interface Feed {
   readonly topic: string
@@ -31,6 +33,8 @@ interface Feed {
   offset: bigint
   lastEpoch: number
   lastStable: bigint | undefined
+  /** Everything below the last stable offset was read, more is there, and it has been so since then. */
+  heldBackSinceMs: number | undefined
   /** Its position does not exist, or what was read is damaged: nothing more is fetched or given. */
   stuck: boolean
   queue: { readonly elements: Iterator<ReaderElement>; readonly bytes: number }[]
@@ -42,12 +46,20 @@ export class KafkaReader implements PartitionReader {
   readonly #log: Logger
   readonly #onReady: () => void
   readonly #onError: (error: Error) => void
+  readonly #heldBackMs: number
   readonly #feeds = new Map<string, Feed>()
   readonly #loops = new Set<number>()
   #wakers: (() => void)[] = []
   #stopped = false
 
-  constructor(cluster: KafkaCluster, log: Logger, onReady: () => void, onError: (error: Error) => void) {
+  constructor(
+    cluster: KafkaCluster,
+    log: Logger,
+    onReady: () => void,
+    onError: (error: Error) => void,
+    heldBackMs: number = HELD_BACK_MS,
+  ) {
+    this.#heldBackMs = heldBackMs
     this.#cluster = cluster
     this.#log = log
     this.#onReady = onReady
@@ -65,6 +77,7 @@ export class KafkaReader implements PartitionReader {
         offset,
         lastEpoch: leaderEpoch,
         lastStable: undefined,
+        heldBackSinceMs: undefined,
         stuck: false,
         queue: [],
         queuedBytes: 0,
@@ -177,6 +190,7 @@ export class KafkaReader implements PartitionReader {
       void this.#guard(this.#locate())
       return false
     }
+    this.#noteHeldBack(feed, fetched)
     feed.lastStable = fetched.lastStableOffset
     const { records } = fetched
     const end = records && endOfBatches(records, `${feed.topic}-${feed.partition}`)
@@ -187,6 +201,27 @@ export class KafkaReader implements PartitionReader {
     if (end.nextOffset > feed.offset) feed.offset = end.nextOffset
     feed.lastEpoch = end.leaderEpoch
     return true
+  }
+
+  /**
+   * An open transaction holds back all that is behind it. One whose markers its broker has dropped does so for ever, and if it
+   * is not ours, nobody but an operator can end it.
+   */
+  #noteHeldBack(feed: Feed, { topic, partition, highWatermark, lastStableOffset }: FetchedPartition): void {
+    const now = monotonicMs()
+    const held = highWatermark > lastStableOffset && feed.offset >= lastStableOffset
+    if (!held || feed.lastStable !== lastStableOffset || feed.heldBackSinceMs === undefined) {
+      feed.heldBackSinceMs = held ? now : undefined
+      return
+    }
+    if (now - feed.heldBackSinceMs < this.#heldBackMs) return
+    // And again after as long.
+    feed.heldBackSinceMs = now
+    const text = `nothing more can be read of ${topic}-${partition}: a transaction has been open at offset ${lastStableOffset} for ${Math.round(this.#heldBackMs / 1_000)} s and more; if it does not end, look for it with \`kafka-transactions.sh find-hanging --topic ${topic}\``
+    this.#log.warn(
+      { topic, partition, lastStable: lastStableOffset.toString(), highWatermark: highWatermark.toString() },
+      text,
+    )
   }
 
   /** The refusal itself does not say what the log holds. */

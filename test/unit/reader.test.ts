@@ -10,7 +10,7 @@ import type { FetchedPartition, FetchRequest, FetchResponse } from '../../connec
 import { takeFrame } from '../../connectors/kafka/wire/response-memory.ts'
 import { MillraceError } from '../../src/base/errors.ts'
 import { operatorId } from '../../src/base/ids.ts'
-import { silentLogger } from '../../src/base/log.ts'
+import { type Logger, silentLogger } from '../../src/base/log.ts'
 import type { ColumnarBatch } from '../../src/dataflow/batch.ts'
 import type { ReaderElement } from '../../src/dataflow/ports.ts'
 import { StreamRecord, TaskContext } from '../../src/dataflow/record.ts'
@@ -40,12 +40,15 @@ function abortMarkerAt(offset: bigint): Buffer {
   return forgeBatch({ body, count: 1, attributes: 0x30, baseOffset: offset })
 }
 
-type Answer = { readonly records?: Buffer } & Partial<Pick<FetchedPartition, 'aborted' | 'code' | 'diverged'>>
+type Answer = { readonly records?: Buffer } & Partial<
+  Pick<FetchedPartition, 'aborted' | 'code' | 'diverged' | 'lastStableOffset'>
+>
 
 /** The reader on a cluster that answers each fetch with the next of `answers`, then never again. */
 class Bench {
   readonly frames: Buffer[] = []
   readonly asked: bigint[] = []
+  readonly warnings: string[] = []
   readonly reader: KafkaReader
   readonly #answers: Answer[]
   topicId = 'first'
@@ -68,7 +71,8 @@ class Bench {
       node: async () => connection,
     }
     const fail = (error: Error): void => this.#fail(error)
-    this.reader = new KafkaReader(cluster as unknown as KafkaCluster, silentLogger, () => this.#arrived(), fail)
+    const log: Logger = { ...silentLogger, warn: (_: unknown, text?: string) => void this.warnings.push(text ?? '') }
+    this.reader = new KafkaReader(cluster as unknown as KafkaCluster, log, () => this.#arrived(), fail, 0)
     this.reader.assign([
       { topic: 't', partition: 0, offset: told.find((each) => typeof each === 'bigint') ?? 0n, leaderEpoch: -1 },
     ])
@@ -231,6 +235,18 @@ test('a record that is read after its batch was released says so, with the remed
   expect(() => kept.value).toThrow('t-0@0 was read after the function that got it had returned')
   expect(() => batch.release()).toThrow('released twice')
   bench.reader.stop()
+})
+
+test('a transaction that stays open is told, with the offset and the remedy; one that moves on is not', async () => {
+  const first = { records: batchAt(0n), lastStableOffset: 2n }
+  const moving = new Bench(first, { lastStableOffset: 2n }, { lastStableOffset: 5n }, 0n)
+  await moving.waiting()
+  expect(moving.warnings).toEqual([])
+  const stuck = new Bench(first, { lastStableOffset: 2n }, { lastStableOffset: 2n }, { lastStableOffset: 2n })
+  await stuck.waiting()
+  expect(stuck.warnings.length).toBeGreaterThan(0)
+  expect(stuck.warnings[0]).toMatch(/t-0: a transaction has been open at offset 2 .*find-hanging --topic t/)
+  for (const bench of [moving, stuck]) bench.reader.stop()
 })
 
 test('a topic that was created again while its leader was looked for is not read on', async () => {
