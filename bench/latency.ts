@@ -3,8 +3,8 @@
  * output keeps its input's timestamp, which is the wall clock at which the record was handed to the producer.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Bids } from './bids.ts'
 import type { Candidate } from './candidates.ts'
+import { feed, type Load } from './fixed-rate.ts'
 import { machineCpu } from './proc.ts'
 import type { Scenario } from './scenarios/scenario.ts'
 import type { Stage } from './stage.ts'
@@ -12,7 +12,6 @@ import { percentile } from './statistics.ts'
 import { SystemProcess } from './system-process.ts'
 import { argumentsOf } from './throughput.ts'
 
-const sendMs = 10
 /** At the beginning code is compiled and connections open: not counted. */
 const warmUpMs = 4_000
 const drainMs = 20_000
@@ -25,6 +24,7 @@ export interface LatencyRun {
   readonly recordsOut: number
   readonly p50Ms: number | null
   readonly p99Ms: number | null
+  readonly p999Ms: number | null
   readonly maxMs: number | null
   readonly foreignCores: number
 }
@@ -33,7 +33,7 @@ export async function measureLatency(
   stage: Stage,
   scenario: Scenario,
   candidate: Candidate,
-  load: { readonly recordsPerSecond: number; readonly seconds: number },
+  load: Load,
 ): Promise<LatencyRun> {
   const name = stage.name(scenario.id, candidate.id, 'latency')
   const input = `${name}-in`
@@ -71,6 +71,7 @@ export async function measureLatency(
       recordsOut,
       p50Ms: percentile(latencies, 0.5) ?? null,
       p99Ms: percentile(latencies, 0.99) ?? null,
+      p999Ms: percentile(latencies, 0.999) ?? null,
       maxMs: percentile(latencies, 1) ?? null,
       foreignCores: Math.max(0, after.foreignUs - before.foreignUs) / 1_000 / (after.atMs - before.atMs),
     }
@@ -83,31 +84,4 @@ function snapshot(stage: Stage, system: SystemProcess): { atMs: number; foreignU
   const { user, system: kernel } = process.cpuUsage()
   const ownUs = system.cpuUs + (stage.brokerCpuUs ?? 0) + user + kernel
   return { atMs: performance.now(), foreignUs: machineCpu().busyUs - ownUs }
-}
-
-/** Sends at an even rate, whatever becomes of it. */
-async function feed(
-  stage: Stage,
-  topic: string,
-  load: { readonly recordsPerSecond: number; readonly seconds: number },
-): Promise<number> {
-  const bids = new Bids(2)
-  const total = load.recordsPerSecond * load.seconds
-  let sent = 0
-  await stage.produce(async (producer) => {
-    const underWay: Promise<unknown>[] = []
-    const begun = performance.now()
-    while (sent < total) {
-      const due = Math.min(total, Math.floor(((performance.now() - begun) / 1_000) * load.recordsPerSecond))
-      if (due > sent) {
-        const timestamp = String(Date.now())
-        const messages = Array.from({ length: due - sent }, () => ({ ...bids.next(), timestamp }))
-        underWay.push(producer.send({ topic, messages, acks: -1 }))
-        sent = due
-      }
-      await sleep(sendMs)
-    }
-    await Promise.all(underWay)
-  })
-  return sent
 }

@@ -1,5 +1,6 @@
 /** The command line of `npm run bench`. */
 import { parseArgs } from 'node:util'
+import type { Load } from './fixed-rate.ts'
 import type { SeriesOptions } from './throughput-series.ts'
 
 export interface BenchOptions extends SeriesOptions {
@@ -10,10 +11,17 @@ export interface BenchOptions extends SeriesOptions {
   readonly quick: boolean
 }
 
+export const peersParts = ['throughput', 'latency', 'recovery'] as const
+export type PeersPart = (typeof peersParts)[number]
+
 export interface PeersOptions extends SeriesOptions {
+  /** A part that is not measured keeps its last figures. */
+  readonly parts: readonly PeersPart[]
   readonly workloads: readonly string[]
   /** Ids; undefined: all. */
   readonly systems: readonly string[] | undefined
+  /** Of latency and recovery runs. */
+  readonly load: Load
   readonly quick: boolean
 }
 
@@ -32,10 +40,14 @@ export const help = `npm run bench -- [options]: Millrace beside a kafkajs loop
   --quick            a look in a few minutes; writes nothing into the repository
 
 npm run bench -- peers [options]: Millrace beside Kafka Streams, Flink and two loops; needs a JDK and Maven
+  --parts A,B        default throughput,latency,recovery; the others keep the figures of their last run
   --records N        as above; the loops read a tenth
   --runs, --foreign, --repeats, --quick   as above
+  --rate N, --seconds N   records per second and length of a latency or recovery run (default 10,000 and 24)
   --workloads W0,W1  default W0,W1,W2,W4
   --systems A,B      default all: millrace, millrace-fields, kafka-streams, kafka-streams-tuned, flink, flink-tuned, kafkajs, platformatic
+
+npm run bench -- pause: how long records stand still for a checkpoint of a million keys; writes bench/PAUSE.md
 `
 
 /** What every series of runs can be told. */
@@ -84,16 +96,28 @@ export function parsePeersOptions(argv: readonly string[]): PeersOptions {
     args: [...argv],
     options: {
       ...seriesFlags,
+      parts: { type: 'string', default: peersParts.join(',') },
       workloads: { type: 'string', default: 'W0,W1,W2,W4' },
       systems: { type: 'string' },
+      rate: { type: 'string', default: '10000' },
+      seconds: { type: 'string' },
     },
   })
+  const seconds = values.seconds ?? (values.quick ? '12' : '24')
   return {
     ...series(values),
+    parts: values.parts.split(',').map(partOf),
     workloads: values.workloads.split(','),
     systems: values.systems?.split(','),
+    load: { recordsPerSecond: number('rate', values.rate, 1), seconds: number('seconds', seconds, 10) },
     quick: values.quick,
   }
+}
+
+function partOf(text: string): PeersPart {
+  const part = peersParts.find((each) => each === text)
+  if (part) return part
+  throw new TypeError(`--parts ${text}: there are ${peersParts.join(', ')}`)
 }
 
 function series({ records, runs, foreign, repeats, quick }: SeriesValues): SeriesOptions {

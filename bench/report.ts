@@ -1,5 +1,14 @@
 /** The results page and the tables on the terminal, made from the raw results and nothing else. */
-import { baseline, type Candidate, canRun, exactlyOnce, latencyCandidates, throughputCandidates } from './candidates.ts'
+import {
+  baseline,
+  type Candidate,
+  canRun,
+  exactlyOnce,
+  exactlyOnceOften,
+  latencyCandidates,
+  throughputCandidates,
+  withoutCheckpoints,
+} from './candidates.ts'
 import type { Machine } from './environment.ts'
 import type { LatencyRun } from './latency.ts'
 import { millrace } from './programs.ts'
@@ -54,6 +63,25 @@ function ratioTable(results: Results): string {
   return table(['workload', 'Millrace exactly-once', 'kafkajs loop', 'ratio', 'target'], rows)
 }
 
+/** CPU per record with transactions and checkpoints, over that without; at most so much is meant. */
+const costRatioMax = [
+  { candidate: exactlyOnce, ratioMax: 1.03 },
+  { candidate: exactlyOnceOften, ratioMax: 1.1 },
+]
+
+function costTable(results: Results): string {
+  const rows = workloadsOf(results).flatMap((scenario) => {
+    const cpu = (candidate: Candidate): number =>
+      medianOf(counted(results, scenario, candidate), (run) => run.cpuUsPerRecord) ?? Number.NaN
+    return costRatioMax.map(({ candidate, ratioMax }) => {
+      const ratio = cpu(candidate) / cpu(withoutCheckpoints)
+      const met = ratio <= ratioMax ? 'met' : 'missed'
+      return [`${scenario.id} ${candidate.title}`, figure(ratio, 2), `${figure(ratioMax, 2)}: ${met}`]
+    })
+  })
+  return table(['CPU per record ÷ that without checkpoints', 'ratio', 'target'], rows)
+}
+
 function pauseTable(results: Results): string {
   const rows = workloadsOf(results).flatMap((scenario) =>
     throughputCandidates
@@ -106,7 +134,7 @@ export function renderTables(results: Results): string {
     `### ${scenario.id}: ${scenario.what}`,
     throughputTable(results, scenario, throughputCandidates),
   ])
-  parts.push('### Checkpoints', pauseTable(results))
+  parts.push('### Cost of exactly-once', costTable(results), '### Checkpoints', pauseTable(results))
   if (results.latencyRuns.length > 0) {
     const { latencyRate, latencySeconds } = results.settings
     parts.push(`### Output latency at ${latencyRate} records/s, ${latencySeconds} s each`, latencyTable(results))

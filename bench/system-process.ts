@@ -78,9 +78,13 @@ export class SystemProcess implements AsyncDisposable {
     return { summary: this.#summary, peakRssBytes }
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.alive) return
+  /** As a crash ends it. */
+  async kill(): Promise<void> {
     this.#child.kill('SIGKILL')
     await this.#exited
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.alive) await this.kill()
   }
 }

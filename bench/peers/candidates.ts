@@ -1,7 +1,7 @@
 /** The systems of `npm run bench -- peers`. */
 import { baseline, type Candidate, exactlyOnce, exactlyOnceNaming } from '../candidates.ts'
 import { platformaticLoop } from '../programs.ts'
-import { jvmPeers } from './jvm-peers.ts'
+import { atInterval, flink, jvmPeers, kafkaStreams } from './jvm-peers.ts'
 
 export const ours: Candidate = { ...exactlyOnce, id: 'millrace', title: 'Millrace' }
 export const oursNaming: Candidate = { ...exactlyOnceNaming, id: 'millrace-fields', title: 'Millrace, fields named' }
@@ -31,6 +31,22 @@ const platformatic: Candidate = {
 }
 
 export const peersCandidates: readonly Candidate[] = [ours, oursNaming, ...jvmPeers, kafkajs, platformatic]
+
+/** What latency and recovery are measured with: state has to come back. */
+export const timedWorkload = 'W2'
+const shortMs = 100
+
+/** Latency of an exactly-once output follows the interval; each system with the settings of its makers. */
+export const latencyCandidates: readonly Candidate[] = [
+  ours,
+  { ...ours, id: 'millrace-100', title: 'Millrace, 100 ms', intervalMs: shortMs },
+  ...[kafkaStreams, flink].flatMap((candidate) => [candidate, atInterval(candidate, shortMs)]),
+  kafkajs,
+  platformatic,
+]
+
+/** The loops keep their state in a Map: what they would recover is wrong. */
+export const recoveryCandidates: readonly Candidate[] = [ours, kafkaStreams, flink]
 
 /** @throws RangeError */
 export function candidatesOf(ids: readonly string[] | undefined): readonly Candidate[] {

@@ -132,4 +132,15 @@ export const flinkTuned: Candidate = {
   settings: [...flinkSettings, ...tunedClients('producer', 'consumer')],
 }
 
+const intervalSettings: readonly string[] = ['commit.interval.ms', 'execution.checkpointing.interval']
+
+/** The same system, committing or checkpointing at another interval. */
+export function atInterval(candidate: Candidate, intervalMs: number): Candidate {
+  const settings = candidate.settings.map((setting) =>
+    intervalSettings.includes(setting.name) ? { ...setting, value: String(intervalMs) } : setting,
+  )
+  const { id, title } = candidate
+  return { ...candidate, id: `${id}-${intervalMs}`, title: `${title}, ${intervalMs} ms`, intervalMs, settings }
+}
+
 export const jvmPeers: readonly Candidate[] = [kafkaStreams, kafkaStreamsTuned, flink, flinkTuned]

@@ -1,39 +1,97 @@
 /** Millrace beside Kafka Streams, Flink and two loops; writes bench/peers.json and bench/PEERS.md. */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import type { Candidate } from '../candidates.ts'
 import { describeMachine } from '../environment.ts'
-import type { PeersOptions } from '../options.ts'
+import { type LatencyRun, measureLatency } from '../latency.ts'
+import type { PeersOptions, PeersPart } from '../options.ts'
 import type { Progress } from '../progress.ts'
+import { measureRecovery, type RecoveryRun } from '../recovery.ts'
 import { scenarioOf } from '../scenarios/all.ts'
 import { brokerHeapMb, partitions, Stage } from '../stage.ts'
 import { allExact, measureSeries } from '../throughput-series.ts'
-import { candidatesOf } from './candidates.ts'
-import { type PeersResults, renderPeers, renderPeersTables } from './report.ts'
+import { candidatesOf, latencyCandidates, recoveryCandidates, timedWorkload } from './candidates.ts'
+import { renderPeers, renderPeersTables } from './report.ts'
+import type { About, PeersResults } from './results.ts'
 import { peerVersions } from './versions.ts'
 
 const fileOf = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
 
 /** @returns whether every run came to its end with an exact output */
 export async function runPeersBench(options: PeersOptions, progress: Progress): Promise<boolean> {
-  const workloads = options.workloads.map(scenarioOf)
+  const about: About = {
+    startedAt: new Date().toISOString(),
+    machine: describeMachine(),
+    versions: await peerVersions(),
+  }
   const candidates = candidatesOf(options.systems)
-  const before = { startedAt: new Date().toISOString(), machine: describeMachine(), versions: await peerVersions() }
+  const chosen = (some: readonly Candidate[]): readonly Candidate[] =>
+    some.filter(({ program }) => candidates.some((candidate) => candidate.program === program))
   for (const program of new Set(candidates.map((candidate) => candidate.program))) {
     progress.live(`building ${program.name}`)
     await program.prepare?.()
   }
   await using stage = await Stage.open((line) => progress.say(`broker: ${line}`))
-  const series = await measureSeries({ stage, progress, options, workloads, candidates })
-  const results: PeersResults = {
-    ...before,
-    settings: { ...options, partitions, brokerHeapMb, broker: stage.broker.kind },
-    systems: candidates.map(({ id, title, settings }) => ({ id, title, settings })),
-    ...series,
+  const { load, runs } = options
+  const measured: { -readonly [part in PeersPart]?: PeersResults[part] } = {}
+  if (options.parts.includes('throughput')) {
+    const workloads = options.workloads.map(scenarioOf)
+    const settings = { ...options, partitions, brokerHeapMb, broker: stage.broker.kind }
+    const series = await measureSeries({ stage, progress, options, workloads, candidates })
+    measured.throughput = { ...about, settings, ...series }
   }
-  process.stdout.write(renderPeersTables(results))
+  if (options.parts.includes('latency')) {
+    const latencyRuns = await measureLatencies(stage, progress, options, chosen(latencyCandidates))
+    measured.latency = { ...about, load, runs: latencyRuns }
+  }
+  if (options.parts.includes('recovery')) {
+    const recoveryRuns = await measureRecoveries(stage, progress, options, chosen(recoveryCandidates))
+    measured.recovery = { ...about, load, repeated: runs, runs: recoveryRuns }
+  }
+  process.stdout.write(renderPeersTables(measured))
   if (!options.quick) {
+    const before = existsSync(fileOf('../peers.json')) ? readFileSync(fileOf('../peers.json'), 'utf8') : '{}'
+    const results: PeersResults = { ...(JSON.parse(before) as PeersResults), ...measured }
     writeFileSync(fileOf('../peers.json'), `${JSON.stringify(results, undefined, 1)}\n`)
     writeFileSync(fileOf('../PEERS.md'), renderPeers(results, readFileSync(fileOf('./not-measured.md'), 'utf8')))
   }
-  return allExact(series)
+  const complete = [...(measured.latency?.runs ?? []), ...(measured.recovery?.runs ?? [])]
+  return (
+    (!measured.throughput || allExact(measured.throughput)) && complete.every((run) => run.recordsOut === run.records)
+  )
+}
+
+async function measureLatencies(
+  stage: Stage,
+  progress: Progress,
+  { load }: PeersOptions,
+  candidates: readonly Candidate[],
+): Promise<LatencyRun[]> {
+  const runs: LatencyRun[] = []
+  await progress.series(candidates, async (candidate) => {
+    const run = await measureLatency(stage, scenarioOf(timedWorkload), candidate, load)
+    runs.push(run)
+    progress.say(`latency · ${candidate.title} · p50 ${run.p50Ms} ms · p99 ${run.p99Ms} ms · p99.9 ${run.p999Ms} ms`)
+  })
+  return runs
+}
+
+async function measureRecoveries(
+  stage: Stage,
+  progress: Progress,
+  { load, runs: times }: PeersOptions,
+  candidates: readonly Candidate[],
+): Promise<RecoveryRun[]> {
+  const runs: RecoveryRun[] = []
+  const numbers = Array.from({ length: times }, (_, index) => index + 1)
+  const planned = numbers.flatMap((run) => candidates.map((candidate) => ({ run, candidate })))
+  await progress.series(planned, async ({ run, candidate }) => {
+    const result = await measureRecovery(stage, scenarioOf(timedWorkload), candidate, run, load)
+    runs.push(result)
+    const complete = `${result.recordsOut} of ${result.records} out`
+    progress.say(
+      `recovery run ${run} · ${candidate.title} · first ${result.firstOutputMs} ms · caught up ${result.caughtUpMs} ms · ${complete}`,
+    )
+  })
+  return runs
 }

@@ -1,38 +1,14 @@
 /** The page of the peers and its tables on the terminal, made from the raw results and nothing else. */
 import type { Candidate, Setting } from '../candidates.ts'
-import type { Machine } from '../environment.ts'
+import { scenarioOf } from '../scenarios/all.ts'
 import type { Scenario } from '../scenarios/scenario.ts'
-import {
-  counted,
-  disturbance,
-  figure,
-  medianOf,
-  type SeriesResults,
-  table,
-  throughputTable,
-  workloadsOf,
-} from '../tables.ts'
+import { counted, disturbance, figure, medianOf, table, throughputTable, workloadsOf } from '../tables.ts'
 import type { ThroughputRun } from '../throughput.ts'
-import { loopShare, ours, oursNaming, peersCandidates } from './candidates.ts'
+import { loopShare, ours, oursNaming, peersCandidates, timedWorkload } from './candidates.ts'
 import { flink, flinkTuned, jvmFlags, jvmPeers, kafkaStreams, kafkaStreamsTuned } from './jvm-peers.ts'
+import type { About, PeersResults, Throughput } from './results.ts'
 import { brokerRatioMax, cpuRatioMax, cpuRatioMaxNaming, peakRssMbMax } from './targets.ts'
-import type { PeerVersions } from './versions.ts'
-
-export interface PeersResults extends SeriesResults {
-  readonly startedAt: string
-  readonly machine: Machine
-  readonly versions: PeerVersions
-  readonly settings: {
-    readonly records: number
-    readonly runs: number
-    readonly partitions: number
-    readonly broker: string
-    readonly brokerHeapMb: number
-    readonly foreignCoresMax: number
-    readonly repeats: number
-  }
-  readonly systems: readonly { readonly id: string; readonly title: string; readonly settings: readonly Setting[] }[]
-}
+import { latencySection, recoverySection } from './timing-report.ts'
 
 /** With fewer records a JVM still compiles during most of the window. */
 const warmRecords = 4_000_000
@@ -43,7 +19,7 @@ type Pick = (run: ThroughputRun) => number | null
 
 /** The JVM peer with the least of something, at its better setting. */
 function best(
-  results: PeersResults,
+  results: Throughput,
   scenario: Scenario,
   pick: Pick,
 ): { value: number; candidate: Candidate } | undefined {
@@ -56,7 +32,7 @@ function best(
 
 /** Ours, theirs and the ratio, and whether the target is met; empty if one of them was not measured. */
 function ratioRow(
-  results: PeersResults,
+  results: Throughput,
   scenario: Scenario,
   what: string,
   pick: Pick,
@@ -72,7 +48,7 @@ function ratioRow(
   return [[`${scenario.id} ${what}`, figure(mine, 2), peer, figure(ratio, 2), target]]
 }
 
-function ratioTable(results: PeersResults): string {
+function ratioTable(results: Throughput): string {
   const cpu: Pick = (run) => run.cpuUsPerRecord
   const rows = workloadsOf(results).flatMap((scenario) => [
     ...ratioRow(results, scenario, 'CPU µs/record', cpu, cpuRatioMax[scenario.id]),
@@ -84,7 +60,7 @@ function ratioTable(results: PeersResults): string {
   return table(['', 'Millrace', 'better JVM peer', 'ratio', 'target'], rows)
 }
 
-function memoryRow(results: PeersResults, scenario: Scenario): string[][] {
+function memoryRow(results: Throughput, scenario: Scenario): string[][] {
   const limit = peakRssMbMax[scenario.id]
   const mine = medianOf(counted(results, scenario, ours), (run) => run.peakRssMb)
   const theirs = best(results, scenario, (run) => run.peakRssMb)
@@ -95,13 +71,22 @@ function memoryRow(results: PeersResults, scenario: Scenario): string[][] {
   return [[`${scenario.id} peak RSS MB`, figure(mine, 0), peer, ratio, target]]
 }
 
-export function renderPeersTables(results: PeersResults): string {
+function throughputSection(results: Throughput): string[] {
   const parts = workloadsOf(results).flatMap((scenario) => [
     `### ${scenario.id}: ${scenario.what}`,
     throughputTable(results, scenario, peersCandidates),
   ])
   const cold = results.settings.records < warmRecords ? [coldWarning] : []
-  return `${['### Millrace ÷ the better JVM peer', ...cold, ratioTable(results), ...parts].join('\n\n')}\n`
+  return ['## Cost per record', '### Millrace ÷ the better JVM peer', ...cold, ratioTable(results), ...parts]
+}
+
+export function renderPeersTables({ throughput, latency, recovery }: PeersResults): string {
+  const parts = [
+    ...(throughput ? throughputSection(throughput) : []),
+    ...(latency ? latencySection(latency) : []),
+    ...(recovery ? recoverySection(recovery) : []),
+  ]
+  return `${parts.join('\n\n')}\n`
 }
 
 function settingsTable(settings: readonly Setting[]): string {
@@ -135,25 +120,43 @@ function settingsSection(): string {
   return parts.join('\n\n')
 }
 
-/** `notMeasured`: what a reader must not read into the figures; written by hand. */
-export function renderPeers(results: PeersResults, notMeasured: string): string {
-  const { machine, versions, settings, startedAt } = results
+/** What was measured when, of which commit, on what. */
+function origin(part: string, { startedAt, machine }: About): string {
+  return `${part} on ${startedAt.slice(0, 10)} at commit ${machine.commit}`
+}
+
+function conditions(results: Throughput): string {
+  const { settings } = results
   const broker =
     settings.broker === 'java' ? `one node, heap ${settings.brokerHeapMb} MB, on the same cores` : settings.broker
-  return `# Millrace and its peers
-
-Generated by \`npm run bench -- peers\` on ${startedAt.slice(0, 10)}; raw figures in peers.json. Millrace in its other modes: RESULTS.md.
-
-- Machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB, ${machine.system}. Broker: Apache Kafka ${machine.kafka}, ${broker}; replication 1, no TLS.
-- Millrace at commit ${machine.commit}, Node ${machine.node}. Java ${versions.java}: Kafka Streams ${versions.kafkaStreams}; Flink ${versions.flink} with flink-connector-kafka ${versions.flinkConnector}; Jackson ${versions.jackson} for JSON in both. Loops: kafkajs ${machine.kafkajs}, @platformatic/kafka ${versions.platformatic}.
+  return `- Broker: ${broker}; replication 1, no TLS.
 - Input: ${settings.records.toLocaleString('en')} bids, 210 bytes of JSON each, key = auction, 100,000 keys evenly, ${settings.partitions} partitions, no compression. The loops read 1/${loopShare} of it: they are slower, and their cost does not change on the way.
 - Every system is one process of its own, started anew for each run, exactly-once, with one thread or slot of work, reading from the beginning into a topic of its own; it commits or checkpoints once a second, the loops with every transaction. ${settings.runs} runs each, systems interleaved; medians [smallest–largest].
 - Window: from 10 % to 90 % of the output, by high watermarks sampled every 50 ms. *Late half*: 50 % to 90 %, with less of the compilers' work in it. CPU: user and system time of all threads of all processes of a system, as the kernel counts it; peak RSS likewise.
 - ${disturbance(results)}
 - *Exact*: a \`read_committed\` reader found every output to be what it must be. W0–W2: each partition equal to the model's, byte for byte and in order. W4: its order across keys is nobody's promise, so each key's outputs are replayed: in one partition, counts without a gap, each sum one more of the key's prices, maximum and text to the byte, every input used once. All systems write the same JSON text.
-- Targets: ours ÷ the better of Kafka Streams and Flink, each at its better setting; the broker's CPU and memory likewise.
+- Targets: ours ÷ the better of Kafka Streams and Flink, each at its better setting; the broker's CPU and memory likewise.`
+}
+
+/** `notMeasured`: what a reader must not read into the figures; written by hand. */
+export function renderPeers(results: PeersResults, notMeasured: string): string {
+  const { throughput, latency, recovery } = results
+  const parts = { throughput, latency, recovery }
+  const origins = Object.entries(parts).flatMap(([part, about]) => (about ? [origin(part, about)] : []))
+  const about = throughput ?? latency ?? recovery
+  if (!about) throw new RangeError('nothing was measured')
+  const { machine, versions } = about
+  return `# Millrace and its peers
+
+Generated by \`npm run bench -- peers\`: ${origins.join(', ')}; raw figures in peers.json. Millrace in its other modes: RESULTS.md.
+
+- Machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB, ${machine.system}. Apache Kafka ${machine.kafka}.
+- Node ${machine.node}. Java ${versions.java}: Kafka Streams ${versions.kafkaStreams}; Flink ${versions.flink} with flink-connector-kafka ${versions.flinkConnector}; Jackson ${versions.jackson} for JSON in both. Loops: kafkajs ${machine.kafkajs}, @platformatic/kafka ${versions.platformatic}.
+${throughput ? conditions(throughput) : ''}
 
 ${renderPeersTables(results)}
+Latency and recovery are measured on ${timedWorkload} (${scenarioOf(timedWorkload).what}).
+
 ## Settings
 
 ${settingsSection()}

@@ -12,3 +12,6 @@ export const brokerRatioMax: Partial<Readonly<Record<Scenario['id'], number>>> =
 
 /** Peak resident memory, in MB. */
 export const peakRssMbMax: Partial<Readonly<Record<Scenario['id'], number>>> = { W2: 300 }
+
+/** From SIGKILL of everything, started again at once, to the first new committed output, in ms. */
+export const recoveryMsMax = 2_000

@@ -2,6 +2,8 @@
 // Serdes, the record-batch codec and checkpoint segments write into it; a writer is reused, so that the hot path
 // allocates nothing per record.
 
+import { copyWords, NATIVE_COPY_BYTES_MIN, Words } from './words.ts'
+
 /** Buffer has these since Node 0.x; its type declarations leave them out. They skip the generic `write` dispatch. */
 interface SliceableBuffer {
   utf8Write(text: string, offset: number, length?: number): number
@@ -13,9 +15,14 @@ export function utf8Slice(bytes: Buffer, start: number, end: number): string {
   return (bytes as Buffer & SliceableBuffer).utf8Slice(start, end)
 }
 
+/** Fewer are copied one by one: they come from ever other places, whose view would have to be made. */
+const WORDS_BYTES_MIN = 25
+
 export class ByteWriter {
   buffer: Buffer
   position = 0
+  readonly #words = new Words()
+  readonly #sourceWords = new Words()
 
   constructor(initialBytes = 1024) {
     this.buffer = Buffer.allocUnsafeSlow(initialBytes)
@@ -106,11 +113,12 @@ export class ByteWriter {
   bytes(source: Uint8Array, start = 0, end: number = source.length): void {
     const length = end - start
     this.ensure(length)
-    if (length <= 24) {
+    if (length < WORDS_BYTES_MIN) {
       for (let i = start; i < end; i++) this.buffer[this.position++] = source[i] as number
       return
     }
-    if (source instanceof Buffer) source.copy(this.buffer, this.position, start, end)
+    if (length < NATIVE_COPY_BYTES_MIN)
+      copyWords(this.#words.of(this.buffer), this.position - start, this.#sourceWords.of(source), start, end)
     else this.buffer.set(source.subarray(start, end), this.position)
     this.position += length
   }

@@ -298,7 +298,11 @@ export class Job implements AsyncDisposable {
   }
 
   explain(): string {
-    return this.workers.map((worker) => worker.explain()).join('\n')
+    // The newest first: a report may be cut.
+    return this.workers
+      .toReversed()
+      .map((worker) => worker.explain())
+      .join('\n')
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -23,6 +23,17 @@ function written(write: (writer: ByteWriter) => void): ByteReader {
   return new ByteReader(writer.copy())
 }
 
+test('bytes of every length from 0 to 600, of a buffer or an array, from any place to any other', () => {
+  const source = Buffer.from(Array.from({ length: 700 }, (_, index) => (index * 37) % 253))
+  for (const from of [source, new Uint8Array(source)]) {
+    const writer = new ByteWriter(1)
+    const lengths = Array.from({ length: 601 }, (_, length) => length)
+    for (const length of lengths) writer.bytes(from, length % 97, (length % 97) + length)
+    const expected = Buffer.concat(lengths.map((length) => source.subarray(length % 97, (length % 97) + length)))
+    expect(writer.copy().equals(expected)).toBe(true)
+  }
+})
+
 describe('varints', () => {
   test('of 32 bits, at every edge', () => {
     for (const value of edges(31)) {

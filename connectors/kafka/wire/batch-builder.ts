@@ -3,7 +3,7 @@
 import { assert } from '../../../src/base/assert.ts'
 import { ByteWriter, varintSize, varlongSize } from '../../../src/base/byte-writer.ts'
 import { crc32c } from '../../../src/base/crc32c.ts'
-import { Words } from '../../../src/base/words.ts'
+import { copyWords, NATIVE_COPY_BYTES_MIN, Words } from '../../../src/base/words.ts'
 import { type Compression, compress, compressionBits } from './compression.ts'
 import { BATCH_HEADER_BYTES } from './record-batch.ts'
 
@@ -34,21 +34,13 @@ function putVarint(buffer: Buffer, at: number, value: number): number {
   return at
 }
 
-/** From here on a native copy is the quickest; for less, its call costs more than it saves. */
-const NATIVE_BYTES_MIN = 512
-const WORD_BYTES = 8
+/** Fewer are copied one by one. */
+const WORDS_BYTES_MIN = 8
 
 // Keys, values and headers of neighbouring records come from the same buffers, but not from the same one.
 const keyWords = new Words()
 const valueWords = new Words()
 const headerWords = new Words()
-
-/** Copies a word or more to `shift` behind where it stands. The last word may repeat bytes: no loop for the odd ones. */
-function copyWords(to: DataView, shift: number, from: DataView, start: number, end: number): void {
-  const last = end - WORD_BYTES
-  for (let at = start; at < last; at += WORD_BYTES) to.setBigUint64(at + shift, from.getBigUint64(at, true), true)
-  to.setBigUint64(last + shift, from.getBigUint64(last, true), true)
-}
 
 export class BatchBuilder {
   readonly #writer: ByteWriter
@@ -136,8 +128,8 @@ export class BatchBuilder {
   #put(at: number, sourceWords: Words, source: Buffer, start: number, end: number): number {
     const { buffer } = this.#writer
     const bytes = end - start
-    if (bytes >= NATIVE_BYTES_MIN) source.copy(buffer, at, start, end)
-    else if (bytes >= WORD_BYTES) copyWords(this.#words.of(buffer), at - start, sourceWords.of(source), start, end)
+    if (bytes >= NATIVE_COPY_BYTES_MIN) source.copy(buffer, at, start, end)
+    else if (bytes >= WORDS_BYTES_MIN) copyWords(this.#words.of(buffer), at - start, sourceWords.of(source), start, end)
     else for (let i = 0; i < bytes; i++) buffer[at + i] = source[start + i] as number
     return at + bytes
   }

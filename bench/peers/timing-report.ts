@@ -1,0 +1,54 @@
+/** Latency and recovery as sections of the peers' page. */
+import { median } from '../statistics.ts'
+import { figure, table } from '../tables.ts'
+import { latencyCandidates, recoveryCandidates } from './candidates.ts'
+import type { PeersResults } from './results.ts'
+import { recoveryMsMax } from './targets.ts'
+
+type Part<Name extends keyof PeersResults> = NonNullable<PeersResults[Name]>
+
+/** Empty, or how many outputs a reader missed or saw too often. */
+const amiss = ({ records, recordsOut }: { readonly records: number; readonly recordsOut: number }): string =>
+  recordsOut === records ? '' : ` (${recordsOut} of ${records} came)`
+
+export function latencySection({ load, runs }: Part<'latency'>): string[] {
+  const rows = latencyCandidates.flatMap((candidate) =>
+    runs
+      .filter((run) => run.candidate === candidate.id)
+      .map((run) => [
+        `${candidate.title}${amiss(run)}`,
+        ...[run.p50Ms, run.p99Ms, run.p999Ms, run.maxMs].map((ms) => figure(ms, 0)),
+        figure(run.foreignCores, 2),
+      ]),
+  )
+  return [
+    `## Output latency at ${load.recordsPerSecond.toLocaleString('en')} records/s`,
+    `From the timestamp that the producer gave a record to its output at a \`read_committed\` reader, by one machine's clock; ${load.seconds} s each, the first 4 not counted. Commits or checkpoints once a second unless it says otherwise.`,
+    table(['ms', 'p50', 'p99', 'p99.9', 'max', 'others, cores'], rows),
+  ]
+}
+
+export function recoverySection({ load, repeated, runs }: Part<'recovery'>): string[] {
+  const rows = recoveryCandidates.flatMap((candidate) => {
+    const mine = runs.filter((run) => run.candidate === candidate.id)
+    if (mine.length === 0) return []
+    const middle = (pick: (run: (typeof mine)[number]) => number | null): string => {
+      const values = mine.flatMap((run) => pick(run) ?? [])
+      if (values.length < mine.length) return `– (${mine.length - values.length} of ${mine.length} never)`
+      return `${figure(median(values), 0)} [${figure(Math.min(...values), 0)}–${figure(Math.max(...values), 0)}]`
+    }
+    const complete = mine.filter((run) => run.recordsOut === run.records).length
+    const row = [
+      candidate.title,
+      middle((run) => run.firstOutputMs),
+      middle((run) => run.caughtUpMs),
+      `${complete} of ${mine.length}`,
+    ]
+    return [row]
+  })
+  return [
+    `## Recovery at ${load.recordsPerSecond.toLocaleString('en')} records/s`,
+    `The system's only process gets SIGKILL after 40 % of ${load.seconds} s and is started again at once; ${repeated} runs each. *First output*: until a \`read_committed\` reader sees one of an input that was made after the kill (target for Millrace: ${figure(recoveryMsMax / 1_000, 0)} s). *Caught up*: until outputs come again as quickly as 99 of 100 did before. *Complete*: the reader got exactly one output for every input.`,
+    table(['ms', 'first output', 'caught up', 'complete'], rows),
+  ]
+}
