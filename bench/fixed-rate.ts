@@ -13,7 +13,7 @@ export interface Load {
 /** Sends at an even rate, whatever becomes of it. @returns how many */
 export async function feed(stage: Stage, topic: string, load: Load): Promise<number> {
   const bids = new Bids(2)
-  const total = load.recordsPerSecond * load.seconds
+  const total = Math.floor(load.recordsPerSecond * load.seconds)
   let sent = 0
   await stage.produce(async (producer) => {
     const underWay: Promise<unknown>[] = []
@@ -23,7 +23,10 @@ export async function feed(stage: Stage, topic: string, load: Load): Promise<num
       if (due > sent) {
         const timestamp = String(Date.now())
         const messages = Array.from({ length: due - sent }, () => ({ ...bids.next(), timestamp }))
-        underWay.push(producer.send({ topic, messages, acks: -1 }))
+        const sending = producer.send({ topic, messages, acks: -1 })
+        // Seen at the end, by all of them.
+        sending.catch(() => undefined)
+        underWay.push(sending)
         sent = due
       }
       await sleep(sendMs)

@@ -45,7 +45,7 @@ npm run bench -- peers [options]: Millrace beside Kafka Streams, Flink and two l
   --runs, --foreign, --repeats, --quick   as above
   --rate N, --seconds N   records per second and length of a latency or recovery run (default 10,000 and 24)
   --workloads W0,W1  default W0,W1,W2,W4
-  --systems A,B      default all: millrace, millrace-fields, kafka-streams, kafka-streams-tuned, flink, flink-tuned, kafkajs, platformatic
+  --systems A,B      some only, and nothing is written into the repository; default all: millrace, millrace-fields, kafka-streams, kafka-streams-tuned, flink, flink-tuned, kafkajs, platformatic
 
 npm run bench -- pause: how long records stand still for a checkpoint of a million keys; writes bench/PAUSE.md
 `

@@ -49,7 +49,8 @@ export async function runPeersBench(options: PeersOptions, progress: Progress): 
     measured.recovery = { ...about, load, repeated: runs, runs: recoveryRuns }
   }
   process.stdout.write(renderPeersTables(measured))
-  if (!options.quick) {
+  // Of some systems only, they would replace those of all.
+  if (!options.quick && !options.systems) {
     const before = existsSync(fileOf('../peers.json')) ? readFileSync(fileOf('../peers.json'), 'utf8') : '{}'
     const results: PeersResults = { ...(JSON.parse(before) as PeersResults), ...measured }
     writeFileSync(fileOf('../peers.json'), `${JSON.stringify(results, undefined, 1)}\n`)

@@ -33,8 +33,8 @@ interface Feed {
   offset: bigint
   lastEpoch: number
   lastStable: bigint | undefined
-  /** Everything below the last stable offset was read, more is there, and it has been so since then. */
-  heldBackSinceMs: number | undefined
+  /** Everything below the last stable offset was fetched, more is there: since when, and when that is told. */
+  heldBack: { readonly sinceMs: number; tellAtMs: number } | undefined
   /** Its position does not exist, or what was read is damaged: nothing more is fetched or given. */
   stuck: boolean
   queue: { readonly elements: Iterator<ReaderElement>; readonly bytes: number }[]
@@ -77,7 +77,7 @@ export class KafkaReader implements PartitionReader {
         offset,
         lastEpoch: leaderEpoch,
         lastStable: undefined,
-        heldBackSinceMs: undefined,
+        heldBack: undefined,
         stuck: false,
         queue: [],
         queuedBytes: 0,
@@ -210,14 +210,15 @@ export class KafkaReader implements PartitionReader {
   #noteHeldBack(feed: Feed, { topic, partition, highWatermark, lastStableOffset }: FetchedPartition): void {
     const now = monotonicMs()
     const held = highWatermark > lastStableOffset && feed.offset >= lastStableOffset
-    if (!held || feed.lastStable !== lastStableOffset || feed.heldBackSinceMs === undefined) {
-      feed.heldBackSinceMs = held ? now : undefined
+    if (!held || feed.lastStable !== lastStableOffset || !feed.heldBack) {
+      feed.heldBack = held ? { sinceMs: now, tellAtMs: now + this.#heldBackMs } : undefined
       return
     }
-    if (now - feed.heldBackSinceMs < this.#heldBackMs) return
+    if (now < feed.heldBack.tellAtMs) return
+    const ms = now - feed.heldBack.sinceMs
     // And again after as long.
-    feed.heldBackSinceMs = now
-    const text = `nothing more can be read of ${topic}-${partition}: a transaction has been open at offset ${lastStableOffset} for ${Math.round(this.#heldBackMs / 1_000)} s and more; if it does not end, look for it with \`kafka-transactions.sh find-hanging --topic ${topic}\``
+    feed.heldBack.tellAtMs = now + ms
+    const text = `nothing more can be fetched of ${topic}-${partition}: for ${Math.round(ms / 1_000)} s a transaction at offset ${lastStableOffset} has been open, or its end not replicated; if that does not change, look for it with \`kafka-transactions.sh find-hanging --topic ${topic}\``
     this.#log.warn(
       { topic, partition, lastStable: lastStableOffset.toString(), highWatermark: highWatermark.toString() },
       text,

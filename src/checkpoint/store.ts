@@ -174,12 +174,12 @@ export class MemoryStore implements CheckpointStore {
     if (this.#files.has(name))
       throw new MillraceError('STORE_UNWRITABLE', `checkpoint store memory: ${name} is there already`)
     const held = [...this.#files.values()].reduce((sum, file) => sum + file.length, 0)
-    const bytes = Buffer.concat(parts)
-    if (held + bytes.length > MEMORY_STORE_BYTES_MAX) {
-      const text = `checkpoint store memory: ${held + bytes.length} bytes, the limit is ${MEMORY_STORE_BYTES_MAX}; use a directory`
+    const wanted = held + bytesOf(parts)
+    if (wanted > MEMORY_STORE_BYTES_MAX) {
+      const text = `checkpoint store memory: ${wanted} bytes, the limit is ${MEMORY_STORE_BYTES_MAX}; use a directory`
       throw new MillraceError('CHECKPOINT_TOO_LARGE', text)
     }
-    this.#files.set(name, bytes)
+    this.#files.set(name, Buffer.concat(parts))
   }
 
   async read(name: string): Promise<Buffer | undefined> {

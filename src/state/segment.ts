@@ -39,6 +39,7 @@ export class SegmentWriter {
   /** Of the row written last: the states of a key follow one another. */
   #key: unknown
   #keySerde: Serde<unknown> | undefined
+  #startedAt = 0
   rowCount = 0
 
   /** Number of a state in this segment's dictionary. */
@@ -54,24 +55,47 @@ export class SegmentWriter {
     writeMapKey: ((out: ByteWriter) => void) | null,
     writeValue: ((out: ByteWriter) => void) | null,
   ): void {
-    this.#begin(state, op, keySerde, key)
-    if (writeMapKey) this.#part(writeMapKey)
-    if (writeValue) this.#part(writeValue)
+    this.#start()
+    try {
+      this.#begin(state, op, keySerde, key)
+      if (writeMapKey) this.#part(writeMapKey)
+      if (writeValue) this.#part(writeValue)
+    } catch (error) {
+      throw this.#undone(error)
+    }
   }
 
   /** A PUT of an `f64`. */
   number(state: number, keySerde: Serde<unknown>, key: unknown, value: number): void {
-    this.#begin(state, Row.PUT, keySerde, key)
-    this.#rows.uint8(8)
-    this.#rows.f64(value)
+    this.#start()
+    try {
+      this.#begin(state, Row.PUT, keySerde, key)
+      this.#rows.uint8(8)
+      this.#rows.f64(value)
+    } catch (error) {
+      throw this.#undone(error)
+    }
   }
 
-  #begin(state: number, op: number, serde: Serde<unknown>, key: unknown): void {
-    this.rowCount++
+  #start(): void {
     if (this.#rows.position >= PIECE_BYTES) {
       this.#full.push(this.#rows.view())
       this.#rows = new ByteWriter(PIECE_BYTES + SPARE_BYTES)
     }
+    this.#startedAt = this.#rows.position
+    this.rowCount++
+  }
+
+  /** A row that a serde breaks off leaves nothing behind: the value may be written later, when it was repaired. */
+  #undone(error: unknown): unknown {
+    this.#rows.position = this.#startedAt
+    this.rowCount--
+    // The next row writes its key again, whatever it is.
+    this.#keySerde = undefined
+    return error
+  }
+
+  #begin(state: number, op: number, serde: Serde<unknown>, key: unknown): void {
     this.#rows.uvarint(state)
     if (key === this.#key && serde === this.#keySerde && typeof key !== 'object') {
       this.#rows.uint8(op | SAME_KEY)

@@ -245,7 +245,7 @@ test('a transaction that stays open is told, with the offset and the remedy; one
   const stuck = new Bench(first, { lastStableOffset: 2n }, { lastStableOffset: 2n }, { lastStableOffset: 2n })
   await stuck.waiting()
   expect(stuck.warnings.length).toBeGreaterThan(0)
-  expect(stuck.warnings[0]).toMatch(/t-0: a transaction has been open at offset 2 .*find-hanging --topic t/)
+  expect(stuck.warnings[0]).toMatch(/t-0: for 0 s a transaction at offset 2 has been open.*find-hanging --topic t/)
   for (const bench of [moving, stuck]) bench.reader.stop()
 })
 

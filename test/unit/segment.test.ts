@@ -44,6 +44,31 @@ test('a row larger than a piece is one row among others', () => {
   expect(written(rows).replayed).toEqual(rows)
 })
 
+test('a row that its serde breaks off leaves nothing behind: written again, it is there once', () => {
+  const writer = new SegmentWriter()
+  writer.register(identity('a'))
+  const put = (name: string, value: string): void =>
+    writer.row(0, Row.PUT, key, name, null, (out) => {
+      out.utf8(value.slice(0, 3))
+      if (value === 'broken') throw new TypeError('cannot be written')
+      out.utf8(value.slice(3))
+    })
+  put('k', 'before')
+  expect(() => put('k', 'broken')).toThrow('cannot be written')
+  expect(() => put('other', 'broken')).toThrow('cannot be written')
+  put('other', 'repaired')
+  put('k', 'after')
+  const rows: unknown[] = []
+  replaySegment(Buffer.concat(writer.finish('drop-empty') ?? []), () => ({
+    apply: (_op, name, _mapKey, value) => rows.push([name.toString(), value?.toString()]),
+  }))
+  expect(rows).toEqual([
+    ['k', 'before'],
+    ['other', 'repaired'],
+    ['k', 'after'],
+  ])
+})
+
 test('no row, no segment', () => {
   expect(new SegmentWriter().finish('drop-empty')).toBeNull()
   expect(new SegmentWriter().finish('keep-empty')).toHaveLength(2)

@@ -18,8 +18,9 @@ import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 
 /**
  * One Flink job in a process of its own: the cluster is Flink's local one, in this JVM. Says {@code running} when the job
- * runs; ends in order, with a savepoint, on SIGTERM; killed and started again, it goes on from its newest checkpoint. Every setting but names and addresses comes from the bench: those that
- * begin with {@code consumer.} or {@code producer.} are the Kafka clients', the others Flink's own.
+ * runs; ends in order, with a savepoint, on SIGTERM; killed and started again, it goes on from its newest checkpoint. Every
+ * setting but names and addresses comes from the bench: those that begin with {@code consumer.} or {@code producer.} are the
+ * Kafka clients', the others Flink's own.
  */
 public final class FlinkPeer {
   private static final String CONSUMER = "consumer.";

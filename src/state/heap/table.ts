@@ -121,7 +121,8 @@ export abstract class StateTable {
   /** Encodes up to `rows` of the slots that had changed; true when none is left. */
   encodeSome(rows: number): boolean {
     for (let left = rows; left > 0 && this.#frozenAt < this.#frozen.length; left--) {
-      this.owner.encodeFrozen(this.#frozen.at(this.#frozenAt++))
+      this.owner.encodeFrozen(this.#frozen.at(this.#frozenAt))
+      this.#frozenAt++
     }
     return this.#frozenAt === this.#frozen.length
   }
