@@ -7,9 +7,8 @@ import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { f64, type Serde, utf8, valueState } from 'millrace'
 import { Random } from '../pipelines/nexmark/generator.ts'
-import { crc32cOf, crcHex } from '../src/base/crc32c.ts'
 import { checkpointId } from '../src/base/ids.ts'
-import { bytesOf, encodeFile, fileName, type SegmentRef } from '../src/checkpoint/file.ts'
+import { encodeFile, fileName, type SegmentRef, segmentRef } from '../src/checkpoint/file.ts'
 import { HeapStore } from '../src/state/heap/store.ts'
 import { TaskState } from '../src/state/task-state.ts'
 import { describeMachine } from './environment.ts'
@@ -74,7 +73,7 @@ function timed(into: number[], work: () => void): void {
 
 /** With the segment's checksum, as a worker has it. */
 const refsOf = (file: string, position: number, parts: readonly Buffer[] | null): readonly SegmentRef[] =>
-  parts ? [{ file, position, length: bytesOf(parts), checksum: crcHex(crc32cOf(parts)), mark: 'delta' }] : []
+  parts ? [segmentRef(file, position, parts, 'delta')] : []
 
 function checkpoint(state: State, id: number): { readonly pauses: Pauses; readonly bytes: number } {
   const pauses: Pauses = { freeze: [], slice: [], layOut: [] }

@@ -28,7 +28,7 @@ import { InitProducerId, type ProducerIdentity } from './wire/transaction-reques
 const HEADER_BYTES = 128
 /** Lengths and deltas of a record. */
 const RECORD_OVERHEAD_BYTES_MAX = 64
-/** Two full requests and half of one: a request is under way while the next fills. More memory in flight is colder memory. */
+/** A full request and half of one: the next fills while one is under way. More memory in flight is colder memory. */
 const BUFFERED_BYTES_MAX = 12 * 1024 * 1024
 
 export class KafkaTransactionSink implements WorkerSink {

@@ -22,8 +22,7 @@ export interface TaskSnapshot {
   readonly task: TaskId
   readonly checkpoint: CheckpointId
   readonly positions: readonly SourcePosition[]
-  /** Changed state; null: nothing changed. */
-  /** As parts that follow one another; null: nothing changed. */
+  /** Changed state, as parts that follow one another; null: nothing changed. */
   readonly segment: readonly Buffer[] | null
   readonly mark: SegmentMark
   /** Prepared transactions on other systems, by operator. */

@@ -115,6 +115,11 @@ export interface NewTask extends Omit<TaskManifest, 'chain'> {
 
 export const bytesOf = (parts: readonly Buffer[]): number => parts.reduce((sum, part) => sum + part.length, 0)
 
+/** Where a new segment stands in its file. */
+export function segmentRef(file: string, position: number, parts: readonly Buffer[], mark: SegmentMark): SegmentRef {
+  return { file, position, length: bytesOf(parts), checksum: crcHex(crc32cOf(parts)), mark }
+}
+
 /** Lays out a file, in parts that follow one another: state is not copied. */
 export function encodeFile(
   name: string,

@@ -1,11 +1,10 @@
 // The file of one checkpoint: manifest and new segments of all tasks of a worker, durable when `write` returns.
 import { delay } from '../base/clock.ts'
-import { crc32cOf, crcHex } from '../base/crc32c.ts'
 import { isCode, messageOf } from '../base/errors.ts'
 import type { CheckpointId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { TaskSnapshot } from '../base/messages.ts'
-import { bytesOf, encodeFile, fileName, type Manifest, type Pointer, type SegmentRef } from '../checkpoint/file.ts'
+import { encodeFile, fileName, type Manifest, type Pointer, type SegmentRef, segmentRef } from '../checkpoint/file.ts'
 import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { TransactionRecord } from '../dataflow/ports.ts'
 import { nextChain } from '../state/task-state.ts'
@@ -68,7 +67,7 @@ export class CheckpointWriter {
     const tasks = snapshots.map(({ snapshot, parent, chain }) => {
       const { task, positions, segment, mark, handles } = snapshot
       const lengthened = (file: string, position: number, parts: readonly Buffer[] | null): readonly SegmentRef[] =>
-        nextChain(chain, parts && { file, position, length: bytesOf(parts), checksum: crcHex(crc32cOf(parts)), mark })
+        nextChain(chain, parts && segmentRef(file, position, parts, mark))
       return { task, positions, segment, handles, parent, chain: lengthened }
     })
     const { parts, pointer, manifest } = encodeFile(name, head, tasks)

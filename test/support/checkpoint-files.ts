@@ -1,14 +1,13 @@
 // Checkpoint files for tests, of tasks with one partition each.
-import { crc32cOf, crcHex } from '../../src/base/crc32c.ts'
 import { checkpointId, type TaskId } from '../../src/base/ids.ts'
 import type { SegmentMark } from '../../src/base/messages.ts'
 import {
-  bytesOf,
   encodeFile,
   fileName,
   type Manifest,
   type Pointer,
   type SegmentRef,
+  segmentRef,
 } from '../../src/checkpoint/file.ts'
 import { nextChain } from '../../src/state/task-state.ts'
 
@@ -51,7 +50,7 @@ export function fileOf(
     // In two parts, as large ones are.
     segment: segment && [segment.subarray(0, 3), segment.subarray(3)],
     chain: (file: string, position: number, parts: readonly Buffer[] | null) =>
-      nextChain(chain, parts && { file, position, length: bytesOf(parts), checksum: crcHex(crc32cOf(parts)), mark }),
+      nextChain(chain, parts && segmentRef(file, position, parts, mark)),
   }))
   const { parts, pointer, manifest } = encodeFile(name, head, rows)
   return { bytes: Buffer.concat(parts), pointer, manifest }
