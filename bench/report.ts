@@ -20,6 +20,7 @@ import {
   figure,
   medianOf,
   type SeriesResults,
+  type SeriesSettings,
   table,
   throughputTable,
   workloadsOf,
@@ -28,17 +29,7 @@ import {
 export interface Results extends SeriesResults {
   readonly startedAt: string
   readonly machine: Machine
-  readonly settings: {
-    readonly records: number
-    readonly runs: number
-    readonly partitions: number
-    readonly broker: string
-    readonly brokerHeapMb: number
-    readonly latencySeconds: number
-    readonly latencyRate: number
-    readonly foreignCoresMax: number
-    readonly repeats: number
-  }
+  readonly settings: SeriesSettings & { readonly latencySeconds: number; readonly latencyRate: number }
   readonly latencyRuns: readonly LatencyRun[]
 }
 

@@ -6,9 +6,20 @@ import { median } from './statistics.ts'
 import type { ThroughputRun } from './throughput.ts'
 import type { Series } from './throughput-series.ts'
 
+/** What a series was measured with. */
+export interface SeriesSettings {
+  readonly records: number
+  readonly runs: number
+  readonly partitions: number
+  readonly broker: string
+  readonly brokerHeapMb: number
+  readonly foreignCoresMax: number
+  readonly repeats: number
+}
+
 /** What every results page is made from. */
 export interface SeriesResults extends Series {
-  readonly settings: { readonly foreignCoresMax: number; readonly repeats: number }
+  readonly settings: SeriesSettings
 }
 
 /** Of the attempts of each run the one that counts: the first quiet one, else the one with the least foreign load. */

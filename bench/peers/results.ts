@@ -13,17 +13,7 @@ export interface About {
   readonly versions: PeerVersions
 }
 
-export interface Throughput extends About, SeriesResults {
-  readonly settings: {
-    readonly records: number
-    readonly runs: number
-    readonly partitions: number
-    readonly broker: string
-    readonly brokerHeapMb: number
-    readonly foreignCoresMax: number
-    readonly repeats: number
-  }
-}
+export type Throughput = About & SeriesResults
 
 export interface PeersResults {
   readonly throughput?: Throughput
