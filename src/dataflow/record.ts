@@ -7,6 +7,7 @@ import { type JsonPatch, PatchedJson, type TextPlace } from '../state/json-patch
 import { type Encoder, isJson, type Serde } from '../state/serde.ts'
 import { type ColumnarBatch, type Headers, KEY_AT, KEY_LENGTH, STRIDE, VALUE_AT, VALUE_LENGTH } from './batch.ts'
 import type { RecordContext } from './functions.ts'
+import { NOT_AHEAD, type ValuesAhead } from './values-ahead.ts'
 
 /** What the operators of one task share. */
 export class TaskContext {
@@ -28,6 +29,7 @@ export interface RecordOrigin {
   readonly context: TaskContext
   readonly key: Serde<unknown>
   readonly value: Serde<unknown>
+  readonly ahead: ValuesAhead | null
 }
 
 const RAW = 0
@@ -53,10 +55,7 @@ export class StreamRecord implements RecordContext {
 
   get value(): unknown {
     if (this.#valueState === RAW) {
-      const row = this.index * STRIDE
-      this.#value = this.#patched
-        ? this.#patchedAlive(this.#patched).value()
-        : this.#decode('value', this.origin.value, row + VALUE_AT, row + VALUE_LENGTH)
+      this.#value = this.#patched ? this.#patchedAlive(this.#patched).value() : this.#decodeValue()
       this.#valueState = DECODED
     }
     return this.#value
@@ -69,6 +68,14 @@ export class StreamRecord implements RecordContext {
       this.#keyState = DECODED
     }
     return this.#key
+  }
+
+  #decodeValue(): unknown {
+    const { ahead, value } = this.origin
+    const decoded = ahead ? ahead.take(this.batch, this.index) : NOT_AHEAD
+    if (decoded !== NOT_AHEAD) return decoded
+    const row = this.index * STRIDE
+    return this.#decode('value', value, row + VALUE_AT, row + VALUE_LENGTH)
   }
 
   #decode(part: string, serde: Serde<unknown>, at: number, length: number): unknown {

@@ -16,6 +16,7 @@ import { type Downstream, RECORDS_PER_LOOK } from './element.ts'
 import type { PlanNode } from './graph.ts'
 import type { PartitionReader, TransactionHandle } from './ports.ts'
 import { type RecordOrigin, StreamRecord, TaskContext } from './record.ts'
+import { ValuesAhead } from './values-ahead.ts'
 
 /** One topic partition that the task reads. */
 export interface TaskInput {
@@ -89,7 +90,8 @@ export class Task {
   #openInput(input: TaskInput): Input {
     const entry = this.#chain.entries.get(input.operator)
     assert(entry, `task ${this.id}: no chain behind source '${input.operator}'`)
-    const origin = { operator: input.operator, context: this.#context, key: input.key, value: input.value }
+    const { operator, key, value } = input
+    const origin = { operator, context: this.#context, key, value, ahead: ValuesAhead.of(value) }
     return { ...input, origin, entry, next: 0n, leaderEpoch: -1, batch: undefined, cursor: 0 }
   }
 
@@ -173,6 +175,7 @@ export class Task {
       while (cursor < batch.count) {
         const end = Math.min(batch.count, cursor + RECORDS_PER_LOOK)
         entry.prefetch?.(origin, batch, cursor, end)
+        origin.ahead?.expect(batch, end)
         for (; cursor < end; cursor++) {
           const record = new StreamRecord(origin, batch, cursor)
           if (skip && !this.#decodable(record)) continue
@@ -194,6 +197,7 @@ export class Task {
     input.next = next
     if (cursor === batch.count) {
       input.batch = undefined
+      origin.ahead?.expect(undefined, 0)
       // A chain without queues is through with it.
       if (this.#chain.buffering.length === 0) batch.release()
     }

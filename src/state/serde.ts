@@ -3,6 +3,7 @@
 import type { ByteWriter } from '../base/byte-writer.ts'
 import { utf8Slice } from '../base/byte-writer.ts'
 import { MillraceError } from '../base/errors.ts'
+import { parseMany } from './json-many.ts'
 import { PatchedJson } from './json-patch.ts'
 import { checkFieldNames, JsonProjection } from './json-projection.ts'
 
@@ -21,6 +22,11 @@ export interface Serde<T> {
   readonly copies?: boolean
   encode(value: T, out: ByteWriter): void
   decode(bytes: Buffer, start: number, end: number): T
+  /**
+   * Optional, and used only of a serde that `copies`: what `decode` would give for each of `count` values, whose starts and ends stand
+   * in `places` one after the other. undefined: it cannot, and each is decoded by itself.
+   */
+  decodeMany?(bytes: Buffer, places: Int32Array, count: number): T[] | undefined
 }
 
 /** The half that a sink needs: it takes every subtype of T. */
@@ -156,6 +162,7 @@ const jsonSerde: Serde<unknown> & { only(...fields: readonly string[]): Serde<un
     out.utf8(text)
   },
   decode: (from, start, end) => JSON.parse(utf8Slice(from, start, end)) as unknown,
+  decodeMany: parseMany,
   only: (...fields) => onlyFields(fields),
 }
 

@@ -12,6 +12,7 @@ const origin = {
   context,
   key: utf8 as Serde<unknown>,
   value: json<unknown>(),
+  ahead: null,
 }
 
 /** A record of `input-0` whose offset is `value`, if that is a number. */

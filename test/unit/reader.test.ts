@@ -126,7 +126,7 @@ class Bench {
 
 const recordOf = (batch: ColumnarBatch, serde: Serde<unknown>, index = 0): StreamRecord =>
   new StreamRecord(
-    { operator: operatorId('in'), context: new TaskContext(operatorId('in')), key: serde, value: serde },
+    { operator: operatorId('in'), context: new TaskContext(operatorId('in')), key: serde, value: serde, ahead: null },
     batch,
     index,
   )
