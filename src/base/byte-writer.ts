@@ -15,6 +15,33 @@ export function utf8Slice(bytes: Buffer, start: number, end: number): string {
   return (bytes as Buffer & SliceableBuffer).utf8Slice(start, end)
 }
 
+/** Above, the native call is no dearer than strings put together. */
+const SHORT_BYTES_MAX = 8
+
+/** As `utf8Slice`, at half of the price for a short ASCII text: a key. */
+export function shortSlice(bytes: Buffer, start: number, end: number): string {
+  if (end - start > SHORT_BYTES_MAX) return utf8Slice(bytes, start, end)
+  let text = ''
+  let all = 0
+  let at = start
+  for (; at + 3 < end; at += 4) {
+    const [a, b, c, d] = [
+      bytes[at] as number,
+      bytes[at + 1] as number,
+      bytes[at + 2] as number,
+      bytes[at + 3] as number,
+    ]
+    all |= a | b | c | d
+    text += String.fromCharCode(a, b, c, d)
+  }
+  for (; at < end; at++) {
+    const a = bytes[at] as number
+    all |= a
+    text += String.fromCharCode(a)
+  }
+  return all < 128 ? text : utf8Slice(bytes, start, end)
+}
+
 /** Fewer are copied one by one: they come from ever other places, whose view would have to be made. */
 const WORDS_BYTES_MIN = 25
 

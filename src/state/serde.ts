@@ -1,7 +1,7 @@
 // Serdes: how values become bytes and come back. They write into a shared ByteWriter and read from a range of a buffer,
 // so that the hot path allocates nothing for them.
 import type { ByteWriter } from '../base/byte-writer.ts'
-import { utf8Slice } from '../base/byte-writer.ts'
+import { shortSlice, utf8Slice } from '../base/byte-writer.ts'
 import { MillraceError } from '../base/errors.ts'
 import { parseMany } from './json-many.ts'
 import { PatchedJson } from './json-patch.ts'
@@ -48,7 +48,7 @@ export const utf8: Serde<string> = {
     if (typeof value !== 'string') throw new TypeError(`utf8: a string expected, ${typeof value} found`)
     out.utf8(value)
   },
-  decode: utf8Slice,
+  decode: shortSlice,
 }
 
 /** Bytes as they are. What `decode` gives is a view of the source batch: copy it to keep it long. */
@@ -230,7 +230,7 @@ export const anyKey: Serde<Key> = {
   decode(from, start, end) {
     switch (from[start]) {
       case 1:
-        return utf8Slice(from, start + 1, end)
+        return shortSlice(from, start + 1, end)
       case 2:
         return from.readDoubleBE(start + 1)
       case 3:

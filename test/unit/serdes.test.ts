@@ -25,6 +25,11 @@ describe('round trips', () => {
   const text = fc.string({ unit: 'grapheme' })
   const cases: readonly (readonly [string, Serde<never>, fc.Arbitrary<unknown>])[] = [
     ['utf8', utf8 as Serde<never>, text],
+    [
+      'short utf8',
+      utf8 as Serde<never>,
+      fc.string({ unit: 'binary', maxLength: 9 }).map((each) => each.toWellFormed()),
+    ],
     ['bytes', bytes as Serde<never>, fc.uint8Array().map((each) => Buffer.from(each))],
     ['f64', f64 as Serde<never>, fc.double()],
     ['int32', int32 as Serde<never>, fc.integer()],
