@@ -14,6 +14,8 @@ const killedAfter = 0.4
 /** At the beginning code is compiled and connections open: no measure of the normal latency. */
 const warmUpMs = 3_000
 const drainMs = 90_000
+/** So much more than the slowest output before the kill is late; less is a pause of anybody's. */
+const lateMs = 100
 /** More than an interval. */
 const quietMs = 2_000
 
@@ -26,7 +28,7 @@ export interface RecoveryRun {
   readonly recordsOut: number
   /** From SIGKILL to the first output of an input made after it; null: none came. */
   readonly firstOutputMs: number | null
-  /** From SIGKILL to the last output that took longer than any before the kill; null: none did. */
+  /** From SIGKILL to the last late output; null: none was. */
   readonly caughtUpMs: number | null
 }
 
@@ -48,7 +50,7 @@ class Arrivals {
       return
     }
     if (timestamp >= this.killedAtMs) this.firstOutputMs ??= sinceKillMs
-    if (latencyMs > this.#normalMs) this.caughtUpMs = sinceKillMs
+    if (latencyMs > this.#normalMs + lateMs) this.caughtUpMs = sinceKillMs
   }
 }
 

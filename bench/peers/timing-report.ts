@@ -48,7 +48,7 @@ export function recoverySection({ load, repeated, runs }: Part<'recovery'>): str
   })
   return [
     `## Recovery at ${load.recordsPerSecond.toLocaleString('en')} records/s`,
-    `The system's only process gets SIGKILL after 40 % of ${load.seconds} s and is started again at once; ${repeated} runs each. *First output*: until a \`read_committed\` reader sees one of an input that was made after the kill (target for Millrace: ${figure(recoveryMsMax / 1_000, 0)} s). *Caught up*: until the last output that took longer than any before the kill. *As many*: runs in which the reader got as many outputs as there were inputs; which ones is not looked at here.`,
+    `The system's only process gets SIGKILL after 40 % of ${load.seconds} s and is started again at once; ${repeated} runs each. *First output*: until a \`read_committed\` reader sees one of an input that was made after the kill (target for Millrace: ${figure(recoveryMsMax / 1_000, 0)} s). *Caught up*: until the last output that took 100 ms longer than any before the kill. *As many*: runs in which the reader got as many outputs as there were inputs; which ones is not looked at here.`,
     table(['ms', 'first output', 'caught up', 'as many'], rows),
   ]
 }

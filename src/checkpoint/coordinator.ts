@@ -88,6 +88,11 @@ export class CheckpointCoordinator {
     return Math.max(0, byInterval, byPause)
   }
 
+  /** The next checkpoint need not wait for its interval. */
+  hasten(): void {
+    this.#startedMs = Number.NEGATIVE_INFINITY
+  }
+
   /** Begins a checkpoint, if none is under way. */
   trigger(): void {
     if (this.#state.phase !== 'idle' || this.#finishing || this.#disposed) return

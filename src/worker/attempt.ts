@@ -56,6 +56,8 @@ export class Attempt {
   #snapshots: readonly TaskSnapshot[] = []
   #interruption: Interruption | undefined
   #reading = false
+  /** The inputs have not been read to their ends yet, since the assignment. */
+  #behind = true
   #heldBack: ReadonlySet<Task> = new Set()
   #turn = 0
   #wake: (() => void) | undefined
@@ -127,6 +129,7 @@ export class Attempt {
     this.#coordinator = this.#newCoordinator()
     this.#env.status.tasks = this.#members.size
     this.#reading = !first
+    this.#behind = true
     if (first && this.#members.size > 0) void this.#firstCheckpoint(this.#coordinator)
   }
 
@@ -300,6 +303,15 @@ export class Attempt {
     return this.#sink.hasWrites || this.#order.some((task) => task.changed)
   }
 
+  /** What came in while nobody processed it is done: its output shall not wait for the interval, too. */
+  get #caughtUp(): boolean {
+    return this.#order.every(
+      (task) =>
+        !task.busy &&
+        task.positions.every(({ topic, partition, offset }) => this.#reader.lag(topic, partition, offset) === 0n),
+    )
+  }
+
   /** Runs until something interrupts. */
   async run(): Promise<Interruption> {
     for (;;) {
@@ -342,6 +354,10 @@ export class Attempt {
     this.#sink.flushIdle()
     this.#report()
     const coordinator = this.#coordinator
+    if (this.#reading && this.#behind && coordinator?.inFlight === false && this.#caughtUp) {
+      this.#behind = false
+      coordinator.hasten()
+    }
     const due = coordinator?.dueInMs()
     if (this.#reading && due === 0 && this.#changed) coordinator?.trigger()
     if (worked) return yieldToLoop()

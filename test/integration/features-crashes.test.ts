@@ -60,6 +60,21 @@ describe('operators under SIGKILL', () => {
     else expect([...values].sort()).toEqual(given.flat().sort())
   })
 
+  test('what came in while nobody ran does not wait for the interval', async () => {
+    const subject = await site.feature('async', { order: 'ordered' })
+    const values = Array.from({ length: 2_000 }, (_, n) => String(n))
+    const minutes = { MILLRACE_CHECKPOINT_INTERVAL_MS: '300000', MILLRACE_TRANSACTION_TIMEOUT_MS: '800000' }
+    for (const some of [values.slice(0, 1_000), values.slice(1_000)]) {
+      await subject.send(some)
+      const cli = subject.start(['run', '--leave'], minutes)
+      await cli.runs()
+      // Before its stop, which would commit the rest.
+      await subject.caughtUp(cli)
+      expect((await cli.stop()).code).toBe(0)
+    }
+    expect(await subject.values()).toEqual(values)
+  })
+
   test('two keyed operators with an asyncMap between them: both states exact', async () => {
     const subject = await site.feature('async-between', { partitions: 2 })
     const given = batches(400, true)
