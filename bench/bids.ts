@@ -26,9 +26,16 @@ export class Bids {
     return word
   }
 
-  /** The next bid as key and value. */
-  next(): { key: string; value: string } {
+  /** The next bid as key and value; of `bytes` bytes it is no bid, but a text. */
+  next(bytes?: number): { key: string; value: string } {
     const auction = firstAuction + this.#random.below(auctions)
+    if (bytes !== undefined)
+      return {
+        key: String(auction),
+        value: this.#word(16)
+          .repeat(bytes / 16 + 1)
+          .slice(0, bytes),
+      }
     const bid = {
       auction,
       bidder: 1_000 + this.#random.below(50_000),

@@ -2,11 +2,12 @@
 import type { Expected } from './output-check.ts'
 import type { Progress } from './progress.ts'
 import type { Scenario } from './scenarios/scenario.ts'
-import { partitions, type Stage } from './stage.ts'
+import { type InputShape, partitions, type Stage } from './stage.ts'
 
 export interface Input {
   readonly topic: string
   readonly records: number
+  readonly partitions: number
   /** By workload. */
   readonly expected: ReadonlyMap<string, Expected>
 }
@@ -14,11 +15,12 @@ export interface Input {
 export async function prepareInput(
   { stage, progress }: { readonly stage: Stage; readonly progress: Progress },
   name: string,
-  records: number,
+  shape: InputShape,
   workloads: readonly Scenario[],
 ): Promise<Input> {
+  const { records } = shape
   const topic = stage.name(name)
-  await stage.writeInput(topic, records, (written) =>
+  await stage.writeInput(topic, shape, (written) =>
     progress.live(`${name} · ${Math.round((written / records) * 100)} %`),
   )
   const expected = new Map<string, Expected>()
@@ -28,8 +30,9 @@ export async function prepareInput(
     if (must.records !== records) throw new Error(`the input has ${must.records} records`)
     expected.set(scenario.id, must)
   }
-  progress.say(`${name} · ${records} records in ${partitions} partitions`)
-  return { topic, records, expected }
+  const input = { topic, records, partitions: shape.partitions ?? partitions, expected }
+  progress.say(`${name} · ${records} records in ${input.partitions} partitions`)
+  return input
 }
 
 /** @throws RangeError if the input was not prepared for the workload */

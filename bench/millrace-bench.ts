@@ -22,7 +22,7 @@ export async function runMillraceBench(options: BenchOptions, progress: Progress
   const startedAt = new Date().toISOString()
   await using stage = await Stage.open((line) => progress.say(`broker: ${line}`))
   if (options.profile) {
-    const input = await prepareInput({ stage, progress }, 'input', options.records, workloads)
+    const input = await prepareInput({ stage, progress }, 'input', { records: options.records }, workloads)
     const text = await profileWorkloads({ stage, input, workloads })
     process.stdout.write(text)
     if (!options.quick) writeFileSync(fileOf('./PROFILE.md'), text)

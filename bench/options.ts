@@ -25,6 +25,12 @@ export interface PeersOptions extends SeriesOptions {
   readonly quick: boolean
 }
 
+export interface ScaleOptions {
+  readonly records: number
+  readonly runs: number
+  readonly quick: boolean
+}
+
 /** Compilers are at work during the first millions, ours and the JVMs'; a stream runs for months. */
 const recordsDefault = 10_000_000
 
@@ -46,6 +52,11 @@ npm run bench -- peers [options]: Millrace beside Kafka Streams, Flink and two l
   --rate N, --seconds N   records per second and length of a latency or recovery run (default 10,000 and 24)
   --workloads W0,W1  default W0,W1,W2,W4
   --systems A,B      some only, and nothing is written into the repository; default all: millrace, millrace-fields, kafka-streams, kafka-streams-tuned, flink, flink-tuned, kafkajs, platformatic
+
+npm run bench -- scale [options]: partitions, tasks, sizes of values, workers; an idle deployment and the start of one; writes bench/SCALE.md
+  --records N        records of the input (default 2,000,000)
+  --runs N           default 3
+  --quick            a tenth of it, once; writes nothing into the repository
 
 npm run bench -- pause: how long records stand still for a checkpoint of a million keys; writes bench/PAUSE.md
 `
@@ -110,6 +121,17 @@ export function parsePeersOptions(argv: readonly string[]): PeersOptions {
     workloads: values.workloads.split(','),
     systems: values.systems?.split(','),
     load: { recordsPerSecond: number('rate', values.rate, 1), seconds: number('seconds', seconds, 10) },
+    quick: values.quick,
+  }
+}
+
+/** @throws TypeError */
+export function parseScaleOptions(argv: readonly string[]): ScaleOptions {
+  const { records, runs, quick } = seriesFlags
+  const { values } = parseArgs({ args: [...argv], options: { records, runs, quick } })
+  return {
+    records: number('records', values.records ?? (values.quick ? '200000' : '2000000'), 10_000),
+    runs: number('runs', values.runs ?? (values.quick ? '1' : '3'), 1),
     quick: values.quick,
   }
 }

@@ -20,6 +20,12 @@ function peakRssBytes(pid: number): number {
   return Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024
 }
 
+/** What is resident now. */
+function rssBytes(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024
+}
+
 /** A process and all that it started. Children are looked for now and then only: a JVM has many threads to ask. */
 export class ProcessTree {
   readonly #root: number
@@ -38,6 +44,11 @@ export class ProcessTree {
   /** The sum of the processes' peaks: at least the peak of the sum. */
   get peakRssBytes(): number {
     return this.#sum(peakRssBytes)
+  }
+
+  /** Its processes, the first one first. */
+  each(): { readonly pid: number; readonly cpuUs: number; readonly rssBytes: number }[] {
+    return descendants(this.#root).map((pid) => ({ pid, cpuUs: processCpuUs(pid), rssBytes: rssBytes(pid) }))
   }
 
   #sum(of: (pid: number) => number): number {

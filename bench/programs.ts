@@ -32,6 +32,9 @@ function nodeProgram(name: string, plain: boolean, ownFlags: () => readonly stri
 /** Its heap as `millrace run` sets it for a worker. */
 export const millrace: Program = nodeProgram('millrace', false, () => workerHeapFlags(1))
 
+/** Several workers, each a process: as many as the setting `workers` says. */
+export const millraceWorkers: Program = nodeProgram('millrace-workers', false, () => [])
+
 export const kafkajsLoop: Program = nodeProgram('kafkajs-loop', true, () => [])
 
 export const platformaticLoop: Program = nodeProgram('platformatic-loop', true, () => [])

@@ -12,10 +12,21 @@ import { processCpuUs } from './proc.ts'
 export const partitions = 4
 export const brokerHeapMb = 1_024
 
+const leadersMs = 30_000
 const callRecords = 1_000
+const callBytes = 900_000
 const callsUnderWay = 4
 
 type Producer = ReturnType<KafkaAccess['producer']>
+
+/** Of the topic that all runs read. */
+export interface InputShape {
+  readonly records: number
+  /** Default {@link partitions}. */
+  readonly partitions?: number
+  /** Of a value; default: bids of 210 bytes. */
+  readonly bytes?: number
+}
 
 export class Stage implements AsyncDisposable {
   readonly broker: TestBroker
@@ -57,18 +68,26 @@ export class Stage implements AsyncDisposable {
     return pid === undefined ? undefined : processCpuUs(pid)
   }
 
-  async createTopic(name: string): Promise<void> {
+  async createTopic(name: string, numPartitions: number = partitions): Promise<void> {
     const admin = this.kafka.admin()
     await admin.connect()
     try {
       // Timestamps of the input may be old: without this retention would delete it.
       const configEntries = [{ name: 'retention.ms', value: '-1' }]
       await admin.createTopics({
-        topics: [{ topic: name, numPartitions: partitions, configEntries }],
+        topics: [{ topic: name, numPartitions, configEntries }],
         waitForLeaders: true,
       })
     } finally {
       await admin.disconnect()
+    }
+    // Leaders are told before they lead: a producer without sequence numbers would send whole requests twice for those that do not.
+    const deadline = performance.now() + leadersMs
+    for (let led = 0; led < numPartitions; ) {
+      led =
+        (await listOffsets(this.kafka, [name], 'high-watermark').catch(() => new Map<string, number[]>())).get(name)
+          ?.length ?? 0
+      if (performance.now() > deadline) throw new Error(`${name}: ${led} of ${numPartitions} partitions have a leader`)
     }
   }
 
@@ -95,17 +114,19 @@ export class Stage implements AsyncDisposable {
   }
 
   /** Makes a topic of `records` bids, partitioned by key as every Kafka client does it. */
-  async writeInput(topic: string, records: number, onProgress: (written: number) => void): Promise<void> {
-    await this.createTopic(topic)
+  async writeInput(topic: string, shape: InputShape, onProgress: (written: number) => void): Promise<void> {
+    const { records, bytes } = shape
+    await this.createTopic(topic, shape.partitions)
     await this.produce(async (producer) => {
       const bids = new Bids()
+      const callMax = Math.max(1, Math.min(callRecords, Math.floor(callBytes / (bytes ?? 1))))
       let taken = 0
       let written = 0
       const writer = async (): Promise<void> => {
         while (taken < records) {
-          const count = Math.min(callRecords, records - taken)
+          const count = Math.min(callMax, records - taken)
           taken += count
-          const messages = Array.from({ length: count }, () => bids.next())
+          const messages = Array.from({ length: count }, () => bids.next(bytes))
           await producer.send({ topic, messages, acks: -1 })
           written += count
           onProgress(written)

@@ -65,7 +65,7 @@ async function prepareInputs(order: SeriesOrder): Promise<ReadonlyMap<number, In
     const readers = candidates.filter((candidate) => candidate.inputShare === share)
     const read = workloads.filter((scenario) => readers.some((candidate) => canRun(candidate, scenario)))
     const name = share === 1 ? 'input' : `input-${share}th`
-    inputs.set(share, await prepareInput(order, name, Math.ceil(options.records / share), read))
+    inputs.set(share, await prepareInput(order, name, { records: Math.ceil(options.records / share) }, read))
   }
   return inputs
 }

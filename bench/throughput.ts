@@ -68,7 +68,7 @@ export async function measureThroughput(order: ThroughputOrder): Promise<Through
   const { records } = input
   const name = stage.name(scenario.id, candidate.id, `r${run}`, `a${attempt}`)
   const output = `${name}-out`
-  await stage.createTopic(output)
+  await stage.createTopic(output, input.partitions)
   try {
     const given = argumentsOf(stage, scenario, candidate, { name, input: input.topic, output })
     await using system = new SystemProcess(await candidate.program.command(given, order.nodeFlags ?? []))

@@ -14,6 +14,7 @@ const NEVER_MS = 3_600_000
 
 const given = JSON.parse(process.argv[2] ?? '{}') as SystemArguments
 const { scenario, brokers, pipeline, input, output, mode, intervalMs, store } = given
+const instance = given.settings.instance ?? 'bench-0'
 
 const { pipeline: plainly, fieldsNamed: naming } = scenarioOf(scenario)
 const define = given.fieldsNamed ? naming : plainly
@@ -37,7 +38,7 @@ let layOut = 0
 const worker = new Worker({
   plan,
   settings,
-  instance: 'bench-0',
+  instance,
   log: createLogger({}, process.env.MILLRACE_LOG_LEVEL ?? 'error'),
   onEvent: ({ event }) => {
     if (event === 'running') tell({ kind: 'running' })

@@ -5,7 +5,7 @@
  */
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { type Compression, compress } from '../../connectors/kafka/wire/compression.ts'
+import { type Compression, compress, prebuilt } from '../../connectors/kafka/wire/compression.ts'
 import {
   BATCH_HEADER_BYTES,
   type BatchHeader,
@@ -152,6 +152,10 @@ describe('hostile bytes', () => {
       },
     )
     fc.assert(property, { numRuns: 1500 })
+  })
+
+  test('a codec that has no build for this machine is named', () => {
+    expect(prebuilt('no-such-codec')).toThrow(/'no-such-codec' cannot be loaded here/)
   })
 
   test('an unknown codec is named', () => {

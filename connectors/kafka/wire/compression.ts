@@ -1,14 +1,39 @@
 // The four codecs of Kafka's record batches. gzip and zstd are Node's own zlib; snappy and lz4 come prebuilt through npm
 // and are imported here only. What a batch may expand to is bounded: hostile bytes must not take the memory.
+import { createRequire } from 'node:module'
 import { constants, gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
-import * as lz4 from 'lz4-napi'
-import * as snappy from 'snappy'
+import type * as Lz4 from 'lz4-napi'
+import type * as Snappy from 'snappy'
 import { MillraceError, messageOf } from '../../../src/base/errors.ts'
 
 export type Compression = 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
 
 const NAMES: readonly Compression[] = ['none', 'gzip', 'snappy', 'lz4', 'zstd']
 const UNPACKED_BYTES_MAX = 256 * 1024 * 1024
+
+/** Loaded when they are needed: together they take 10 MB. @throws CODEC_UNKNOWN */
+export function prebuilt<Module>(name: string): () => Module {
+  const require = createRequire(import.meta.url)
+  let loaded: Module | undefined
+  return () => {
+    try {
+      loaded ??= require(name) as Module
+      return loaded
+    } catch (error) {
+      const text = `the codec in '${name}' cannot be loaded here: ${messageOf(error)}; is there a build of it for ${process.platform} ${process.arch}?`
+      throw new MillraceError('CODEC_UNKNOWN', text, { cause: error })
+    }
+  }
+}
+
+const lz4 = prebuilt<typeof Lz4>('lz4-napi')
+const snappy = prebuilt<typeof Snappy>('snappy')
+
+/** Before the first record needs it. @throws CODEC_UNKNOWN */
+export function loadCodec(compression: Compression): void {
+  if (compression === 'lz4') lz4()
+  if (compression === 'snappy') snappy()
+}
 
 export function compressionOf(attributes: number): Compression | undefined {
   return NAMES[attributes & 7]
@@ -25,9 +50,9 @@ export function compress(compression: Compression, bytes: Buffer): Buffer {
     case 'gzip':
       return gzipSync(bytes, { level: 1 })
     case 'snappy':
-      return snappy.compressSync(bytes)
+      return snappy().compressSync(bytes)
     case 'lz4':
-      return lz4.compressFrameSync(bytes)
+      return lz4().compressFrameSync(bytes)
     case 'zstd':
       return zstdCompressSync(bytes, { params: { [constants.ZSTD_c_compressionLevel]: 1 } })
   }
@@ -45,7 +70,7 @@ export function decompress(compression: Compression, bytes: Buffer): Buffer {
         return unsnappy(bytes)
       case 'lz4':
         checkLz4Size(bytes)
-        return lz4.decompressFrameSync(bytes)
+        return lz4().decompressFrameSync(bytes)
       case 'zstd':
         return zstdDecompressSync(bytes, { maxOutputLength: UNPACKED_BYTES_MAX })
     }
@@ -94,7 +119,7 @@ function snappyBlock(bytes: Buffer, unpackedMax: number): Buffer {
   if (length > bytes.length * SNAPPY_RATIO_MAX) {
     throw new MillraceError('BATCH_CORRUPT', `a snappy block of ${bytes.length} bytes claims ${length} unpacked`)
   }
-  return snappy.uncompressSync(bytes, { asBuffer: true }) as Buffer
+  return snappy().uncompressSync(bytes, { asBuffer: true }) as Buffer
 }
 
 const LZ4_MAGIC = 0x184d2204
