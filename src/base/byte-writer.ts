@@ -17,6 +17,8 @@ export function utf8Slice(bytes: Buffer, start: number, end: number): string {
 
 /** Above, the native call is no dearer than strings put together. */
 const SHORT_BYTES_MAX = 8
+/** Above, it is no dearer than a loop. */
+const SHORT_CHARS_MAX = 16
 
 /** As `utf8Slice`, at half of the price for a short ASCII text: a key. */
 export function shortSlice(bytes: Buffer, start: number, end: number): string {
@@ -106,7 +108,8 @@ export class ByteWriter {
 
   f64(value: number): void {
     this.ensure(8)
-    this.position = this.buffer.writeDoubleBE(value, this.position)
+    this.#words.of(this.buffer).setFloat64(this.position, value)
+    this.position += 8
   }
 
   /** Unsigned LEB128 of a value below 2^32. */
@@ -153,7 +156,20 @@ export class ByteWriter {
   /** UTF-8 without a length. */
   utf8(text: string): void {
     this.ensure(text.length * 3)
+    if (text.length <= SHORT_CHARS_MAX && this.#ascii(text)) return
     this.position += (this.buffer as Buffer & SliceableBuffer).utf8Write(text, this.position)
+  }
+
+  /** False: it has other letters, too, and nothing is written. */
+  #ascii(text: string): boolean {
+    const { buffer, position } = this
+    for (let i = 0; i < text.length; i++) {
+      const code = text.charCodeAt(i)
+      if (code > 127) return false
+      buffer[position + i] = code
+    }
+    this.position += text.length
+    return true
   }
 
   /** Length (unsigned varint), then the bytes. */
