@@ -26,16 +26,20 @@ export class Bids {
     return word
   }
 
-  /** The next bid as key and value; of `bytes` bytes it is no bid, but a text. */
-  next(bytes?: number): { key: string; value: string } {
+  /** Any text of so many bytes, with the key of the next bid. */
+  text(bytes: number): { key: string; value: string } {
+    const key = String(firstAuction + this.#random.below(auctions))
+    return {
+      key,
+      value: this.#word(16)
+        .repeat(Math.ceil(bytes / 16))
+        .slice(0, bytes),
+    }
+  }
+
+  /** The next bid as key and value. */
+  next(): { key: string; value: string } {
     const auction = firstAuction + this.#random.below(auctions)
-    if (bytes !== undefined)
-      return {
-        key: String(auction),
-        value: this.#word(16)
-          .repeat(bytes / 16 + 1)
-          .slice(0, bytes),
-      }
     const bid = {
       auction,
       bidder: 1_000 + this.#random.below(50_000),

@@ -25,9 +25,7 @@ export interface PeersOptions extends SeriesOptions {
   readonly quick: boolean
 }
 
-export interface ScaleOptions {
-  readonly records: number
-  readonly runs: number
+export interface ScaleOptions extends SeriesOptions {
   readonly quick: boolean
 }
 
@@ -54,9 +52,7 @@ npm run bench -- peers [options]: Millrace beside Kafka Streams, Flink and two l
   --systems A,B      some only, and nothing is written into the repository; default all: millrace, millrace-fields, kafka-streams, kafka-streams-tuned, flink, flink-tuned, kafkajs, platformatic
 
 npm run bench -- scale [options]: partitions, tasks, sizes of values, workers; an idle deployment and the start of one; writes bench/SCALE.md
-  --records N        records of the input (default 2,000,000)
-  --runs N           default 3
-  --quick            a tenth of it, once; writes nothing into the repository
+  --records, --runs, --foreign, --repeats, --quick   as above
 
 npm run bench -- pause: how long records stand still for a checkpoint of a million keys; writes bench/PAUSE.md
 `
@@ -127,13 +123,8 @@ export function parsePeersOptions(argv: readonly string[]): PeersOptions {
 
 /** @throws TypeError */
 export function parseScaleOptions(argv: readonly string[]): ScaleOptions {
-  const { records, runs, quick } = seriesFlags
-  const { values } = parseArgs({ args: [...argv], options: { records, runs, quick } })
-  return {
-    records: number('records', values.records ?? (values.quick ? '200000' : '2000000'), 10_000),
-    runs: number('runs', values.runs ?? (values.quick ? '1' : '3'), 1),
-    quick: values.quick,
-  }
+  const { values } = parseArgs({ args: [...argv], options: seriesFlags })
+  return { ...series(values), quick: values.quick }
 }
 
 function partOf(text: string): PeersPart {

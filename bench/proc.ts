@@ -48,7 +48,9 @@ export class ProcessTree {
 
   /** Its processes, the first one first. */
   each(): { readonly pid: number; readonly cpuUs: number; readonly rssBytes: number }[] {
-    return descendants(this.#root).map((pid) => ({ pid, cpuUs: processCpuUs(pid), rssBytes: rssBytes(pid) }))
+    return descendants(this.#root).flatMap((pid) =>
+      ifAlive(() => [{ pid, cpuUs: processCpuUs(pid), rssBytes: rssBytes(pid) }], []),
+    )
   }
 
   #sum(of: (pid: number) => number): number {

@@ -15,7 +15,7 @@ const killedAfter = 0.4
 const warmUpMs = 3_000
 const drainMs = 90_000
 /** So much more than the slowest output before the kill is late; less is a pause of anybody's. */
-const lateMs = 100
+export const lateMs = 100
 /** More than an interval. */
 const quietMs = 2_000
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { KafkaAccess } from '../checker/kafka.ts'
 import { openReader, type Reader } from '../checker/reader.ts'
-import { listOffsets } from '../checker/requests.ts'
+import { listOffsets, withRetries } from '../checker/requests.ts'
 import { startBroker, type TestBroker } from '../connectors/kafka/testing/index.ts'
 import { Bids } from './bids.ts'
 import { processCpuUs } from './proc.ts'
@@ -12,8 +12,7 @@ import { processCpuUs } from './proc.ts'
 export const partitions = 4
 export const brokerHeapMb = 1_024
 
-const leadersMs = 30_000
-const callRecords = 1_000
+const callRecordsEach = 250
 const callBytes = 900_000
 const callsUnderWay = 4
 
@@ -82,13 +81,7 @@ export class Stage implements AsyncDisposable {
       await admin.disconnect()
     }
     // Leaders are told before they lead: a producer without sequence numbers would send whole requests twice for those that do not.
-    const deadline = performance.now() + leadersMs
-    for (let led = 0; led < numPartitions; ) {
-      led =
-        (await listOffsets(this.kafka, [name], 'high-watermark').catch(() => new Map<string, number[]>())).get(name)
-          ?.length ?? 0
-      if (performance.now() > deadline) throw new Error(`${name}: ${led} of ${numPartitions} partitions have a leader`)
-    }
+    await withRetries(this.kafka, `the leaders of ${name}`, () => listOffsets(this.kafka, [name], 'high-watermark'))
   }
 
   /** Deletes all topics of a run: those made here and those that the system made for itself, which carry its name. */
@@ -119,14 +112,16 @@ export class Stage implements AsyncDisposable {
     await this.createTopic(topic, shape.partitions)
     await this.produce(async (producer) => {
       const bids = new Bids()
-      const callMax = Math.max(1, Math.min(callRecords, Math.floor(callBytes / (bytes ?? 1))))
+      // As many for each partition as the default has: a call writes one batch into each.
+      const callMax =
+        bytes === undefined ? callRecordsEach * (shape.partitions ?? partitions) : Math.ceil(callBytes / bytes)
       let taken = 0
       let written = 0
       const writer = async (): Promise<void> => {
         while (taken < records) {
           const count = Math.min(callMax, records - taken)
           taken += count
-          const messages = Array.from({ length: count }, () => bids.next(bytes))
+          const messages = Array.from({ length: count }, () => (bytes === undefined ? bids.next() : bids.text(bytes)))
           await producer.send({ topic, messages, acks: -1 })
           written += count
           onProgress(written)

@@ -30,7 +30,7 @@ export interface Series {
 }
 
 /** One run that is to be made. */
-interface Planned {
+export interface Planned {
   readonly run: number
   readonly scenario: Scenario
   readonly candidate: Candidate
@@ -90,8 +90,8 @@ export function allExact({ throughputRuns, failures }: Series): boolean {
 }
 
 /** Repeats a run that others disturbed; all attempts are kept. */
-async function measureQuietly(
-  { stage, progress, options }: SeriesOrder,
+export async function measureQuietly(
+  { stage, progress, options }: Pick<SeriesOrder, 'stage' | 'progress' | 'options'>,
   next: Planned,
   input: Input,
 ): Promise<ThroughputRun[]> {

@@ -26,6 +26,7 @@ export {
   type ValueState,
   valueState,
 } from './state/descriptors.ts'
+export { object } from './state/object-serde.ts'
 export {
   boolean,
   bytes,

@@ -1,7 +1,7 @@
 /** The systems of `npm run bench -- peers`. */
 import { baseline, type Candidate, exactlyOnce, exactlyOnceNaming } from '../candidates.ts'
 import { platformaticLoop } from '../programs.ts'
-import { atInterval, flink, jvmPeers, kafkaStreams } from './jvm-peers.ts'
+import { atInterval, flink, jvmPeers, kafkaStreams, kafkaStreamsOnDisk } from './jvm-peers.ts'
 
 export const ours: Candidate = { ...exactlyOnce, id: 'millrace', title: 'Millrace' }
 export const oursNaming: Candidate = { ...exactlyOnceNaming, id: 'millrace-fields', title: 'Millrace, fields named' }
@@ -46,7 +46,7 @@ export const latencyCandidates: readonly Candidate[] = [
 ]
 
 /** The loops keep their state in a Map: what they would recover is wrong. */
-export const recoveryCandidates: readonly Candidate[] = [ours, kafkaStreams, flink]
+export const recoveryCandidates: readonly Candidate[] = [ours, kafkaStreams, kafkaStreamsOnDisk, flink]
 
 /** @throws RangeError */
 export function candidatesOf(ids: readonly string[] | undefined): readonly Candidate[] {

@@ -28,6 +28,10 @@ const flags = jvmFlags.map(({ name }) => name)
 const kafkaStreamsProgram = javaProgram('kafka-streams', 'KafkaStreamsPeer', flags)
 const flinkProgram = javaProgram('flink', 'FlinkPeer', flags)
 
+const kafkaStreamsStore = 'dsl.store.suppliers.class'
+const storeSuppliers = (kind: 'InMemory' | 'RocksDB'): string =>
+  `org.apache.kafka.streams.state.BuiltInDslStoreSuppliers$${kind}DslStoreSuppliers`
+
 const kafkaStreamsSettings: readonly Setting[] = [
   { name: 'processing.guarantee', value: 'exactly_once_v2', why: 'the guarantee that is compared' },
   {
@@ -40,6 +44,11 @@ const kafkaStreamsSettings: readonly Setting[] = [
     name: 'statestore.cache.max.bytes',
     value: '0',
     why: 'every input gives one output; the cache would leave most of them out',
+  },
+  {
+    name: kafkaStreamsStore,
+    value: storeSuppliers('InMemory'),
+    why: 'state on the heap, as ours: the quickest there is',
   },
   { name: 'replication.factor', value: '1', why: 'there is one broker; for changelog and repartition topics' },
   {
@@ -100,6 +109,16 @@ export const kafkaStreams: Candidate = {
   title: 'Kafka Streams',
   program: kafkaStreamsProgram,
   settings: kafkaStreamsSettings,
+}
+
+/** On the heap its restarted process would have new transactional ids, and the killed one's transaction would wait for its time-out. */
+export const kafkaStreamsOnDisk: Candidate = {
+  ...kafkaStreams,
+  id: 'kafka-streams-disk',
+  title: 'Kafka Streams, RocksDB',
+  settings: kafkaStreamsSettings.map((setting) =>
+    setting.name === kafkaStreamsStore ? { ...setting, value: storeSuppliers('RocksDB') } : setting,
+  ),
 }
 
 export const kafkaStreamsTuned: Candidate = {

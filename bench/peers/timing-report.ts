@@ -1,4 +1,5 @@
 /** Latency and recovery as sections of the peers' page. */
+import { lateMs } from '../recovery.ts'
 import { median } from '../statistics.ts'
 import { figure, table } from '../tables.ts'
 import { latencyCandidates, recoveryCandidates } from './candidates.ts'
@@ -48,7 +49,7 @@ export function recoverySection({ load, repeated, runs }: Part<'recovery'>): str
   })
   return [
     `## Recovery at ${load.recordsPerSecond.toLocaleString('en')} records/s`,
-    `The system's only process gets SIGKILL after 40 % of ${load.seconds} s and is started again at once; ${repeated} runs each. *First output*: until a \`read_committed\` reader sees one of an input that was made after the kill (target for Millrace: ${figure(recoveryMsMax / 1_000, 0)} s). *Caught up*: until the last output that took 100 ms longer than any before the kill. *As many*: runs in which the reader got as many outputs as there were inputs; which ones is not looked at here.`,
+    `The system's only process gets SIGKILL after 40 % of ${load.seconds} s and is started again at once; ${repeated} runs each. *First output*: until a \`read_committed\` reader sees one of an input that was made after the kill (target for Millrace: ${figure(recoveryMsMax / 1_000, 0)} s). *Caught up*: until the last output that took more than ${lateMs} ms longer than any before the kill. *As many*: runs in which the reader got as many outputs as there were inputs; which ones is not looked at here. Kafka Streams makes its transactional ids from a process id that only a persistent store keeps: with state on the heap its killed process leaves a transaction that readers wait for until the broker ends it (after 10 s, looked at every 10 s).`,
     table(['ms', 'first output', 'caught up', 'as many'], rows),
   ]
 }

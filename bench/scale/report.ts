@@ -2,92 +2,101 @@
 import { median } from '../statistics.ts'
 import { figure, medianOf, spread, table } from '../tables.ts'
 import type { ThroughputRun } from '../throughput.ts'
-import type { Point, ScaleResults } from './scale-bench.ts'
+import type { CurveName, ScaleResults } from './scale-bench.ts'
 
 const idleCoresMax = 0.01
 const idleRssMbMax = 100
 const startMsMax = 1_500
 
-const said = (met: boolean): string => (met ? 'met' : 'missed')
+const said = (value: number | undefined, limit: number): string =>
+  value === undefined ? 'not measured' : value < limit ? 'met' : 'missed'
 
-function curve(
-  results: ScaleResults,
-  name: Point['curve'],
-  head: string,
-  last: (x: number) => readonly string[],
-): string {
-  const mine = results.runs.filter(({ point }) => point.curve === name)
-  const xs = [...new Set(mine.map(({ point }) => point.x))]
-  const rows = xs.map((x) => {
-    const runs = mine.filter(({ point }) => point.x === x).map(({ result }) => result)
-    const middle = (pick: (run: ThroughputRun) => number | null, digits: number): string =>
-      figure(medianOf(runs, pick), digits)
-    return [
-      x.toLocaleString('en'),
-      spread(runs, (run) => run.cpuUsPerRecord, 2),
-      middle((run) => run.cpuUsPerRecordLate, 2),
-      middle((run) => run.recordsPerSecond / 1_000, 0),
-      middle((run) => run.brokerUsPerRecord, 2),
-      middle((run) => run.peakRssMb, 0),
-      `${runs.filter((run) => run.exact).length} of ${runs.length}`,
-      ...last(x),
-    ]
-  })
-  const columns = [head, 'CPU µs/record', 'late half', 'k records/s', 'broker µs/record', 'peak RSS MB', 'exact']
-  return table(name === 'bytes' ? [...columns, 'ns/byte'] : columns, rows)
+interface Column {
+  readonly head: string
+  readonly cell: (runs: readonly ThroughputRun[], x: number) => string
 }
 
-function perByte({ runs }: ScaleResults, x: number): readonly string[] {
-  const mine = runs.filter(({ point }) => point.curve === 'bytes' && point.x === x).map(({ result }) => result)
-  return [figure(((medianOf(mine, (run) => run.cpuUsPerRecord) ?? Number.NaN) * 1_000) / x, 2)]
+const middle = (runs: readonly ThroughputRun[], pick: (run: ThroughputRun) => number | null, digits: number): string =>
+  figure(medianOf(runs, pick), digits)
+
+const columns: readonly Column[] = [
+  { head: 'CPU µs/record', cell: (runs) => spread(runs, (run) => run.cpuUsPerRecord, 2) },
+  { head: 'late half', cell: (runs) => middle(runs, (run) => run.cpuUsPerRecordLate, 2) },
+  { head: 'k records/s', cell: (runs) => middle(runs, (run) => run.recordsPerSecond / 1_000, 1) },
+  { head: 'broker µs/record', cell: (runs) => middle(runs, (run) => run.brokerUsPerRecord, 2) },
+  { head: 'peak RSS MB', cell: (runs) => middle(runs, (run) => run.peakRssMb, 0) },
+  { head: 'window s', cell: (runs) => middle(runs, (run) => run.windowMs / 1_000, 1) },
+  { head: 'others, cores', cell: (runs) => spread(runs, (run) => run.foreignCores, 2) },
+  { head: 'exact', cell: (runs) => `${runs.filter((run) => run.exact).length} of ${runs.length}` },
+]
+
+const perByte: Column = {
+  head: 'ns/byte',
+  cell: (runs, x) => figure(((medianOf(runs, (run) => run.cpuUsPerRecord) ?? Number.NaN) * 1_000) / x, 2),
+}
+
+function curve({ runs }: ScaleResults, name: CurveName, what: string, shown: readonly Column[] = columns): string {
+  const mine = runs.filter((run) => run.curve === name)
+  const rows = [...new Set(mine.map(({ x }) => x))].map((x) => {
+    const here = mine.filter((run) => run.x === x).map(({ result }) => result)
+    return [x.toLocaleString('en'), ...shown.map(({ cell }) => cell(here, x))]
+  })
+  return table([what, ...shown.map(({ head }) => head)], rows)
+}
+
+function lifetimes({ idle, starts }: ScaleResults): string {
+  const times = starts.map((start) => start.firstOutputMs)
+  const worker = idle?.processes[1]
+  const names = ['supervisor', 'worker', 'spare process']
+  const rows = (idle?.processes ?? []).map(({ cores, rssMb }, index) => [
+    names[index] ?? 'other',
+    figure(cores * 100, 2),
+    figure(rssMb, 0),
+  ])
+  const range = times.length > 0 ? ` [${Math.min(...times)}–${Math.max(...times)}]` : ''
+  return `${table(['process', 'CPU, % of a core', 'RSS MB'], rows)}
+
+Worker: < ${idleCoresMax * 100} % of a core: ${said(worker?.cores, idleCoresMax)}; < ${idleRssMbMax} MB: ${said(worker?.rssMb, idleRssMbMax)}.
+
+From the start of the command to the first output at a \`read_committed\` reader, state empty, input waiting: ${figure(median(times), 0)} ms${range}, ${times.length} starts; target < ${startMsMax.toLocaleString('en')}: ${said(median(times), startMsMax)}.`
 }
 
 export function renderScale(results: ScaleResults): string {
-  const { machine, options, idle, starts } = results
-  const times = starts.map((start) => start.firstOutputMs)
-  const startMs = median(times)
-  const names = ['supervisor', 'worker', 'spare process']
-  const worker = idle?.processes[1]
+  const { machine, options, failures } = results
   return `# How it scales
 
 Generated by \`npm run bench -- scale\` on ${results.startedAt.slice(0, 10)} at commit ${machine.commit}; raw figures in scale.json.
 
 - Machine: ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB, ${machine.system}. Node ${machine.node}. Apache Kafka ${machine.kafka}, one node on the same cores; replication 1, no TLS.
-- Exactly-once, a checkpoint a second. ${options.runs} runs each, interleaved; medians [smallest–largest]; measured between 10 % and 90 % of the output, *late half* from 50 %. Two cores hold broker, bench and workers: CPU per record is the figure to compare.
+- Exactly-once, a checkpoint a second. ${options.runs} runs of each point, interleaved; medians [smallest–largest]; measured between 10 % and 90 % of the output, *late half* from 50 %. Broker, bench and workers share the cores: CPU per record is the figure to compare. Above ${options.foreignCoresMax} cores of others a run is repeated, at most ${options.repeats} times.${failures.length > 0 ? ` Failed: ${failures.join('; ')}.` : ''}
 
 ### Partitions and tasks of one worker
 
-W2 (count, sum, max per key), ${options.records.toLocaleString('en')} bids. Each partition is a task with state of its own. With 200 of them a run's records spread over 50 times more batches.
+W2 (count, sum, max per key), ${options.records.toLocaleString('en')} bids, 100,000 keys. Each partition is a task with state of its own; the input's batches have 250 records each, whatever their number.
 
-${curve(results, 'partitions', 'partitions = tasks', () => [])}
-
-### Bytes of a value
-
-W0 (bytes through), 4 partitions, at most ${options.records.toLocaleString('en')} records or 1 GB.
-
-${curve(results, 'bytes', 'bytes', (x) => perByte(results, x))}
+${curve(results, 'partitions', 'partitions = tasks')}
 
 ### Workers
 
-W2, 16 partitions, ${(2 * options.records).toLocaleString('en')} bids, all workers on the same cores. The first ones are at work before the last have joined: the late half is without that.
+W2, 16 partitions, as many bids, all workers on the same cores. The window begins when all have run; CPU and memory are of all their processes, and of one that only starts them; memory is the sum of their peaks.
 
-${curve(results, 'workers', 'workers', () => [])}
+${curve(results, 'workers', 'workers')}
+
+### Bytes of a value
+
+W0 (bytes through), 4 partitions, as many records, or 2 GB of them: the larger, the fewer, so that short windows have more of the compilers' work in them.
+
+${curve(results, 'bytes', 'bytes', [...columns, perByte])}
 
 ### A deployment with nothing to do, and its start
 
-\`millrace run\` of the built package, 4 partitions, one worker; ten seconds after its start, for twenty.
+\`millrace run\` of the built package with its HTTP server, 4 partitions, one worker; ten seconds after its input's end, for twenty.
 
-${table(
-  ['process', 'CPU, % of a core', 'RSS MB'],
-  (idle?.processes ?? []).map(({ cores, rssMb }, index) => [
-    names[index] ?? 'other',
-    figure(cores * 100, 2),
-    figure(rssMb, 0),
-  ]),
-)}
+${lifetimes(results)}
 
-Worker: < 1 % of a core: ${said((worker?.cores ?? 1) < idleCoresMax)}; < ${idleRssMbMax} MB: ${said((worker?.rssMb ?? Number.POSITIVE_INFINITY) < idleRssMbMax)}.
+### Not measured
 
-From the start of the command to the first output at a \`read_committed\` reader, state empty, input waiting: ${figure(startMs, 0)} ms [${figure(Math.min(...times), 0)}–${figure(Math.max(...times), 0)}], ${times.length} starts; target < ${startMsMax.toLocaleString('en')}: ${said((startMs ?? Number.POSITIVE_INFINITY) < startMsMax)}.
+- More than ${machine.cores} cores, more than one broker, hours. An idle worker's memory after hours.
+- Hops and joins with many partitions: each hop adds as many tasks.
 `
 }

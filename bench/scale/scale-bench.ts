@@ -9,9 +9,9 @@ import type { ScaleOptions } from '../options.ts'
 import { millraceWorkers } from '../programs.ts'
 import type { Progress } from '../progress.ts'
 import { scenarioOf } from '../scenarios/all.ts'
-import type { Scenario } from '../scenarios/scenario.ts'
 import { type InputShape, Stage } from '../stage.ts'
-import { measureThroughput, type ThroughputRun } from '../throughput.ts'
+import type { ThroughputRun } from '../throughput.ts'
+import { measureQuietly } from '../throughput-series.ts'
 import { type Idle, measureIdle, measureStart, type Start } from './lifetimes.ts'
 import { renderScale } from './report.ts'
 
@@ -19,54 +19,81 @@ const fileOf = (name: string): string => fileURLToPath(new URL(name, import.meta
 
 const partitionCounts = [1, 4, 16, 64, 200]
 const valueBytes = [10, 100, 1_000, 10_000, 100_000]
-/** Of the largest values there are fewer. */
-const inputBytesMax = 1_000_000_000
+/** Of the larger values there are fewer. */
+const inputBytesMax = 2_000_000_000
 const workerCounts = [1, 2, 4, 8]
 const workersPartitions = 16
 const starts = 5
 
+export type CurveName = 'partitions' | 'bytes' | 'workers'
+
 /** One point of a curve. */
-export interface Point {
-  readonly curve: 'partitions' | 'bytes' | 'workers'
+interface Point {
   readonly x: number
   readonly shape: InputShape
-  readonly scenario: Scenario
   readonly candidate: Candidate
+}
+
+interface Curve {
+  readonly name: CurveName
+  readonly scenario: 'W0' | 'W2'
+  readonly points: readonly Point[]
+}
+
+export interface ScaleRun {
+  readonly curve: CurveName
+  readonly x: number
+  readonly result: ThroughputRun
 }
 
 export interface ScaleResults {
   readonly startedAt: string
   readonly machine: Machine
   readonly options: ScaleOptions
-  readonly runs: readonly { readonly point: Pick<Point, 'curve' | 'x'>; readonly result: ThroughputRun }[]
+  /** Where a run was repeated, the quietest attempt. */
+  readonly runs: readonly ScaleRun[]
+  readonly failures: readonly string[]
   readonly starts: readonly Start[]
   readonly idle: Idle | undefined
 }
 
-function pointsOf(records: number): Point[] {
-  const workers = (count: number): Candidate =>
-    count === 1
-      ? exactlyOnce
-      : {
-          ...exactlyOnce,
-          id: `workers-${count}`,
-          program: millraceWorkers,
-          settings: [{ name: 'workers', value: String(count), why: 'measured' }],
-        }
+function workers(count: number): Candidate {
+  if (count === 1) return exactlyOnce
+  const settings = [{ name: 'workers', value: String(count), why: 'measured' }]
+  return { ...exactlyOnce, program: millraceWorkers, settings }
+}
+
+function curvesOf(records: number): Curve[] {
+  const named = (candidate: Candidate, name: string): Candidate => ({ ...candidate, id: name, title: name })
+  const fewer = (bytes: number): number => Math.min(records, Math.floor(inputBytesMax / bytes))
   return [
-    ...partitionCounts.map((x) => ({
-      ...{ curve: 'partitions' as const, x, shape: { records, partitions: x } },
-      ...{ scenario: scenarioOf('W2'), candidate: exactlyOnce },
-    })),
-    ...valueBytes.map((x) => ({
-      ...{ curve: 'bytes' as const, x, shape: { records: Math.min(records, Math.floor(inputBytesMax / x)), bytes: x } },
-      ...{ scenario: scenarioOf('W0'), candidate: exactlyOnce },
-    })),
-    ...workerCounts.map((x) => ({
-      // The first ones are at work before the last have joined.
-      ...{ curve: 'workers' as const, x, shape: { records: 2 * records, partitions: workersPartitions } },
-      ...{ scenario: scenarioOf('W2'), candidate: workers(x) },
-    })),
+    {
+      name: 'partitions',
+      scenario: 'W2',
+      points: partitionCounts.map((x) => ({
+        x,
+        shape: { records, partitions: x },
+        candidate: named(exactlyOnce, `${x}-partitions`),
+      })),
+    },
+    {
+      name: 'workers',
+      scenario: 'W2',
+      points: workerCounts.map((x) => ({
+        x,
+        shape: { records, partitions: workersPartitions },
+        candidate: named(workers(x), `${x}-workers`),
+      })),
+    },
+    {
+      name: 'bytes',
+      scenario: 'W0',
+      points: valueBytes.map((x) => ({
+        x,
+        shape: { records: fewer(x), bytes: x },
+        candidate: named(exactlyOnce, `${x}-bytes`),
+      })),
+    },
   ]
 }
 
@@ -89,45 +116,53 @@ export async function runScaleBench(options: ScaleOptions, progress: Progress): 
     const text = idle.processes.map(({ cores, rssMb }) => `${(cores * 100).toFixed(2)} % ${rssMb.toFixed(0)} MB`)
     progress.say(`idle · ${text.join(' · ')}`)
   })
-  const runs = await measurePoints(stage, options, progress)
-  const results = { startedAt, machine: describeMachine(), options, runs, starts: startTimes, idle: idles[0] }
+  const runs: ScaleRun[] = []
+  const failures: string[] = []
+  await progress.series(curvesOf(options.records), (curve) =>
+    measureCurve({ stage, options, progress }, curve, runs, failures),
+  )
+  const machine = describeMachine()
+  const results = { startedAt, machine, options, runs, failures, starts: startTimes, idle: idles[0] }
   const text = renderScale(results)
   process.stdout.write(text)
   if (!options.quick) {
     writeFileSync(fileOf('../scale.json'), `${JSON.stringify(results, undefined, 1)}\n`)
     writeFileSync(fileOf('../SCALE.md'), text)
   }
-  return runs.every(({ result }) => result.exact)
+  return failures.length === 0 && runs.every(({ result }) => result.exact)
 }
 
-/** Points that read the same input share it. */
-async function measurePoints(stage: Stage, options: ScaleOptions, progress: Progress): Promise<ScaleResults['runs']> {
-  const points = pointsOf(options.records)
+/** Points that read the same input share it; it goes when the curve is done. A run that fails ends itself only. */
+async function measureCurve(
+  order: { readonly stage: Stage; readonly options: ScaleOptions; readonly progress: Progress },
+  { name, scenario: id, points }: Curve,
+  runs: ScaleRun[],
+  failures: string[],
+): Promise<void> {
+  const { stage, options, progress } = order
+  const scenario = scenarioOf(id)
   const inputs = new Map<string, Input>()
-  await progress.series(points, async ({ curve, x, shape, scenario }) => {
+  for (const { x, shape } of points) {
     const key = JSON.stringify(shape)
-    if (!inputs.has(key))
-      inputs.set(key, await prepareInput({ stage, progress }, `input-${curve}-${x}`, shape, [scenario]))
-  })
-  const runs: ScaleResults['runs'][number][] = []
+    if (inputs.has(key) || progress.interrupted) continue
+    inputs.set(key, await prepareInput(order, `input-${name}-${x}`, shape, [scenario]))
+  }
   const numbers = Array.from({ length: options.runs }, (_, index) => index + 1)
   await progress.series(
     numbers.flatMap((run) => points.map((point) => ({ run, ...point }))),
-    async ({ run, curve, x, shape, scenario, candidate }) => {
+    async ({ run, x, shape, candidate }) => {
       const input = inputs.get(JSON.stringify(shape))
       if (!input) throw new RangeError('no such input')
-      const id = `${candidate.id}-${curve}${x}`
-      const named = { ...candidate, id }
-      const result = await measureThroughput({
-        ...{ stage, scenario, candidate: named, run, attempt: 1, input },
-        onProgress: (written) => progress.live(`${id} run ${run} · ${Math.round((written / input.records) * 100)} %`),
-      })
-      runs.push({ point: { curve, x }, result })
-      const { cpuUsPerRecord, cpuUsPerRecordLate, recordsPerSecond, exact } = result
-      progress.say(
-        `${curve} ${x} run ${run} · ${cpuUsPerRecord.toFixed(2)} µs, late ${cpuUsPerRecordLate.toFixed(2)} · ${Math.round(recordsPerSecond / 1_000)} k/s · ${exact ? 'exact' : `NOT EXACT: ${result.recordsOut} out`}`,
-      )
+      try {
+        const tried = await measureQuietly(order, { run, scenario, candidate }, input)
+        const result = tried.toSorted((a, b) => a.foreignCores - b.foreignCores)[0]
+        if (result) runs.push({ curve: name, x, result })
+      } catch (error) {
+        if (progress.interrupted) return
+        failures.push(`${candidate.title} run ${run}: ${error instanceof Error ? error.message : error}`)
+        progress.say(failures.at(-1) ?? '')
+      }
     },
   )
-  return runs
+  for (const { topic } of inputs.values()) await stage.deleteTopicsOf(topic)
 }

@@ -1,5 +1,5 @@
 /** W4: count, sum and maximum per bidder, which is not the record's key: records move between partitions first. One output for every input. */
-import { definePipeline, f64, json, type Serde, utf8, valueState } from 'millrace'
+import { definePipeline, f64, int32, json, object, type Serde, utf8, valueState } from 'millrace'
 import { kafkaSink, kafkaSource } from 'millrace/kafka'
 import type { Bid } from '../bids.ts'
 import { expectTotals } from '../totals-check.ts'
@@ -12,6 +12,9 @@ interface Totals {
   readonly max: number
 }
 
+/** What crosses the repartition topic. The peers' crosses it in their own formats, too. */
+const offer = object({ bidder: int32, price: int32 })
+
 /** `value`: a bid, or the part of it that is used. */
 const pipelineOf =
   (value: Serde<Pick<Bid, 'bidder' | 'price'>>): Scenario['pipeline'] =>
@@ -22,7 +25,7 @@ const pipelineOf =
         from
           .from('input', kafkaSource({ topic: input, key: utf8, value }))
           .map(({ bidder, price }) => ({ bidder, price }))
-          .keyBy('bidder', ({ bidder }) => String(bidder))
+          .keyBy('bidder', ({ bidder }) => String(bidder), { value: offer })
           .withState({ count: valueState(f64, 0), sum: valueState(f64, 0), max: valueState(f64, 0) })
           .map('totals', ({ price }, { key, state }): Totals => {
             const count = state.count.get() + 1

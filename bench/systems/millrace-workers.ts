@@ -11,7 +11,8 @@ const entry = fileURLToPath(new URL('./millrace.ts', import.meta.url))
 
 const children: ChildProcess[] = []
 const summaries: Summary[] = []
-let running = 0
+/** Those that have run: a worker says it again after each rebalance. */
+const running = new Set<number>()
 
 for (let n = 0; n < count; n++) {
   const settings = { ...given.settings, instance: `bench-${n}` }
@@ -20,8 +21,7 @@ for (let n = 0; n < count; n++) {
   })
   child.on('message', (message: FromSystem) => {
     if (message.kind === 'summary') summaries.push(message)
-    // A worker runs again after each rebalance.
-    else if (++running === count) tell(message)
+    else if (!running.has(n) && running.add(n).size === count) tell(message)
   })
   children.push(child)
 }

@@ -3,6 +3,7 @@ import type { RecordContext } from '../../src/dataflow/functions.ts'
 import type { Compression, TopicSinkConnector } from '../../src/dataflow/ports.ts'
 import type { Encoder } from '../../src/state/serde.ts'
 import { assertKafkaName, kafkaFactory } from './port.ts'
+import { loadCodec } from './wire/compression.ts'
 
 export interface KafkaSinkOptions<K, V> {
   /** The topic; or all topics that `topicOf` may choose from (they are checked at the start). */
@@ -25,11 +26,13 @@ export interface KafkaSinkOptions<K, V> {
 /**
  * Writes records exactly once: they become visible to `read_committed` readers with the checkpoint that they belong to.
  * @example kafkaSink({ topic: 'totals', key: utf8, value: json<Total>() })
- * @throws OPTION_INVALID
+ * @throws OPTION_INVALID, CODEC_UNKNOWN
  */
 export function kafkaSink<K, V>(options: KafkaSinkOptions<K, V>): TopicSinkConnector<K, V> {
   const topics = typeof options.topic === 'string' ? [options.topic] : [...options.topic]
   for (const topic of topics) assertKafkaName(topic)
+  const compression = options.compression ?? 'none'
+  loadCodec(compression)
   return {
     role: 'topic-sink',
     factory: kafkaFactory,
@@ -40,7 +43,7 @@ export function kafkaSink<K, V>(options: KafkaSinkOptions<K, V>): TopicSinkConne
     keyOf: options.keyOf,
     partitioner: options.partitioner,
     headers: options.headers,
-    compression: options.compression ?? 'none',
+    compression,
     ...(options.brokers ? { brokers: options.brokers } : {}),
   }
 }

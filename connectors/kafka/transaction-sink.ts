@@ -22,7 +22,6 @@ import { BATCH_BYTES_MAX, BuilderPool, OutputPartition, Transaction } from './ou
 import { Producer } from './producer.ts'
 import type { TransactionAdmin } from './transactions.ts'
 import type { BatchBuilder } from './wire/batch-builder.ts'
-import { loadCodec } from './wire/compression.ts'
 import { InitProducerId, type ProducerIdentity } from './wire/transaction-requests.ts'
 
 /** A batch's own header, and some. */
@@ -58,7 +57,6 @@ export class KafkaTransactionSink implements WorkerSink {
   constructor(cluster: KafkaCluster, admin: TransactionAdmin, options: TransactionSinkOptions, log: Logger) {
     this.#cluster = cluster
     this.#admin = admin
-    for (const compression of options.compression.values()) loadCodec(compression)
     this.#options = options
     this.#log = log
     this.#transactional = options.mode === 'exactly-once'

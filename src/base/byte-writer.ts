@@ -22,7 +22,7 @@ const SHORT_CHARS_MAX = 16
 
 /** As `utf8Slice`, at half of the price for a short ASCII text: a key. */
 export function shortSlice(bytes: Buffer, start: number, end: number): string {
-  if (end - start > SHORT_BYTES_MAX) return utf8Slice(bytes, start, end)
+  if (end - start > SHORT_BYTES_MAX || end > bytes.length) return utf8Slice(bytes, start, end)
   let text = ''
   let all = 0
   let at = start
@@ -172,6 +172,27 @@ export class ByteWriter {
     return true
   }
 
+  /** What is written from here to `endPart` gets its length (unsigned varint) in front. @returns for `endPart` */
+  beginPart(): number {
+    this.uint8(0)
+    return this.position
+  }
+
+  endPart(start: number): void {
+    const length = this.position - start
+    if (length < 128) {
+      this.buffer[start - 1] = length
+      return
+    }
+    // One byte was too few.
+    const more = uvarintSize(length) - 1
+    this.ensure(more)
+    this.buffer.copyWithin(start + more, start, this.position)
+    this.position = start - 1
+    this.uvarint(length)
+    this.position += length
+  }
+
   /** Length (unsigned varint), then the bytes. */
   lengthPrefixed(source: Uint8Array): void {
     this.uvarint(source.length)
@@ -183,10 +204,15 @@ export class ByteWriter {
   }
 }
 
+/** Bytes of the unsigned varint of a value below 2^32. */
+function uvarintSize(value: number): number {
+  return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x200000 ? 3 : value < 0x10000000 ? 4 : 5
+}
+
 /** Bytes of the zigzag varint of `value` (32 bit). */
 export function varintSize(value: number): number {
   const zigzag = ((value << 1) ^ (value >> 31)) >>> 0
-  return zigzag < 0x80 ? 1 : zigzag < 0x4000 ? 2 : zigzag < 0x200000 ? 3 : zigzag < 0x10000000 ? 4 : 5
+  return uvarintSize(zigzag)
 }
 
 /** Bytes of the zigzag varint of a safe integer. */

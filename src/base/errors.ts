@@ -104,7 +104,7 @@ export const errorTable: Readonly<Record<ErrorCode, CodeEntry>> = {
   OFFSET_OUT_OF_RANGE: entry('fatal', 3, 'the next offset to read does not exist in the log (any more)'),
   LOG_TRUNCATED: entry('fatal', 3, 'the log was cut below what was already read (unclean leader election)'),
   BATCH_CORRUPT: entry('fatal', 3, 'a record batch fails its checksum or its structure'),
-  CODEC_UNKNOWN: entry('fatal', 3, 'a record batch is compressed with a codec that is unknown or cannot be loaded'),
+  CODEC_UNKNOWN: entry('fatal', 3, 'the codec of a record batch is unknown or cannot be loaded'),
   BYTES_MALFORMED: entry('fatal', 3, 'bytes from outside end early or contradict themselves'),
   DECODE_FAILED: entry('fatal', 3, 'a record cannot be decoded by the serde of its source'),
   OFFSETS_MISSING: entry('fatal', 3, 'the group has no offsets although the pipeline has run before'),

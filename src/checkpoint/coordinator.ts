@@ -8,7 +8,7 @@ import type { TaskSnapshot } from '../base/messages.ts'
 import { type CheckpointEffect, type CheckpointEvent, type CheckpointState, step } from './protocol.ts'
 
 export interface CheckpointOptions {
-  /** Between the starts of two checkpoints. */
+  /** Between the starts of two checkpoints, at most: the first ones come earlier. */
   readonly intervalMs: number
   /** Between the end of one and the start of the next. */
   readonly minPauseMs: number
@@ -88,7 +88,7 @@ export class CheckpointCoordinator {
     return Math.max(0, byInterval, byPause)
   }
 
-  /** The next checkpoint need not wait for its interval. */
+  /** The next checkpoint need not wait for its interval; `minPauseMs` still holds. */
   hasten(): void {
     this.#startedMs = Number.NEGATIVE_INFINITY
   }

@@ -175,7 +175,7 @@ export class Task {
       while (cursor < batch.count) {
         const end = Math.min(batch.count, cursor + RECORDS_PER_LOOK)
         entry.prefetch?.(origin, batch, cursor, end)
-        origin.ahead?.expect(batch, end)
+        origin.ahead?.expect(batch, cursor, end)
         for (; cursor < end; cursor++) {
           const record = new StreamRecord(origin, batch, cursor)
           if (skip && !this.#decodable(record)) continue
@@ -197,7 +197,7 @@ export class Task {
     input.next = next
     if (cursor === batch.count) {
       input.batch = undefined
-      origin.ahead?.expect(undefined, 0)
+      origin.ahead?.forget()
       // A chain without queues is through with it.
       if (this.#chain.buffering.length === 0) batch.release()
     }

@@ -1,70 +1,74 @@
-// Values of one source decoded together, before most of their records' turn: that costs less than each by itself.
-
-import type { Serde } from '../state/serde.ts'
+// JSON values of one source parsed together, before most of their records' turn: that costs less than each by itself. A task says
+// which records of a batch come next (a window); the first that is asked for its value has the rest of the window parsed with
+// it. A window never outlives its batch: the task forgets it before it gives the batch's memory back.
+import { parseMany } from '../state/json-many.ts'
+import { isJson, type Serde } from '../state/serde.ts'
 import { type ColumnarBatch, STRIDE, VALUE_AT, VALUE_LENGTH } from './batch.ts'
 import { RECORDS_PER_LOOK } from './element.ts'
-
-type DecodeMany = NonNullable<Serde<unknown>['decodeMany']>
 
 /** In place of a value: its record decodes it by itself. */
 export const NOT_AHEAD: unique symbol = Symbol('not decoded ahead')
 
-/** Windows left out after some that could not be decoded together, at most. */
-const REST_MAX = 256
+const SKIPPED_WINDOWS_MAX = 256
+const NOTHING: unknown[] = []
 
 export class ValuesAhead {
-  readonly #decodeMany: DecodeMany
   readonly #places = new Int32Array(2 * RECORDS_PER_LOOK)
   #batch: ColumnarBatch | undefined
-  /** Where the window ends. */
-  #to = 0
-  /** Values of the records from `#from` on, each given once; null: none was asked for in this window. */
-  #values: unknown[] | null = null
+  /** The window: the records `#from … #to − 1`. */
   #from = 0
-  #rest = 0
-  #restNext = 1
+  #to = 0
+  /** Values of the records from `#first` on, each given once; null: none was asked for. */
+  #values: unknown[] | null = null
+  #first = 0
+  /** After windows that could not be parsed together, ever more are not tried. */
+  #windowsToSkip = 0
+  #skipNext = 1
 
-  private constructor(decodeMany: DecodeMany) {
-    this.#decodeMany = decodeMany
-  }
-
-  /** null: values of this serde are decoded one by one. */
+  /** null: values of this serde are decoded one by one. One that only resembles `json()` is the user's own. */
   static of(serde: Serde<unknown>): ValuesAhead | null {
-    return serde.decodeMany && serde.copies ? new ValuesAhead(serde.decodeMany) : null
+    return isJson(serde) ? new ValuesAhead() : null
   }
 
-  /** The records before `to` come next. Without a batch it forgets the last one. */
-  expect(batch: ColumnarBatch | undefined, to: number): void {
+  /** The records `from … to − 1` of the batch come next. */
+  expect(batch: ColumnarBatch, from: number, to: number): void {
     this.#batch = batch
+    this.#from = from
     this.#to = to
     this.#values = null
   }
 
-  /** The record's value; copies of a record get NOT_AHEAD but for the first: each has a value of its own. */
+  /** The batch is over. */
+  forget(): void {
+    this.#batch = undefined
+    this.#values = null
+  }
+
+  /** The record's value; NOT_AHEAD for all copies of a record but the first that asks: each has a value of its own. */
   take(batch: ColumnarBatch, index: number): unknown {
-    if (batch !== this.#batch) return NOT_AHEAD
-    this.#values ??= this.#decodeFrom(batch, index)
-    const at = index - this.#from
+    if (batch !== this.#batch || index < this.#from || index >= this.#to) return NOT_AHEAD
+    this.#values ??= this.#parseFrom(batch, index)
+    const at = index - this.#first
     if (at < 0 || at >= this.#values.length) return NOT_AHEAD
     const value = this.#values[at]
     this.#values[at] = NOT_AHEAD
     return value
   }
 
-  /** Of the rest of the window. */
-  #decodeFrom(batch: ColumnarBatch, from: number): unknown[] {
-    this.#from = from
-    const count = this.#to - from
-    if (count < 2 || this.#rest-- > 0) return []
+  #parseFrom(batch: ColumnarBatch, first: number): unknown[] {
+    this.#first = first
+    const count = this.#to - first
+    if (count < 2 || this.#windowsToSkip-- > 0) return NOTHING
     for (let i = 0; i < count; i++) {
-      const row = (from + i) * STRIDE
+      const row = (first + i) * STRIDE
       const start = batch.fields[row + VALUE_AT] as number
       this.#places[2 * i] = start
+      // Of a null it lies before the start, where no text is.
       this.#places[2 * i + 1] = start + (batch.fields[row + VALUE_LENGTH] as number)
     }
-    const values = this.#decodeMany(batch.bytes, this.#places, count)
-    this.#rest = values ? 0 : this.#restNext
-    this.#restNext = values ? 1 : Math.min(REST_MAX, this.#restNext * 2)
-    return values ?? []
+    const values = parseMany(batch.bytes, this.#places, count)
+    this.#windowsToSkip = values ? 0 : this.#skipNext
+    this.#skipNext = values ? 1 : Math.min(SKIPPED_WINDOWS_MAX, this.#skipNext * 2)
+    return values ?? NOTHING
   }
 }

@@ -35,7 +35,6 @@ export class SegmentWriter {
   #rows = new ByteWriter(SPARE_BYTES)
   readonly #full: Buffer[] = []
   readonly #identities: StateIdentity[] = []
-  readonly #scratch = new ByteWriter(256)
   /** Of the row written last: the states of a key follow one another. */
   #key: unknown
   #keySerde: Serde<unknown> | undefined
@@ -102,27 +101,17 @@ export class SegmentWriter {
       return
     }
     this.#rows.uint8(op)
-    this.#part((out) => encodeState(serde, key, out))
+    const start = this.#rows.beginPart()
+    encodeState(serde, key, this.#rows)
+    this.#rows.endPart(start)
     this.#key = key
     this.#keySerde = serde
   }
 
-  /** Length and bytes. The length takes one byte unless that turns out to be too few. */
   #part(write: (out: ByteWriter) => void): void {
-    const rows = this.#rows
-    const at = rows.position
-    rows.uint8(0)
-    write(rows)
-    const length = rows.position - at - 1
-    if (length < 128) {
-      rows.buffer[at] = length
-      return
-    }
-    this.#scratch.reset()
-    this.#scratch.bytes(rows.buffer, at + 1, rows.position)
-    rows.position = at
-    rows.uvarint(length)
-    rows.bytes(this.#scratch.buffer, 0, length)
+    const start = this.#rows.beginPart()
+    write(this.#rows)
+    this.#rows.endPart(start)
   }
 
   /** The whole segment in parts; null if it has no rows and may be left out. */

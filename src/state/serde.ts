@@ -3,7 +3,6 @@
 import type { ByteWriter } from '../base/byte-writer.ts'
 import { shortSlice, utf8Slice } from '../base/byte-writer.ts'
 import { MillraceError } from '../base/errors.ts'
-import { parseMany } from './json-many.ts'
 import { PatchedJson } from './json-patch.ts'
 import { checkFieldNames, JsonProjection } from './json-projection.ts'
 
@@ -22,11 +21,6 @@ export interface Serde<T> {
   readonly copies?: boolean
   encode(value: T, out: ByteWriter): void
   decode(bytes: Buffer, start: number, end: number): T
-  /**
-   * Optional, and used only of a serde that `copies`: what `decode` would give for each of `count` values, whose starts and ends stand
-   * in `places` one after the other. undefined: it cannot, and each is decoded by itself.
-   */
-  decodeMany?(bytes: Buffer, places: Int32Array, count: number): T[] | undefined
 }
 
 /** The half that a sink needs: it takes every subtype of T. */
@@ -162,7 +156,6 @@ const jsonSerde: Serde<unknown> & { only(...fields: readonly string[]): Serde<un
     out.utf8(text)
   },
   decode: (from, start, end) => JSON.parse(utf8Slice(from, start, end)) as unknown,
-  decodeMany: parseMany,
   only: (...fields) => onlyFields(fields),
 }
 
@@ -189,9 +182,9 @@ export function encodeState(serde: Serde<unknown>, value: unknown, out: ByteWrit
 }
 
 /** What `encodeState` wrote. State keeps what it decodes: give it bytes of its own. */
-export function decodeState(serde: Serde<unknown>, bytes: Buffer): unknown {
-  if (!serde.nullable) return serde.decode(bytes, 0, bytes.length)
-  return bytes[0] === 0 ? null : serde.decode(bytes, 1, bytes.length)
+export function decodeState(serde: Serde<unknown>, bytes: Buffer, start = 0, end: number = bytes.length): unknown {
+  if (!serde.nullable) return serde.decode(bytes, start, end)
+  return bytes[start] === 0 ? null : serde.decode(bytes, start + 1, end)
 }
 
 /** What may be a stream key without a serde of its own. */

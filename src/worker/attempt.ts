@@ -10,6 +10,7 @@ import { CheckpointCoordinator, type CheckpointPhases } from '../checkpoint/coor
 import { encodePointer, type Manifest, type Pointer, type SegmentRef } from '../checkpoint/file.ts'
 import type { Cluster, Fence, PartitionReader, TransactionRecord, WorkerSink } from '../dataflow/ports.ts'
 import { Task } from '../dataflow/task.ts'
+import { CatchUp, type LagOf } from './catch-up.ts'
 import { CheckpointWriter, type CheckpointWriterEnvironment, type WrittenCheckpoint } from './checkpoint-writer.ts'
 import { names } from './job.ts'
 import type { RestoredTask } from './recovery.ts'
@@ -56,8 +57,7 @@ export class Attempt {
   #snapshots: readonly TaskSnapshot[] = []
   #interruption: Interruption | undefined
   #reading = false
-  /** The inputs have not been read to their ends yet, since the assignment. */
-  #behind = true
+  #catchUp: CatchUp
   #heldBack: ReadonlySet<Task> = new Set()
   #turn = 0
   #wake: (() => void) | undefined
@@ -66,6 +66,7 @@ export class Attempt {
     this.#env = env
     this.#last = env.last
     this.#writer = new CheckpointWriter(env)
+    this.#catchUp = new CatchUp(env.plan.hops.length)
     const { cluster, plan, settings, instance } = env
     this.#reader = cluster.reader(
       () => this.wake(),
@@ -129,7 +130,7 @@ export class Attempt {
     this.#coordinator = this.#newCoordinator()
     this.#env.status.tasks = this.#members.size
     this.#reading = !first
-    this.#behind = true
+    this.#catchUp = new CatchUp(this.#env.plan.hops.length)
     if (first && this.#members.size > 0) void this.#firstCheckpoint(this.#coordinator)
   }
 
@@ -303,14 +304,7 @@ export class Attempt {
     return this.#sink.hasWrites || this.#order.some((task) => task.changed)
   }
 
-  /** What came in while nobody processed it is done: its output shall not wait for the interval, too. */
-  get #caughtUp(): boolean {
-    return this.#order.every(
-      (task) =>
-        !task.busy &&
-        task.positions.every(({ topic, partition, offset }) => this.#reader.lag(topic, partition, offset) === 0n),
-    )
-  }
+  readonly #lag: LagOf = (topic, partition, offset) => this.#reader.lag(topic, partition, offset)
 
   /** Runs until something interrupts. */
   async run(): Promise<Interruption> {
@@ -354,10 +348,8 @@ export class Attempt {
     this.#sink.flushIdle()
     this.#report()
     const coordinator = this.#coordinator
-    if (this.#reading && this.#behind && coordinator?.inFlight === false && this.#caughtUp) {
-      this.#behind = false
+    if (this.#reading && coordinator?.inFlight === false && this.#catchUp.reached(this.#order, this.#lag, this.#last))
       coordinator.hasten()
-    }
     const due = coordinator?.dueInMs()
     if (this.#reading && due === 0 && this.#changed) coordinator?.trigger()
     if (worked) return yieldToLoop()

@@ -23,6 +23,7 @@ const surface: Readonly<Record<string, readonly string[]>> = {
     'listState',
     'mapState',
     'nullable',
+    'object',
     'utf8',
     'valueState',
   ],

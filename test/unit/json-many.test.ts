@@ -6,7 +6,7 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { kafkaSink, kafkaSource } from '../../connectors/kafka/index.ts'
-import { json, type PipelineBuilder, utf8 } from '../../src/index.ts'
+import { json, type PipelineBuilder, type Serde, utf8 } from '../../src/index.ts'
 import { parseMany } from '../../src/state/json-many.ts'
 import { TaskRunner } from '../support/task-runner.ts'
 
@@ -116,6 +116,37 @@ describe('a task that decodes ahead', () => {
     runner.feed('input', '{"n":1}', '{"n":2},{"n":2}', '{"n":[3]}', '{"n":4}', '{"n":"', '{"}')
     runner.run()
     expect(runner.values).toEqual(['{"twice":2}', '{"twice":6}', '{"twice":8}'])
+  })
+
+  test('leaves a serde that was made from json() to its own decode', async () => {
+    const positive: Serde<{ n: number }> = {
+      ...json<{ n: number }>(),
+      decode: (from, start, end) => {
+        const value = JSON.parse(from.toString('utf8', start, end)) as { n: number }
+        if (value.n < 0) throw new RangeError('negative')
+        return value
+      },
+    }
+    const runner = new TaskRunner((pipeline) => {
+      const source = kafkaSource({ topic: 'input', key: utf8, value: positive, onDecodeError: 'skip' })
+      const sink = kafkaSink({ topic: 'output', key: utf8, value: json<unknown>() })
+      pipeline
+        .from('in', source)
+        .map(({ n }) => n)
+        .to('out', sink)
+    })
+    await runner.start()
+    runner.feed('input', '{"n":1}', '{"n":-2}', '{"n":3}')
+    runner.run()
+    expect(runner.values).toEqual(['1', '3'])
+  })
+
+  test('fails at a tombstone, wherever it stands', async () => {
+    const runner = new TaskRunner(build('fail'))
+    await runner.start()
+    runner.feed('input', '{"n":1}', null, '{"n":3}')
+    runner.run()
+    expect(runner.failures.map(String).join()).toContain('input-0@1 is not json: it is null')
   })
 
   test('gives each branch of a fan-out a value of its own', async () => {

@@ -12,11 +12,10 @@ import org.apache.kafka.streams.kstream.KTable;
 import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
 import org.apache.kafka.streams.state.KeyValueStore;
-import org.apache.kafka.streams.state.Stores;
 
 /**
- * The workloads in Kafka Streams' own language. State is on the heap and goes to a changelog topic, as Kafka Streams does it
- * by default; its serde is three longs.
+ * The workloads in Kafka Streams' own language. State is where the settings say and goes to a changelog topic, as Kafka
+ * Streams does it by default; its serde is three longs.
  */
 final class Workloads {
   private static final Serde<byte[]> BYTES = Serdes.ByteArray();
@@ -71,11 +70,11 @@ final class Workloads {
   }
 
   private static KTable<String, Totals> totals(KGroupedStream<String, Long> prices) {
-    Materialized<String, Totals, KeyValueStore<Bytes, byte[]>> onHeap =
-        Materialized.<String, Totals>as(Stores.inMemoryKeyValueStore("totals"))
+    Materialized<String, Totals, KeyValueStore<Bytes, byte[]>> kept =
+        Materialized.<String, Totals, KeyValueStore<Bytes, byte[]>>as("totals")
             .withKeySerde(STRING)
             .withValueSerde(new TotalsSerde())
             .withLoggingEnabled(Map.of());
-    return prices.aggregate(Totals::new, (key, price, totals) -> totals.with(price), onHeap);
+    return prices.aggregate(Totals::new, (key, price, totals) -> totals.with(price), kept);
   }
 }
