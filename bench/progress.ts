@@ -1,15 +1,21 @@
 /** What is shown while runs go on, and how a series of runs is ended by hand. */
 
+const echoMs = 2_000
+
 /** One line that renews itself in a terminal, plain lines elsewhere. */
 export class Progress {
   #last = 0
-  /** Ctrl-C or SIGTERM: the run under way is finished or given up, and what was measured is written. A second one ends at once. */
+  /** Ctrl-C or SIGTERM: the run under way is finished or given up, and what was measured is written. A later one ends at once. */
   #interrupted = false
 
   constructor() {
+    let heardAtMs = Number.POSITIVE_INFINITY
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       process.on(signal, () => {
-        if (this.#interrupted) process.exit(130)
+        // The processes above pass on what the terminal has told us already.
+        if (performance.now() - heardAtMs > echoMs) process.exit(130)
+        if (this.#interrupted) return
+        heardAtMs = performance.now()
         this.#interrupted = true
         this.say('ending after this run …')
       })

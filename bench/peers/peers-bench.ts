@@ -39,27 +39,33 @@ export async function runPeersBench(options: PeersOptions, progress: Progress): 
     const settings = { ...options, partitions, brokerHeapMb, broker: stage.broker.kind }
     const series = await measureSeries({ stage, progress, options, workloads, candidates })
     measured.throughput = { ...about, settings, ...series }
+    save(measured, options)
   }
   if (options.parts.includes('latency')) {
     const latencyRuns = await measureLatencies(stage, progress, options, chosen(latencyCandidates))
-    measured.latency = { ...about, load, runs: latencyRuns }
+    if (latencyRuns.length > 0) measured.latency = { ...about, load, runs: latencyRuns }
+    save(measured, options)
   }
   if (options.parts.includes('recovery')) {
     const recoveryRuns = await measureRecoveries(stage, progress, options, chosen(recoveryCandidates))
-    measured.recovery = { ...about, load, repeated: runs, runs: recoveryRuns }
+    if (recoveryRuns.length > 0) measured.recovery = { ...about, load, repeated: runs, runs: recoveryRuns }
+    save(measured, options)
   }
   process.stdout.write(renderPeersTables(measured))
-  // Of some systems only, they would replace those of all.
-  if (!options.quick && !options.systems) {
-    const before = existsSync(fileOf('../peers.json')) ? readFileSync(fileOf('../peers.json'), 'utf8') : '{}'
-    const results: PeersResults = { ...(JSON.parse(before) as PeersResults), ...measured }
-    writeFileSync(fileOf('../peers.json'), `${JSON.stringify(results, undefined, 1)}\n`)
-    writeFileSync(fileOf('../PEERS.md'), renderPeers(results, readFileSync(fileOf('./not-measured.md'), 'utf8')))
-  }
   const complete = [...(measured.latency?.runs ?? []), ...(measured.recovery?.runs ?? [])]
   return (
     (!measured.throughput || allExact(measured.throughput)) && complete.every((run) => run.recordsOut === run.records)
   )
+}
+
+/** After each part: hours of measuring must not be lost with what comes next. */
+function save(measured: PeersResults, { quick, systems }: PeersOptions): void {
+  // Of some systems only, they would replace those of all.
+  if (quick || systems) return
+  const before = existsSync(fileOf('../peers.json')) ? readFileSync(fileOf('../peers.json'), 'utf8') : '{}'
+  const results: PeersResults = { ...(JSON.parse(before) as PeersResults), ...measured }
+  writeFileSync(fileOf('../peers.json'), `${JSON.stringify(results, undefined, 1)}\n`)
+  writeFileSync(fileOf('../PEERS.md'), renderPeers(results, readFileSync(fileOf('./not-measured.md'), 'utf8')))
 }
 
 async function measureLatencies(

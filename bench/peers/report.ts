@@ -138,6 +138,7 @@ function conditions(results: Throughput): string {
 - Window: from 10 % to 90 % of the output, by high watermarks sampled every 50 ms. *Late half*: 50 % to 90 %, with less of the compilers' work in it. CPU: user and system time of all threads of all processes of a system, as the kernel counts it; peak RSS likewise.
 - ${disturbance(results)}
 - *Exact*: a \`read_committed\` reader found every output to be what it must be. W0–W2: each partition equal to the model's, byte for byte and in order. W4: its order across keys is nobody's promise, so each key's outputs are replayed: in one partition, counts without a gap, each sum one more of the key's prices, maximum and text to the byte, every input used once. All systems write the same JSON text.
+- W4: what crosses the hop between the keys is compact in every system: a long (Kafka Streams), a tuple (Flink), \`object({ bidder, price })\` (Millrace).
 - Targets: ours ÷ the better of Kafka Streams and Flink, each at its better setting; the broker's CPU and memory likewise.`
 }
 

@@ -6,8 +6,8 @@
 // Text that is no object must not become one by its neighbours' text (`{"a":{}` and `"b":{}}`). So: every text begins with `{`, no other
 // `[` stands in any of them, and a newline follows our commas. Then, if all of it is JSON: no comma of ours is in a string (no string
 // holds a raw newline), none is in an object (a `{` cannot follow there), so all divide the elements of the only array there is; and if
-// there are as many elements as texts, each text is one of them. (What is compared
-// here are bytes, all of them ASCII, which stays what it is in any UTF-8, valid or not.)
+// there are as many elements as texts, each text is one of them. What is compared here are bytes, all of them ASCII, which stays
+// what it is in any UTF-8, valid or not.
 import { ByteWriter, utf8Slice } from '../base/byte-writer.ts'
 
 const OPEN_ARRAY = 0x5b

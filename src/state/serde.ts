@@ -184,6 +184,7 @@ export function encodeState(serde: Serde<unknown>, value: unknown, out: ByteWrit
 /** What `encodeState` wrote. State keeps what it decodes: give it bytes of its own. */
 export function decodeState(serde: Serde<unknown>, bytes: Buffer, start = 0, end: number = bytes.length): unknown {
   if (!serde.nullable) return serde.decode(bytes, start, end)
+  if (start >= end) throw new RangeError(`${serde.id}: no bytes, not even for null`)
   return bytes[start] === 0 ? null : serde.decode(bytes, start + 1, end)
 }
 

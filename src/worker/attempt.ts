@@ -348,8 +348,8 @@ export class Attempt {
     this.#sink.flushIdle()
     this.#report()
     const coordinator = this.#coordinator
-    if (this.#reading && coordinator?.inFlight === false && this.#catchUp.reached(this.#order, this.#lag, this.#last))
-      coordinator.hasten()
+    const mayBegin = this.#reading && coordinator?.inFlight === false && this.#changed
+    if (mayBegin && this.#catchUp.reached(this.#order, this.#lag, this.#last)) coordinator.hasten()
     const due = coordinator?.dueInMs()
     if (this.#reading && due === 0 && this.#changed) coordinator?.trigger()
     if (worked) return yieldToLoop()

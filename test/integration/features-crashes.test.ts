@@ -60,10 +60,11 @@ describe('operators under SIGKILL', () => {
     else expect([...values].sort()).toEqual(given.flat().sort())
   })
 
+  const minutes = { MILLRACE_CHECKPOINT_INTERVAL_MS: '300000', MILLRACE_TRANSACTION_TIMEOUT_MS: '800000' }
+
   test('what came in while nobody ran does not wait for the interval', async () => {
     const subject = await site.feature('async', { order: 'ordered' })
     const values = Array.from({ length: 2_000 }, (_, n) => String(n))
-    const minutes = { MILLRACE_CHECKPOINT_INTERVAL_MS: '300000', MILLRACE_TRANSACTION_TIMEOUT_MS: '800000' }
     for (const some of [values.slice(0, 1_000), values.slice(1_000)]) {
       await subject.send(some)
       const cli = subject.start(['run', '--leave'], minutes)
@@ -73,6 +74,17 @@ describe('operators under SIGKILL', () => {
       expect((await cli.stop()).code).toBe(0)
     }
     expect(await subject.values()).toEqual(values)
+  })
+
+  test('nor does what it becomes behind a hop', async () => {
+    const subject = await site.subject('hop', { hopPartitions: 2 })
+    const values = Array.from({ length: 500 }, (_, n) => String(n))
+    await subject.send(values)
+    const cli = subject.start(['run', '--leave'], minutes)
+    await cli.runs()
+    await subject.caughtUp(cli, [subject.input, `${subject.group}.hop.first`])
+    expect((await subject.values()).length).toBe(values.length)
+    expect((await cli.stop()).code).toBe(0)
   })
 
   test('two keyed operators with an asyncMap between them: both states exact', async () => {

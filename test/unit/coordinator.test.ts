@@ -136,6 +136,18 @@ describe('one checkpoint', () => {
 })
 
 describe('when the next is due', () => {
+  test('one that is hastened does not wait for the interval, but for the pause', async () => {
+    const { coordinator, finish } = start({ minPauseMs: 100 })
+    coordinator.trigger()
+    await finish(5)
+    expect(coordinator.dueInMs()).toBe(1_000)
+    coordinator.hasten()
+    expect(coordinator.dueInMs()).toBe(100)
+    coordinator.trigger()
+    await finish(6)
+    expect(coordinator.dueInMs()).toBe(1_000)
+  })
+
   test('the first comes early, further ones by the interval from start to start', async () => {
     const { coordinator, finish } = start()
     expect(coordinator.dueInMs()).toBeLessThanOrEqual(30)

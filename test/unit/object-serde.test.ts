@@ -58,6 +58,8 @@ describe('an object of serdes', () => {
     const two = object({ a: utf8, b: f64 })
     for (let end = 0; end < encoded.length; end++) expect(() => two.decode(encoded, 0, end)).toThrow(/field '[ab]'/)
     expect(() => object({ a: utf8 }).decode(encoded, 0, encoded.length)).toThrow('9 bytes behind the last field')
+    const empty = Buffer.from([0, 0])
+    expect(() => object({ a: nullable(utf8), b: utf8 }).decode(empty, 0, 2)).toThrow('not even for null')
     const endless = Buffer.alloc(10, 0xff)
     expect(() => two.decode(endless, 0, endless.length)).toThrow("field 'a' leaves the object's 10 bytes")
   })
