@@ -48,13 +48,18 @@ export class OutputPartition {
 
 /** Builders whose memory is free again: only after the ack of what they held. */
 export class BuilderPool {
+  /** In builders that are not free. */
+  bufferedBytes = 0
   readonly #free: BatchBuilder[] = []
 
   take(): BatchBuilder {
-    return this.#free.pop() ?? new BatchBuilder()
+    const builder = this.#free.pop() ?? new BatchBuilder()
+    this.bufferedBytes += builder.bytes
+    return builder
   }
 
   give(builder: BatchBuilder): void {
+    this.bufferedBytes -= builder.bytes
     builder.reset()
     if (this.#free.length < 64) this.#free.push(builder)
   }

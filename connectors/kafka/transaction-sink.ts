@@ -6,7 +6,7 @@
 import { assert } from '../../src/base/assert.ts'
 import { monotonicMs } from '../../src/base/clock.ts'
 import { isCode } from '../../src/base/errors.ts'
-import { type CheckpointId, partitionKey } from '../../src/base/ids.ts'
+import type { CheckpointId } from '../../src/base/ids.ts'
 import type { Logger } from '../../src/base/log.ts'
 import { traced } from '../../src/base/messages.ts'
 import type {
@@ -18,16 +18,14 @@ import type {
 } from '../../src/dataflow/ports.ts'
 import type { KafkaCluster } from './cluster.ts'
 import { type CommitRow, Committer } from './committer.ts'
-import { BATCH_BYTES_MAX, BuilderPool, OutputPartition, Transaction } from './output.ts'
+import { BATCH_BYTES_MAX, BuilderPool, Transaction } from './output.ts'
 import { Producer } from './producer.ts'
+import { TopicWriter } from './topic-writer.ts'
 import type { TransactionAdmin } from './transactions.ts'
-import type { BatchBuilder } from './wire/batch-builder.ts'
 import { InitProducerId, type ProducerIdentity } from './wire/transaction-requests.ts'
 
 /** A batch's own header, and some. */
 const HEADER_BYTES = 128
-/** Lengths and deltas of a record. */
-const RECORD_OVERHEAD_BYTES_MAX = 64
 /** A full request and half of one: the next fills while one is under way. More memory in flight is colder memory. */
 const BUFFERED_BYTES_MAX = 12 * 1024 * 1024
 
@@ -48,7 +46,6 @@ export class KafkaTransactionSink implements WorkerSink {
   #upcoming: Transaction | undefined
   #records = new Map<CheckpointId, TransactionRecord>()
   #committedRows: readonly CommitRow[] = []
-  #bufferedBytes = 0
   #flushed: (() => void) | undefined
   #deciding: Promise<unknown> = Promise.resolve()
   readonly #stopping = new AbortController()
@@ -121,70 +118,27 @@ export class KafkaTransactionSink implements WorkerSink {
   }
 
   writer(topic: string, partitions: number): PartitionWriter {
-    const compression = this.#options.compression.get(topic) ?? 'none'
-    const limit = Math.min(BATCH_BYTES_MAX, (this.#options.batchBytesMax.get(topic) ?? BATCH_BYTES_MAX) - HEADER_BYTES)
-    let transaction = this.#current
-    let outputs: (OutputPartition | undefined)[] = []
-    const open = (partition: number): OutputPartition => {
-      const key = partitionKey(topic, partition)
-      const output = transaction.partitions.get(key) ?? new OutputPartition(topic, partition, compression)
-      transaction.partitions.set(key, output)
-      outputs[partition] = output
-      return output
-    }
-    /** The batch to which the partition's next record, of about that size, goes. */
-    const room = (partition: number, bytes: number): BatchBuilder => {
-      const output = outputs[partition] ?? open(partition)
-      if (output.filling && output.filling.bytes + bytes + RECORD_OVERHEAD_BYTES_MAX > limit) {
-        transaction.close(output, 'full')
-      }
-      if (!output.filling) {
-        output.filling = this.#pool.take()
-        output.fillingSinceMs = monotonicMs()
-      }
-      output.appended++
-      return output.filling
-    }
-    return {
+    const topicBytesMax = this.#options.batchBytesMax.get(topic) ?? BATCH_BYTES_MAX
+    return new TopicWriter({
+      topic,
       partitions,
-      append: (
-        partition,
-        timestamp,
-        key,
-        keyAt,
-        keyLength,
-        value,
-        valueAt,
-        valueLength,
-        headers,
-        headersAt,
-        headersEnd,
-      ) => {
-        const builder = room(partition, keyLength + valueLength + (headersEnd - headersAt))
-        const before = builder.bytes
-        builder.append(timestamp, key, keyAt, keyLength, value, valueAt, valueLength, headers, headersAt, headersEnd)
-        this.#bufferedBytes += builder.bytes - before
-      },
-      copy: (partition, timestamp, source, start, end) => {
-        const builder = room(partition, end - start)
-        const before = builder.bytes
-        builder.copy(timestamp, source, start, end)
-        this.#bufferedBytes += builder.bytes - before
-      },
-      barrier: (checkpoint) => {
-        const next = this.#upcoming
-        assert(
-          next && this.#current.checkpoint === checkpoint,
-          `I1: barrier ${checkpoint} at a sink that has no transaction behind it`,
-        )
-        transaction = next
-        outputs = []
-      },
-    }
+      compression: this.#options.compression.get(topic) ?? 'none',
+      batchBytesMax: Math.min(BATCH_BYTES_MAX, topicBytesMax - HEADER_BYTES),
+      pool: this.#pool,
+      transaction: this.#current,
+      behind: (checkpoint) => this.#behind(checkpoint),
+    })
+  }
+
+  #behind(checkpoint: CheckpointId): Transaction {
+    const next = this.#upcoming
+    const known = next && this.#current.checkpoint === checkpoint
+    assert(known, `I1: barrier ${checkpoint} at a sink that has no transaction behind it`)
+    return next
   }
 
   get blocked(): boolean {
-    return this.#bufferedBytes > BUFFERED_BYTES_MAX
+    return this.#pool.bufferedBytes > BUFFERED_BYTES_MAX
   }
 
   get hasWrites(): boolean {
@@ -203,8 +157,6 @@ export class KafkaTransactionSink implements WorkerSink {
   #onAck(bytes: number, records: number): void {
     this.bytesWritten += bytes
     this.recordsWritten += records
-    this.#bufferedBytes -= bytes
-    if (this.#bufferedBytes < 0) this.#bufferedBytes = 0
     if (this.#current.sealed && this.#current.outstanding === 0) this.#flushed?.()
     this.#options.onProgress()
   }

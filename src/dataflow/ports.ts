@@ -1,5 +1,6 @@
 // The ports between the engine and a connector: what a source or sink declares to the plan, and what the worker asks of a
 // cluster. The engine knows no Kafka client; `kafkaSource()` carries the factory of one.
+import type { ByteWriter } from '../base/byte-writer.ts'
 import type { CheckpointId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { StepListener } from '../base/messages.ts'
@@ -273,19 +274,12 @@ export interface TransactionSinkOptions {
 
 /** Where one operator writes: resolved once per topic, so that a record costs no look-up by name. */
 export interface PartitionWriter {
-  append(
-    partition: number,
-    timestamp: number,
-    key: Buffer,
-    keyAt: number,
-    keyLength: number,
-    value: Buffer,
-    valueAt: number,
-    valueLength: number,
-    headers: Buffer | null,
-    headersAt: number,
-    headersEnd: number,
-  ): void
+  /** Begins a record; a key's length of −1 means null. Its value is what is written to the result until `end`, or `undo`. */
+  begin(partition: number, timestamp: number, key: Buffer, keyAt: number, keyLength: number): ByteWriter
+  /** Ends it. `headers`: Kafka's encoding of them at `headersAt … headersEnd`; null: none. */
+  end(value: 'written' | 'null', headers: Buffer | null, headersAt: number, headersEnd: number): void
+  /** Nothing of the record that was begun stays. */
+  undo(): void
   /** Appends key, value and headers as they stand in Kafka's record format at `start … end`, lengths included. */
   copy(partition: number, timestamp: number, source: Buffer, start: number, end: number): void
   /** The operator passed barrier n: what it writes from now on belongs to n+1. */

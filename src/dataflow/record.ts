@@ -109,28 +109,22 @@ export class StreamRecord implements RecordContext {
 
   /** Sets the fields that `fn` returns; it gets those that the patch reads. */
   patchValue(patch: JsonPatch, fn: (fields: unknown, record: RecordContext) => unknown): void {
-    const text = this.#jsonText()
-    if (!text) {
+    const { batch, index } = this
+    const start = batch.fields[index * STRIDE + VALUE_AT] as number
+    const length = batch.fields[index * STRIDE + VALUE_LENGTH] as number
+    if (this.#valueState === CHANGED || length < 0 || !isJson(this.origin.value)) {
       const { value } = this
       this.setValue({ ...(value as object), ...fieldsOf(fn(patch.pick(value), this)) })
       return
     }
-    const fields = fieldsOf(fn(this.#readFields(patch, text), this))
-    const decoded = this.#valueState === DECODED ? this.#value : undefined
-    // A copy: a function may return the same object every time.
-    const all = this.#patched ? { ...this.#patched.fields, ...fields } : { ...fields }
-    this.#patched = new PatchedJson(patch, text, all as Record<string, unknown>, decoded)
-    this.#valueState = RAW
-  }
-
-  /** Where the JSON text of the value stands, or stood before fields of it were set. */
-  #jsonText(): TextPlace | undefined {
-    const { batch, index } = this
-    const start = batch.fields[index * STRIDE + VALUE_AT] as number
-    const length = batch.fields[index * STRIDE + VALUE_LENGTH] as number
-    if (this.#valueState === CHANGED || length < 0 || !isJson(this.origin.value)) return undefined
     batch.checkAlive()
-    return { bytes: batch.bytes, start, end: start + length }
+    const decoded = this.#valueState === DECODED ? this.#value : undefined
+    const patched = new PatchedJson(patch, batch.bytes, start, start + length, decoded)
+    const fields = fieldsOf(fn(this.#readFields(patch, patched), this))
+    // A copy: a function may return the same object every time.
+    patched.fields = { ...this.#patched?.fields, ...fields } as Record<string, unknown>
+    this.#patched = patched
+    this.#valueState = RAW
   }
 
   #readFields(patch: JsonPatch, text: TextPlace): unknown {

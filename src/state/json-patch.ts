@@ -66,7 +66,7 @@ export class JsonPatch {
   write(text: TextPlace, fields: Fields, out: ByteWriter): boolean {
     // The object's own way to become JSON.
     if (typeof fields.toJSON === 'function') return false
-    const labels = this.#labelsOf(Object.keys(fields))
+    const labels = this.#labelsOf(fields)
     if (!labels || !this.#scanOf(text)) return false
     const { bytes, start, end } = text
     const { starts, ends, lastEnd } = this.#scan
@@ -108,9 +108,13 @@ export class JsonPatch {
     return this.#scan.scan(text.bytes, text.start, text.end)
   }
 
-  #labelsOf(names: readonly string[]): readonly Label[] | undefined {
+  #labelsOf(fields: Fields): readonly Label[] | undefined {
     const last = this.#lastNames
-    if (names.length === last.length && names.every((name, i) => name === last[i])) return this.#lastLabels
+    // All names, and perhaps inherited ones: nothing is allocated for them.
+    let count = 0
+    for (const name in fields) if (name !== last[count++]) count = Number.NaN
+    if (count === last.length) return this.#lastLabels
+    const names = Object.keys(fields)
     const labels = names.map((name) => this.#labels.get(name) ?? this.#learn(name))
     if (!labels.every((label) => label !== undefined)) return undefined
     this.#lastNames = names
@@ -137,28 +141,31 @@ export class JsonPatch {
 }
 
 /** A JSON text with some fields set: what `patch` made of a record that nobody has decoded. */
-export class PatchedJson {
-  readonly fields: Fields
+export class PatchedJson implements TextPlace {
+  readonly bytes: Buffer
+  readonly start: number
+  readonly end: number
+  fields: Fields = {}
   readonly #patch: JsonPatch
-  readonly #text: TextPlace
   readonly #decoded: unknown
 
   /** `decoded`: the text's value, if somebody has decoded it. */
-  constructor(patch: JsonPatch, text: TextPlace, fields: Fields, decoded?: unknown) {
+  constructor(patch: JsonPatch, bytes: Buffer, start: number, end: number, decoded?: unknown) {
     this.#patch = patch
-    this.#text = text
-    this.fields = fields
+    this.bytes = bytes
+    this.start = start
+    this.end = end
     this.#decoded = decoded
   }
 
   /** False, and nothing is written: JSON.stringify of the value will do. */
   write(out: ByteWriter): boolean {
-    return this.#patch.write(this.#text, this.fields, out)
+    return this.#patch.write(this, this.fields, out)
   }
 
   /** The value as an object. */
   value(): Fields {
-    const { bytes, start, end } = this.#text
+    const { bytes, start, end } = this
     return { ...((this.#decoded ?? JSON.parse(utf8Slice(bytes, start, end))) as Fields), ...this.fields }
   }
 }

@@ -38,7 +38,7 @@ function parsed(text: string): object | undefined {
 
 function check(patch: JsonPatch, read: boolean, text: Buffer, fields: object, before: Buffer, behind: Buffer): boolean {
   const bytes = Buffer.concat([before, text, behind])
-  const place = { bytes, start: before.length, end: before.length + text.length }
+  const place = new PatchedJson(patch, bytes, before.length, before.length + text.length)
   const whole = parsed(text.toString('utf8'))
   if (!whole) {
     // Nothing is set in a text that is not read first, and this one cannot be.
@@ -46,13 +46,13 @@ function check(patch: JsonPatch, read: boolean, text: Buffer, fields: object, be
     return false
   }
   if (read) patch.read(place)
+  place.fields = fields as Record<string, unknown>
   const out = new ByteWriter(1)
   out.utf8('before')
   const must = JSON.stringify({ ...whole, ...fields })
-  const value = new PatchedJson(patch, place, fields as Record<string, unknown>)
-  const written = value.write(out)
+  const written = place.write(out)
   if (!written) expect(out.view().toString()).toBe('before')
-  expect(JSON.stringify(value.value())).toBe(must)
+  expect(JSON.stringify(place.value())).toBe(must)
   if (!written) return false
   const result = JSON.stringify(JSON.parse(out.view().subarray(6).toString('utf8')))
   expect(result).toBe(JSON.stringify(JSON.parse(must)))

@@ -268,18 +268,10 @@ function appendParts(builder: BatchBuilder, batch: ColumnarBatch, index: number)
   const { bytes } = batch
   const headers = field(RECORD_END) - field(HEADERS_AT) > 1 ? bytes : null
   const timestamp = batch.timestamps[index] ?? Number.NaN
-  builder.append(
-    timestamp,
-    bytes,
-    field(KEY_AT),
-    field(KEY_LENGTH),
-    bytes,
-    field(VALUE_AT),
-    field(VALUE_LENGTH),
-    headers,
-    field(HEADERS_AT),
-    field(RECORD_END),
-  )
+  const out = builder.begin(timestamp, bytes, field(KEY_AT), field(KEY_LENGTH))
+  const length = field(VALUE_LENGTH)
+  if (length >= 0) out.bytes(bytes, field(VALUE_AT), field(VALUE_AT) + length)
+  builder.end(length >= 0 ? 'written' : 'null', headers, field(HEADERS_AT), field(RECORD_END))
 }
 
 describe('a record copied raw stays the same', () => {

@@ -88,9 +88,9 @@ const none = Buffer.alloc(0)
 export function appendRecord(builder: BatchBuilder, record: PlainRecord): void {
   const { timestamp, key, value, headers } = record
   const packed = headers.length === 0 ? null : encodeHeaders(headers)
-  const keyLength = key?.length ?? -1
-  const valueLength = value?.length ?? -1
-  builder.append(timestamp, key ?? none, 0, keyLength, value ?? none, 0, valueLength, packed, 0, packed?.length ?? 0)
+  const out = builder.begin(timestamp, key ?? none, 0, key?.length ?? -1)
+  if (value) out.bytes(value)
+  builder.end(value ? 'written' : 'null', packed, 0, packed?.length ?? 0)
 }
 
 /** A batch by our builder, in bytes of its own. */

@@ -4,6 +4,7 @@
 import { type BatchHeader, decodeBatch, readBatches } from '../../connectors/kafka/wire/record-batch.ts'
 import { MemoryLog, MemoryReader } from '../../connectors/memory/index.ts'
 import { ByteReader } from '../../src/base/byte-reader.ts'
+import { ByteWriter } from '../../src/base/byte-writer.ts'
 import { type CheckpointId, checkpointId, taskId } from '../../src/base/ids.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import type { TaskSnapshot } from '../../src/base/messages.ts'
@@ -88,15 +89,23 @@ export class TaskRunner {
   #writer(topic: string, partitions: number): PartitionWriter {
     const text = (bytes: Buffer, at: number, length: number): string | null =>
       length < 0 ? null : bytes.toString('utf8', at, at + length)
+    const value = new ByteWriter()
+    let begun: { readonly partition: number; readonly key: string | null } | undefined
     return {
       partitions,
-      append: (partition, _timestamp, key, keyAt, keyLength, value, valueAt, valueLength) => {
-        this.written.push({
-          topic,
-          partition,
-          key: text(key, keyAt, keyLength),
-          value: text(value, valueAt, valueLength),
-        })
+      begin: (partition, _timestamp, key, keyAt, keyLength) => {
+        if (begun) throw new Error('a record was begun inside another')
+        begun = { partition, key: text(key, keyAt, keyLength) }
+        value.reset()
+        return value
+      },
+      end: (how) => {
+        if (!begun) throw new Error('no record was begun')
+        this.written.push({ topic, ...begun, value: how === 'null' ? null : text(value.buffer, 0, value.position) })
+        begun = undefined
+      },
+      undo: () => {
+        begun = undefined
       },
       copy: (partition, _timestamp, source, start, end) => {
         const reader = new ByteReader(source, start, end)

@@ -34,12 +34,15 @@ function putVarint(buffer: Buffer, at: number, value: number): number {
   return at
 }
 
+const VARINT_BYTES_MAX = 5
+/** Attributes, timestamp delta, offset delta. */
+const HEAD_BYTES_MAX = 1 + 10 + VARINT_BYTES_MAX
 /** Fewer are copied one by one. */
 const WORDS_BYTES_MIN = 8
 
-// Keys, values and headers of neighbouring records come from the same buffers, but not from the same one.
+// Keys, bodies and headers of neighbouring records come from the same buffers, but not from the same one.
 const keyWords = new Words()
-const valueWords = new Words()
+const bodyWords = new Words()
 const headerWords = new Words()
 
 export class BatchBuilder {
@@ -48,6 +51,16 @@ export class BatchBuilder {
   #count = 0
   #firstTimestamp = 0
   #maxTimestamp = 0
+  // The record begun last. Its lengths stand in front of what they count: room is left for as many bytes as the record before
+  // took, and what follows moves where that was wrong.
+  #open = false
+  #timestamp = 0
+  #maxBefore = 0
+  #startsAt = 0
+  #bodyAt = 0
+  #valueAt = 0
+  #sizeBytes = 2
+  #valueSizeBytes = 2
 
   constructor(initialBytes: number = 16 * 1024) {
     this.#writer = new ByteWriter(initialBytes)
@@ -64,56 +77,95 @@ export class BatchBuilder {
   }
 
   /**
-   * Appends a record. A length of −1 means null. `headers` is Kafka's encoding of them (a varint count first), as it
-   * stands in a batch that was read; null: none.
+   * Begins a record; a key's length of −1 means null. What is then written to the result is its value, up to `end`: it need not
+   * be put together elsewhere first.
    */
-  append(
-    timestamp: number,
-    key: Buffer,
-    keyAt: number,
-    keyLength: number,
-    value: Buffer,
-    valueAt: number,
-    valueLength: number,
-    headers: Buffer | null,
-    headersAt: number,
-    headersEnd: number,
-  ): void {
-    const headerBytes = headers ? headersEnd - headersAt : 1
-    const keyBytes = varintSize(keyLength) + Math.max(keyLength, 0)
-    const valueBytes = varintSize(valueLength) + Math.max(valueLength, 0)
-    let at = this.#begin(timestamp, keyBytes + valueBytes + headerBytes)
-    const { buffer } = this.#writer
+  begin(timestamp: number, key: Buffer, keyAt: number, keyLength: number): ByteWriter {
+    assert(!this.#open, 'I8: a record was begun inside another: a serde must not write records')
+    this.#open = true
+    const writer = this.#writer
+    this.#startsAt = writer.position
+    let at = this.#head(writer.position + this.#sizeBytes, timestamp, Math.max(keyLength, 0) + 2 * VARINT_BYTES_MAX)
+    const { buffer } = writer
+    this.#bodyAt = at
     at = putVarint(buffer, at, keyLength)
     if (keyLength > 0) at = this.#put(at, keyWords, key, keyAt, keyAt + keyLength)
-    at = putVarint(buffer, at, valueLength)
-    if (valueLength > 0) at = this.#put(at, valueWords, value, valueAt, valueAt + valueLength)
-    if (headers) at = this.#put(at, headerWords, headers, headersAt, headersEnd)
-    else buffer[at++] = 0
-    this.#writer.position = at
+    this.#valueAt = at + this.#valueSizeBytes
+    writer.position = this.#valueAt
+    return writer
+  }
+
+  /**
+   * Ends the record; `null`: it has no value. `headers` is Kafka's encoding of them (a varint count first), as it stands in a
+   * batch that was read; null: none.
+   */
+  end(value: 'written' | 'null', headers: Buffer | null, headersAt: number, headersEnd: number): void {
+    assert(this.#open, 'I8: a record was ended that was not begun')
+    const writer = this.#writer
+    const length = value === 'null' ? -1 : writer.position - this.#valueAt
+    assert(length >= -1, 'I8: a serde took back what it had not written')
+    this.#valueSizeBytes = this.#putLength(this.#valueAt, this.#valueSizeBytes, length)
+    const headerBytes = headers ? headersEnd - headersAt : 1
+    writer.ensure(headerBytes)
+    if (headers) writer.position = this.#put(writer.position, headerWords, headers, headersAt, headersEnd)
+    else writer.buffer[writer.position++] = 0
+    const sizeEnd = this.#startsAt + this.#sizeBytes
+    const before = this.#sizeBytes
+    this.#sizeBytes = this.#putLength(sizeEnd, before, writer.position - sizeEnd)
+    this.#bodyAt += this.#sizeBytes - before
+    this.#finish(this.#timestamp)
+  }
+
+  /** Nothing of the record that was begun stays. */
+  undo(): void {
+    this.#writer.position = this.#startsAt
+    this.#open = false
+  }
+
+  /** Moves the record that was ended last to an empty builder. */
+  moveLastTo(other: BatchBuilder): void {
+    const { buffer, position } = this.#writer
+    other.copy(this.#timestamp, buffer, this.#bodyAt, position)
+    this.#writer.position = this.#startsAt
+    this.#maxTimestamp = this.#maxBefore
+    this.#count--
+  }
+
+  /** Puts a length into the `room` bytes before `from`, and moves what stands behind them if it takes more or fewer; gives how many. */
+  #putLength(from: number, room: number, length: number): number {
+    const writer = this.#writer
+    const wanted = varintSize(length)
+    if (wanted !== room) {
+      const shift = wanted - room
+      writer.ensure(Math.max(shift, 0))
+      writer.buffer.copyWithin(from + shift, from, writer.position)
+      writer.position += shift
+    }
+    putVarint(writer.buffer, from - room, length)
+    return wanted
   }
 
   /** Appends a record whose key, value and headers stand at `start … end` as the format has them, lengths included. */
   copy(timestamp: number, source: Buffer, start: number, end: number): void {
-    const at = this.#begin(timestamp, end - start)
-    this.#writer.position = this.#put(at, valueWords, source, start, end)
+    assert(!this.#open, 'I8: a record was begun inside another: a serde must not write records')
+    const writer = this.#writer
+    const delta = this.#count === 0 ? 0 : timestamp - this.#firstTimestamp
+    const size = 1 + varlongSize(delta) + varintSize(this.#count) + end - start
+    writer.ensure(VARINT_BYTES_MAX)
+    writer.position = putVarint(writer.buffer, writer.position, size)
+    const at = this.#head(writer.position, timestamp, end - start)
+    writer.position = this.#put(at, bodyWords, source, start, end)
+    this.#finish(timestamp)
   }
 
-  /**
-   * Writes what stands before the key of a record with `bodyBytes` from there on; gives the position behind it. All of the
-   * record fits then: plain stores will do, without a look at the limit for each field.
-   */
-  #begin(timestamp: number, bodyBytes: number): number {
-    if (this.#count === 0) {
-      this.#firstTimestamp = timestamp
-      this.#maxTimestamp = timestamp
-    } else if (timestamp > this.#maxTimestamp) this.#maxTimestamp = timestamp
+  /** Writes what stands between a record's length and its key, at `at`; gives the position behind it, with room for `more` bytes. */
+  #head(at: number, timestamp: number, more: number): number {
+    if (this.#count === 0) this.#firstTimestamp = timestamp
+    this.#timestamp = timestamp
     const delta = timestamp - this.#firstTimestamp
-    const size = 1 + varlongSize(delta) + varintSize(this.#count) + bodyBytes
     const writer = this.#writer
-    writer.ensure(size + 5)
+    writer.ensure(at - writer.position + HEAD_BYTES_MAX + more)
     const { buffer } = writer
-    let at = putVarint(buffer, writer.position, size)
     buffer[at++] = 0
     if (delta >= -0x40000000 && delta < 0x40000000) at = putVarint(buffer, at, delta)
     else {
@@ -121,7 +173,14 @@ export class BatchBuilder {
       writer.varlong(delta)
       at = writer.position
     }
-    return putVarint(buffer, at, this.#count++)
+    return putVarint(buffer, at, this.#count)
+  }
+
+  #finish(timestamp: number): void {
+    this.#maxBefore = this.#maxTimestamp
+    if (this.#count === 0 || timestamp > this.#maxTimestamp) this.#maxTimestamp = timestamp
+    this.#count++
+    this.#open = false
   }
 
   /** Copies `start … end` to `at`; gives the position behind it. */
@@ -136,7 +195,7 @@ export class BatchBuilder {
 
   /** Ends the batch. The bytes are a view of the builder's memory: valid until `reset`. */
   seal(options: SealOptions): Buffer {
-    assert(this.#count > 0, 'I8: an empty batch is never sent')
+    assert(this.#count > 0 && !this.#open, 'I8: an empty batch is never sent, nor half a record')
     // I12: a broker makes a batch without producer id or transactional bit visible even if its transaction aborts.
     assert(options.producerId >= 0n && options.epoch >= 0, `I12: producer ${options.producerId}/${options.epoch}`)
     const written = this.#writer.view()
@@ -167,5 +226,6 @@ export class BatchBuilder {
   reset(): void {
     this.#writer.position = BATCH_HEADER_BYTES
     this.#count = 0
+    this.#open = false
   }
 }

@@ -33,9 +33,8 @@ export class TopicSinkOperator implements Downstream {
   readonly #only: PartitionWriter | undefined
   readonly #onBarrier: (checkpoint: CheckpointId) => void
   readonly #keyBytes = new ByteWriter(256)
-  readonly #valueBytes = new ByteWriter(4096)
   readonly #headerBytes = new ByteWriter(256)
-  // Where the encoded parts of the record in hand stand; fields, so that nothing is allocated per record.
+  // Where the key of the record in hand stands; fields, so that nothing is allocated per record.
   #source: Buffer = Buffer.alloc(0)
   #at = 0
   #length = 0
@@ -68,31 +67,21 @@ export class TopicSinkOperator implements Downstream {
     const key = this.#source
     const keyAt = this.#at
     const keyLength = this.#length
-    this.#encodeValue(record, row)
     const partition = this.#partition(record, writer, key, keyAt, keyLength)
-    let headers: Buffer | null = null
-    let headersAt = batch.fields[row + HEADERS_AT] as number
-    let headersEnd = batch.fields[row + RECORD_END] as number
-    if (this.#settings.headers) {
-      this.#encodeHeaders(record)
-      headers = this.#headerBytes.buffer
-      headersAt = 0
-      headersEnd = this.#headerBytes.position
-    } else if (headersEnd - headersAt > 1) headers = batch.bytes
-    const timestamp = batch.timestamps[record.index] as number
-    writer.append(
-      partition,
-      timestamp,
-      key,
-      keyAt,
-      keyLength,
-      this.#source,
-      this.#at,
-      this.#length,
-      headers,
-      headersAt,
-      headersEnd,
-    )
+    if (this.#settings.headers) this.#encodeHeaders(record, this.#settings.headers)
+    const out = writer.begin(partition, batch.timestamps[record.index] as number, key, keyAt, keyLength)
+    try {
+      const written = this.#writeValue(record, row, out)
+      if (this.#settings.headers) writer.end(written, this.#headerBytes.buffer, 0, this.#headerBytes.position)
+      else {
+        const headersAt = batch.fields[row + HEADERS_AT] as number
+        const headersEnd = batch.fields[row + RECORD_END] as number
+        writer.end(written, headersEnd - headersAt > 1 ? batch.bytes : null, headersAt, headersEnd)
+      }
+    } catch (error) {
+      writer.undo()
+      throw error
+    }
   }
 
   /** Key, value and headers go on as they came. */
@@ -138,44 +127,46 @@ export class TopicSinkOperator implements Downstream {
       if (this.#length < 0 && !serde.nullable) void record.key
       return
     }
-    this.#encode('key', serde, this.#keyOf(record), this.#keyBytes, record)
+    const key = this.#keyOf(record)
+    const out = this.#keyBytes
+    out.reset()
+    const isNull = key === null && serde.nullable
+    if (!isNull) this.#encode('key', serde, key, out, record)
+    this.#source = out.buffer
+    this.#at = 0
+    this.#length = isNull ? -1 : out.position
   }
 
-  #encodeValue(record: StreamRecord, row: number): void {
+  #writeValue(record: StreamRecord, row: number, out: ByteWriter): 'written' | 'null' {
     const serde = this.#settings.value
-    if (record.valueIsRawFor(serde)) {
-      const { batch } = record
-      this.#source = batch.bytes
-      this.#at = batch.fields[row + VALUE_AT] as number
-      this.#length = batch.fields[row + VALUE_LENGTH] as number
-      if (this.#length < 0 && !serde.nullable) void record.value
-      return
+    if (!record.valueIsRawFor(serde)) {
+      const value = record.valueFor(serde)
+      if (value === null && serde.nullable) return 'null'
+      this.#encode('value', serde, value, out, record)
+      return 'written'
     }
-    this.#encode('value', serde, record.valueFor(serde), this.#valueBytes, record)
+    const { bytes, fields } = record.batch
+    const at = fields[row + VALUE_AT] as number
+    const length = fields[row + VALUE_LENGTH] as number
+    if (length >= 0) out.bytes(bytes, at, at + length)
+    // As in `#copy`.
+    else if (!serde.nullable) void record.value
+    return length < 0 ? 'null' : 'written'
   }
 
   #encode(part: string, serde: Encoder<unknown>, value: unknown, out: ByteWriter, record: StreamRecord): void {
-    out.reset()
     try {
-      if (value === null && serde.nullable) {
-        this.#length = -1
-      } else {
-        serde.encode(value, out)
-        this.#length = out.position
-      }
+      serde.encode(value, out)
     } catch (error) {
       if (error instanceof MillraceError && error.code !== 'KEY_INVALID') throw error
       const code = error instanceof MillraceError ? error.code : 'SERIALIZE_FAILED'
       const text = `operator '${this.#id}': the ${part} made from ${record.where} cannot be written as ${serde.id}: ${messageOf(error)}`
       throw new MillraceError(code, text, { cause: error })
     }
-    this.#source = out.buffer
-    this.#at = 0
   }
 
-  #encodeHeaders(record: StreamRecord): void {
-    const make = this.#settings.headers
-    const headers = make ? [...make(record.value as never, record as never)] : []
+  #encodeHeaders(record: StreamRecord, make: NonNullable<TopicSinkSettings['headers']>): void {
+    const headers = [...make(record.value as never, record as never)]
     const out = this.#headerBytes
     out.reset()
     out.varint(headers.length)
