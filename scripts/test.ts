@@ -24,6 +24,9 @@ const groups: Readonly<Record<Mode, readonly string[]>> = {
   containers: ['containers'],
 }
 
+/** Files at a time, other than as many as there are cores but one: integration tests wait more than they work. */
+const workers: Readonly<Record<string, number>> = { integration: 2, containers: 1 }
+
 const run = randomBytes(8).toString('hex')
 let total: Tally = nothing
 let stopping = false
@@ -62,8 +65,7 @@ async function runGroup(group: string): Promise<Tally> {
   if (files.length === 0) return failure(`test/${group} has no tests`)
   if (group === 'types') return runTypeTests(files)
   const { run: ready, left } = divide(files, await offer)
-  const inBand = group === 'integration' || group === 'containers'
-  return count(left, await runJest({ name: group, files: ready, inBand, env: { [runVariable]: run } }))
+  return count(left, await runJest({ name: group, files: ready, workers: workers[group], env: { [runVariable]: run } }))
 }
 
 function modeOf(argument: string | undefined): Mode {

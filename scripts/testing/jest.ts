@@ -25,11 +25,12 @@ export interface JestRun {
   readonly name: string
   /** Relative to the root. */
   readonly files: readonly string[]
-  readonly inBand: boolean
+  /** Files at a time; undefined: as Jest has it. */
+  readonly workers: number | undefined
   readonly env: Readonly<Record<string, string>>
 }
 
-export async function runJest({ name, files, inBand, env }: JestRun): Promise<Tally> {
+export async function runJest({ name, files, workers, env }: JestRun): Promise<Tally> {
   if (files.length === 0) return nothing
   const outputFile = join(tmpdir(), `millrace-jest-${process.pid}-${name}.json`)
   rmSync(outputFile, { force: true })
@@ -47,7 +48,7 @@ export async function runJest({ name, files, inBand, env }: JestRun): Promise<Ta
     `--outputFile=${outputFile}`,
     '--runTestsByPath',
     ...files,
-    ...(inBand ? ['--runInBand'] : []),
+    ...(workers === undefined ? [] : [`--maxWorkers=${workers}`]),
   ]
   // The JSON also goes to stdout, where nobody wants it; people's report is on stderr.
   const { status } = await runNode([...node, tool('jest/bin/jest.js'), ...jest], { output: 'errors', env, giveUp })
