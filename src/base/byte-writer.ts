@@ -53,8 +53,9 @@ export class ByteWriter {
   readonly #words = new Words()
   readonly #sourceWords = new Words()
 
-  constructor(initialBytes = 1024) {
-    this.buffer = Buffer.allocUnsafeSlow(initialBytes)
+  /** `memory`: how many bytes to begin with, or a buffer to write over. */
+  constructor(memory: number | Buffer = 1024) {
+    this.buffer = typeof memory === 'number' ? Buffer.allocUnsafeSlow(memory) : memory
   }
 
   /** Forgets the content and keeps the memory. */

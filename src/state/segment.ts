@@ -1,9 +1,11 @@
 // Rows of keyed state as they stand in checkpoint files. A segment is a dictionary of states (operator, name, kind, serde
 // ids), then rows. Replaying the segments of a chain in order gives the state; rows of a base are full, rows of a delta
 // are what changed. One format for all backends.
+import { assert } from '../base/assert.ts'
 import { ByteReader } from '../base/byte-reader.ts'
 import { ByteWriter } from '../base/byte-writer.ts'
 import { MillraceError } from '../base/errors.ts'
+import { Words } from '../base/words.ts'
 import { encodeState, type Serde } from './serde.ts'
 
 export const Row = { PUT: 0, DELETE: 1, MAP_PUT: 2, MAP_DELETE: 3, LIST_APPEND: 4 } as const
@@ -14,6 +16,10 @@ const SAME_KEY = 0x10
 const PIECE_BYTES = 256 * 1024
 /** Room behind it for the last row. */
 const SPARE_BYTES = 4 * 1024
+/** State, operation, length and the number. */
+const NUMBER_ROW_BYTES = 3 + 8
+/** Smaller lengths and indices take one byte. */
+const ONE_BYTE = 128
 
 /** Identity of a state and of its byte format. */
 export interface StateIdentity {
@@ -30,9 +36,26 @@ export interface RowTarget {
   apply(op: number, key: Buffer, mapKey: Buffer | null, value: Buffer | null): void
 }
 
+/** Memory that is kept for later segments. */
+const FREE_PIECES_MAX = 32
+
+const words = new Words()
+/** Fresh memory costs as much as writing rows into it. */
+const freePieces: Buffer[] = []
+
+/** Nobody reads what `finish` gave any more: its memory is used again. Once at most, and optional. */
+export function releaseSegment(parts: readonly Buffer[]): void {
+  for (const { buffer } of parts) {
+    const whole = buffer.byteLength >= PIECE_BYTES && buffer.byteLength <= 2 * PIECE_BYTES + SPARE_BYTES
+    if (!whole || freePieces.length >= FREE_PIECES_MAX) continue
+    assert(!freePieces.some((piece) => piece.buffer === buffer), 'I2: a segment was released twice')
+    freePieces.push(Buffer.from(buffer))
+  }
+}
+
 /** Collects the rows of one task and checkpoint. */
 export class SegmentWriter {
-  #rows = new ByteWriter(SPARE_BYTES)
+  #rows = new ByteWriter(freePieces.pop() ?? SPARE_BYTES)
   readonly #full: Buffer[] = []
   readonly #identities: StateIdentity[] = []
   /** Of the row written last: the states of a key follow one another. */
@@ -76,10 +99,48 @@ export class SegmentWriter {
     }
   }
 
+  /**
+   * PUTs of several `f64` of one key: `count` states from `first` on have `values` from `at` on, and the key's bytes are given. They
+   * are read back as if each had been written by itself. False: these states have other numbers than it can write.
+   */
+  numbers(
+    first: number,
+    values: Float64Array,
+    at: number,
+    count: number,
+    key: Uint8Array,
+    keyAt: number,
+    keyLength: number,
+  ): boolean {
+    if (first + count > ONE_BYTE || keyLength >= ONE_BYTE) return false
+    this.#start()
+    this.rowCount += count - 1
+    const out = this.#rows
+    out.ensure(count * NUMBER_ROW_BYTES + 1 + keyLength)
+    const { buffer } = out
+    const view = words.of(buffer)
+    let position = out.position
+    for (let i = 0; i < count; i++) {
+      buffer[position++] = first + i
+      buffer[position++] = i === 0 ? Row.PUT : Row.PUT | SAME_KEY
+      if (i === 0) {
+        buffer[position++] = keyLength
+        for (let k = 0; k < keyLength; k++) buffer[position++] = key[keyAt + k] as number
+      }
+      buffer[position++] = 8
+      view.setFloat64(position, values[at + i] as number)
+      position += 8
+    }
+    out.position = position
+    // The next row writes its key.
+    this.#keySerde = undefined
+    return true
+  }
+
   #start(): void {
     if (this.#rows.position >= PIECE_BYTES) {
       this.#full.push(this.#rows.view())
-      this.#rows = new ByteWriter(PIECE_BYTES + SPARE_BYTES)
+      this.#rows = new ByteWriter(freePieces.pop() ?? PIECE_BYTES + SPARE_BYTES)
     }
     this.#startedAt = this.#rows.position
     this.rowCount++

@@ -7,6 +7,7 @@ import type { TaskSnapshot } from '../base/messages.ts'
 import { encodeFile, fileName, type Manifest, type Pointer, type SegmentRef, segmentRef } from '../checkpoint/file.ts'
 import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { TransactionRecord } from '../dataflow/ports.ts'
+import { releaseSegment } from '../state/segment.ts'
 import { nextChain } from '../state/task-state.ts'
 import type { Plan, Settings } from './job.ts'
 import type { Topology } from './topology.ts'
@@ -72,6 +73,7 @@ export class CheckpointWriter {
     })
     const { parts, pointer, manifest } = encodeFile(name, head, tasks)
     await this.#create(name, parts, id)
+    for (const { segment } of tasks) if (segment) releaseSegment(segment)
     return { manifest, pointer, bytes: pointer.length }
   }
 

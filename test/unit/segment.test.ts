@@ -1,7 +1,7 @@
 // Goal: rows of state come back as they were written, however many there are and however large one is. Method: segments of
 // more than one piece, replayed.
 import { expect, test } from '@jest/globals'
-import { Row, replaySegment, SegmentWriter, type StateIdentity } from '../../src/state/segment.ts'
+import { Row, releaseSegment, replaySegment, SegmentWriter, type StateIdentity } from '../../src/state/segment.ts'
 import { type Serde, utf8 } from '../../src/state/serde.ts'
 
 const key = utf8 as Serde<unknown>
@@ -67,6 +67,23 @@ test('a row that its serde breaks off leaves nothing behind: written again, it i
     ['other', 'repaired'],
     ['k', 'after'],
   ])
+})
+
+test('memory that was given back is used again, and what was not is left alone', () => {
+  const rows = (text: string) => Array.from({ length: 60_000 }, (_, n) => [0, `key-${n}`, `${text} ${n}`] as const)
+  const kept = written(rows('kept'))
+  const given = written(rows('given'))
+  const memory = new Set(given.parts.map(({ buffer }) => buffer))
+  releaseSegment(given.parts)
+  expect(() => releaseSegment(given.parts)).toThrow('I2')
+  const next = written(rows('next'))
+  expect(next.parts.filter(({ buffer }) => memory.has(buffer)).length).toBeGreaterThan(2)
+  expect(next.replayed).toEqual(rows('next'))
+  const again: unknown[] = []
+  replaySegment(Buffer.concat(kept.parts), () => ({
+    apply: (_op, key, _mapKey, value) => again.push([0, key.toString(), value?.toString()]),
+  }))
+  expect(again).toEqual(rows('kept'))
 })
 
 test('no row, no segment', () => {

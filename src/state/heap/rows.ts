@@ -13,13 +13,14 @@ export class Rows {
   readonly keyAt: number
   words!: Int32Array
   bytes!: Uint8Array
-  #numbers!: Float64Array
-  readonly #flagsAt: number
+  numbers!: Float64Array
+  /** In a row, which numbers are there: a bit for each. */
+  readonly flagsAt: number
 
   constructor(states: number, numbers: number) {
     // Doubles first: they must lie at even words.
-    this.#flagsAt = numbers * 2
-    this.epochsAt = this.#flagsAt + Math.ceil(numbers / 32)
+    this.flagsAt = numbers * 2
+    this.epochsAt = this.flagsAt + Math.ceil(numbers / 32)
     this.keyAt = this.epochsAt + states
     const words = this.keyAt + 1 + KEY_BYTES_INLINE / 4
     this.stride = words + (words % 2)
@@ -29,7 +30,7 @@ export class Rows {
   #use(words: Int32Array<ArrayBuffer>): void {
     this.words = words
     this.bytes = new Uint8Array(words.buffer)
-    this.#numbers = new Float64Array(words.buffer)
+    this.numbers = new Float64Array(words.buffer)
   }
 
   /** Room for `slot`; new rows are 0. */
@@ -44,19 +45,19 @@ export class Rows {
   /** The number of a column; undefined: none. */
   number(slot: number, column: number): number | undefined {
     const row = slot * this.stride
-    const flags = this.words[row + this.#flagsAt + (column >> 5)] as number
-    return flags & (1 << (column & 31)) ? this.#numbers[(row >> 1) + column] : undefined
+    const flags = this.words[row + this.flagsAt + (column >> 5)] as number
+    return flags & (1 << (column & 31)) ? this.numbers[(row >> 1) + column] : undefined
   }
 
   setNumber(slot: number, column: number, value: number): void {
     const row = slot * this.stride
-    const flags = row + this.#flagsAt + (column >> 5)
+    const flags = row + this.flagsAt + (column >> 5)
     this.words[flags] = (this.words[flags] as number) | (1 << (column & 31))
-    this.#numbers[(row >> 1) + column] = value
+    this.numbers[(row >> 1) + column] = value
   }
 
   removeNumber(slot: number, column: number): void {
-    const flags = slot * this.stride + this.#flagsAt + (column >> 5)
+    const flags = slot * this.stride + this.flagsAt + (column >> 5)
     this.words[flags] = (this.words[flags] as number) & ~(1 << (column & 31))
   }
 }

@@ -5,6 +5,7 @@ import type { StateDescriptor, StateDescriptors } from '../descriptors.ts'
 import type { RowTarget, SegmentWriter, StateIdentity } from '../segment.ts'
 import { decodeState, f64, type Serde } from '../serde.ts'
 import { KeyIndex } from './key-index.ts'
+import { NumberPack } from './number-pack.ts'
 import { Rows } from './rows.ts'
 import { ownBytes, type StateTable } from './table.ts'
 import { type Cursor, ListTable, MapTable, NumberTable, ValueTable } from './tables.ts'
@@ -23,6 +24,7 @@ export class HeapStore implements Cursor {
   readonly rows: Rows
   readonly #rowsPerLook: number
   readonly #tables: StateTable[] = []
+  readonly #pack: NumberPack | null
   readonly #slots = new Map<unknown, number>()
   #keys: unknown[] = []
   readonly #free: number[] = []
@@ -47,7 +49,10 @@ export class HeapStore implements Cursor {
     this.operator = operator
     this.keySerde = keySerde
     const handles: Record<string, unknown> = {}
-    this.rows = new Rows(Object.keys(descriptors).length, Object.values(descriptors).filter(isNumber).length)
+    const states = Object.values(descriptors)
+    const numbers = states.filter(isNumber).length
+    this.rows = new Rows(states.length, numbers)
+    this.#pack = NumberPack.of(this.rows, keySerde, states.length, numbers)
     this.#index = new KeyIndex(this.rows)
     let numberColumn = 0
     for (const [name, descriptor] of Object.entries(descriptors)) {
@@ -161,6 +166,8 @@ export class HeapStore implements Cursor {
     // In the order of memory that is quicker than in the order of change, even with some that have not changed.
     const all = this.#tables.some((table) => table.changedSlots * 4 > this.slotCount)
     for (const table of this.#tables) table.freeze(writer, all)
+    const [first] = this.#tables
+    if (first) this.#pack?.begin(writer, first.stateIndex, first.epoch)
     this.#baseFrom = baseFrom
     this.#baseTo = baseTo
     this.#scanAt = all ? 0 : baseFrom
@@ -196,6 +203,7 @@ export class HeapStore implements Cursor {
   }
 
   encodeFrozen(slot: number): void {
+    if (this.#pack?.encode(slot, this.awaitsBase(slot))) return
     for (const table of this.#tables) table.touch(slot)
   }
 

@@ -51,7 +51,8 @@ export abstract class StateTable {
   #frozen = new SlotList()
   #frozenAt = 0
   #writer: SegmentWriter | null = null
-  protected stateIndex = 0
+  /** In the segment that the running snapshot writes. */
+  stateIndex = 0
 
   /** `column`: the state's number among those of its operator. */
   constructor(identity: StateIdentity, descriptor: StateDescriptor<unknown>, owner: SlotOwner, column: number) {
@@ -73,6 +74,11 @@ export abstract class StateTable {
 
   #setEpoch(slot: number, epoch: number): void {
     this.#rows.words[slot * this.#rows.stride + this.#epochAt] = epoch
+  }
+
+  /** The current one. */
+  get epoch(): number {
+    return this.#current
   }
 
   /** Slots changed since the last barrier. */
