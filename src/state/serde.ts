@@ -8,7 +8,8 @@ import { checkFieldNames, JsonProjection } from './json-projection.ts'
 
 /**
  * Encodes and decodes one type. `id` names the byte format and is stored with state: an unequal id on restore is refused
- * before the first record. `decode` may throw anything: it becomes DECODE_FAILED with topic-partition@offset.
+ * before the first record. `decode` may throw anything: it becomes DECODE_FAILED with topic-partition@offset. `encode` appends to
+ * `out` and touches nothing that is there: it is the batch itself.
  */
 export interface Serde<T> {
   readonly id: string

@@ -60,6 +60,32 @@ describe('operators under SIGKILL', () => {
     else expect([...values].sort()).toEqual(given.flat().sort())
   })
 
+  test('two keyed operators with an asyncMap between them: both states exact', async () => {
+    const subject = await site.feature('async-between', { partitions: 2 })
+    const given = batches(400, true)
+    await survives(subject, given, 2)
+    const records = await site.read(subject.output)
+    const seen = new Map<string, Between[]>()
+    for (const { key, value } of records) {
+      const before = seen.get(String(key)) ?? []
+      seen.set(String(key), [...before, JSON.parse(String(value)) as Between])
+    }
+    expect(seen.size).toBe(4)
+    for (const [key, results] of seen) {
+      const inputs = given
+        .flat()
+        .filter((each) => each.startsWith(`${key}:`))
+        .map((each) => each.split(':')[1])
+      const expected = inputs.map((value, index) => {
+        const count = index + 1
+        return { value, before: count, after: count, sum: (count * (count + 1)) / 2 }
+      })
+      expect(results).toEqual(expected)
+    }
+  })
+})
+
+describe('a backlog', () => {
   const minutes = { MILLRACE_CHECKPOINT_INTERVAL_MS: '300000', MILLRACE_TRANSACTION_TIMEOUT_MS: '800000' }
 
   test('what came in while nobody ran does not wait for the interval', async () => {
@@ -87,28 +113,14 @@ describe('operators under SIGKILL', () => {
     expect((await cli.stop()).code).toBe(0)
   })
 
-  test('two keyed operators with an asyncMap between them: both states exact', async () => {
-    const subject = await site.feature('async-between', { partitions: 2 })
-    const given = batches(400, true)
-    await survives(subject, given, 2)
-    const records = await site.read(subject.output)
-    const seen = new Map<string, Between[]>()
-    for (const { key, value } of records) {
-      const before = seen.get(String(key)) ?? []
-      seen.set(String(key), [...before, JSON.parse(String(value)) as Between])
-    }
-    expect(seen.size).toBe(4)
-    for (const [key, results] of seen) {
-      const inputs = given
-        .flat()
-        .filter((each) => each.startsWith(`${key}:`))
-        .map((each) => each.split(':')[1])
-      const expected = inputs.map((value, index) => {
-        const count = index + 1
-        return { value, before: count, after: count, sum: (count * (count + 1)) / 2 }
-      })
-      expect(results).toEqual(expected)
-    }
+  test('of megabytes, whose responses and batches are the same memory over and over: each record once under SIGKILL', async () => {
+    const subject = await site.subject('copy')
+    const padding = 'x'.repeat(300)
+    const given = batches(30_000, false).map((batch) =>
+      batch.map((value) => `${value} ${padding.slice(Number(value) % 300)}`),
+    )
+    await survives(subject, given)
+    expect(await subject.values()).toEqual(given.flat())
   })
 })
 
