@@ -1,4 +1,4 @@
-// npm test: types, unit, contract and property tests, then integration on real brokers, one suite after the other.
+// npm test: types, unit, contract and property tests, then integration on real brokers, one group after the other.
 //
 //   npm test · npm run test:unit (types, unit, contract: seconds) · npm run test:containers (Docker)
 //

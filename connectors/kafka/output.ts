@@ -12,6 +12,8 @@ export const BATCH_BYTES_MAX: number = 900 * 1024
 /** How long a batch that is not full may wait for more, in ms: nothing is visible before the commit anyway. */
 export const LINGER_MS = 20
 const SEQUENCE_LIMIT = 0x80000000
+/** Larger builders are not kept. A text of a batch's size may take three times as much while it is encoded. */
+const BUILDER_BYTES_MAX = 4 * 1024 * 1024
 
 export interface InFlight {
   readonly builder: BatchBuilder
@@ -61,7 +63,8 @@ export class BuilderPool {
   give(builder: BatchBuilder): void {
     this.bufferedBytes -= builder.bytes
     builder.reset()
-    if (this.#free.length < 64) this.#free.push(builder)
+    // What a single large record needed is not kept for good.
+    if (this.#free.length < 64 && builder.capacity <= BUILDER_BYTES_MAX) this.#free.push(builder)
   }
 }
 

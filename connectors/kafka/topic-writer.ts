@@ -1,4 +1,8 @@
 // Where one sink or hop of a task writes its topic: into the batches of the transaction that its records belong to.
+// - A record is counted, and is there, when it ends: begun ones leave no trace (I8).
+// - Records of a partition go into its batches in their order; at barrier n the writer goes over to the transaction behind it,
+//   between two records (I1, I14).
+import { assert } from '../../src/base/assert.ts'
 import type { ByteWriter } from '../../src/base/byte-writer.ts'
 import { monotonicMs } from '../../src/base/clock.ts'
 import { type CheckpointId, partitionKey } from '../../src/base/ids.ts'
@@ -28,7 +32,7 @@ export class TopicWriter implements PartitionWriter {
   readonly #pool: BuilderPool
   #transaction: Transaction
   #outputs: (OutputPartition | undefined)[] = []
-  // The record that was begun.
+  // The record that was begun; no builder: none.
   #output: OutputPartition | undefined
   #builder: BatchBuilder | undefined
   #bytesBefore = 0
@@ -41,6 +45,7 @@ export class TopicWriter implements PartitionWriter {
   }
 
   begin(partition: number, timestamp: number, key: Buffer, keyAt: number, keyLength: number): ByteWriter {
+    assert(!this.#builder, 'I8: a record was begun inside another: a serde must not write records')
     const output = this.#outputs[partition] ?? this.#open(partition)
     const builder = this.#room(output, keyLength)
     this.#output = output
@@ -52,15 +57,18 @@ export class TopicWriter implements PartitionWriter {
   end(value: 'written' | 'null', headers: Buffer | null, headersAt: number, headersEnd: number): void {
     const builder = this.#builder
     const output = this.#output
-    if (!builder || !output) throw new RangeError('no record was begun')
+    assert(builder && output, 'I8: a record was ended that was not begun')
     builder.end(value, headers, headersAt, headersEnd)
+    this.#builder = undefined
     output.appended++
     this.#pool.bufferedBytes += builder.bytes - this.#bytesBefore
     if (builder.bytes > this.#options.batchBytesMax && builder.count > 1) this.#moveLast(output, builder)
   }
 
   undo(): void {
-    this.#builder?.undo()
+    const builder = this.#builder
+    this.#builder = undefined
+    builder?.undo()
   }
 
   copy(partition: number, timestamp: number, source: Buffer, start: number, end: number): void {

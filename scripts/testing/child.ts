@@ -15,7 +15,7 @@ export interface ChildResult {
 }
 
 export interface ChildOptions {
-  /** `errors`: stderr is shown, stdout is dropped. */
+  /** `errors`: stderr is shown and captured, stdout is dropped. */
   readonly output: 'capture' | 'errors'
   readonly env?: Readonly<Record<string, string>>
   /** Ends the child early; it is asked every quarter of a second. */
@@ -24,8 +24,7 @@ export interface ChildOptions {
 
 /** Runs `args` by this Node. Never rejects. */
 export function runNode(args: readonly string[], options: ChildOptions): Promise<ChildResult> {
-  const stdio: StdioOptions =
-    options.output === 'capture' ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'ignore', 'inherit']
+  const stdio: StdioOptions = options.output === 'capture' ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'ignore', 'pipe']
   const child = spawn(process.execPath, [...args], {
     cwd: root,
     detached: process.platform !== 'win32',
@@ -35,7 +34,10 @@ export function runNode(args: readonly string[], options: ChildOptions): Promise
   running.add(child)
   const chunks: string[] = []
   for (const stream of [child.stdout, child.stderr]) {
-    stream?.setEncoding('utf8').on('data', (chunk: string) => chunks.push(chunk))
+    stream?.setEncoding('utf8').on('data', (chunk: string) => {
+      chunks.push(chunk)
+      if (options.output === 'errors') process.stderr.write(chunk)
+    })
   }
   const watch = setInterval(() => {
     if (options.giveUp?.()) endGroup(child)

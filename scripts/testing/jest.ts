@@ -51,13 +51,20 @@ export async function runJest({ name, files, workers, env }: JestRun): Promise<T
     ...(workers === undefined ? [] : [`--maxWorkers=${workers}`]),
   ]
   // The JSON also goes to stdout, where nobody wants it; people's report is on stderr.
-  const { status } = await runNode([...node, tool('jest/bin/jest.js'), ...jest], { output: 'errors', env, giveUp })
+  const { status, output } = await runNode([...node, tool('jest/bin/jest.js'), ...jest], {
+    output: 'errors',
+    env,
+    giveUp,
+  })
   const result = read(outputFile)
   rmSync(outputFile, { force: true })
   if (!result) return failure(`${name}: Jest died without a result (exit code ${status})`)
   let tally = tallyOf(name, result)
   if (hung)
     tally = count(tally, failure(`${name}: Jest did not end ${endMs} ms after its last test: something was left open`))
+  // With workers it does not wait, but says so.
+  else if (output.includes('failed to exit gracefully'))
+    tally = count(tally, failure(`${name}: Jest had to end a worker: something was left open`))
   else if (status !== 0 && tally.failed === 0) tally = count(tally, failure(`${name}: Jest ended with code ${status}`))
   return tally
 }

@@ -11,7 +11,7 @@ export interface CheckpointStore {
   readonly location: string
   /** Makes the store ready for a pipeline; gives its id, the same for all that open it. @throws STORE_FOREIGN_FILE, STORE_UNWRITABLE */
   open(pipeline: string): Promise<string>
-  /** `parts` follow one another; their memory is used again when the promise has resolved. @throws STORE_UNWRITABLE, CHECKPOINT_TOO_LARGE */
+  /** `parts` follow one another; their memory is used again when the promise is settled: read it no more then. @throws STORE_UNWRITABLE, CHECKPOINT_TOO_LARGE */
   create(name: string, parts: readonly Buffer[]): Promise<void>
   /** undefined: not there. */
   read(name: string): Promise<Buffer | undefined>

@@ -274,7 +274,10 @@ export interface TransactionSinkOptions {
 
 /** Where one operator writes: resolved once per topic, so that a record costs no look-up by name. */
 export interface PartitionWriter {
-  /** Begins a record; a key's length of −1 means null. Its value is what is written to the result until `end`, or `undo`. */
+  /**
+   * Begins a record; a key's length of −1 means null. Its value is what is appended to the result, which is the batch itself,
+   * until `end` or `undo`: one of them must follow, and nothing may come between.
+   */
   begin(partition: number, timestamp: number, key: Buffer, keyAt: number, keyLength: number): ByteWriter
   /** Ends it. `headers`: Kafka's encoding of them at `headersAt … headersEnd`; null: none. */
   end(value: 'written' | 'null', headers: Buffer | null, headersAt: number, headersEnd: number): void

@@ -21,7 +21,7 @@ interface Label {
   readonly valueAt: number
 }
 
-/** Where a record's text stands: `bytes` from `start` to `end`. One object for each record: the memory is used again. */
+/** Where a record's text stands: `bytes` from `start` to `end`. One object for each patch of a record: the memory is used again. */
 export interface TextPlace {
   readonly bytes: Buffer
   readonly start: number
@@ -112,8 +112,9 @@ export class JsonPatch {
     const last = this.#lastNames
     // All names, and perhaps inherited ones: nothing is allocated for them.
     let count = 0
-    for (const name in fields) if (name !== last[count++]) count = Number.NaN
-    if (count === last.length) return this.#lastLabels
+    let same = true
+    for (const name in fields) if (name !== last[count++]) same = false
+    if (same && count === last.length) return this.#lastLabels
     const names = Object.keys(fields)
     const labels = names.map((name) => this.#labels.get(name) ?? this.#learn(name))
     if (!labels.every((label) => label !== undefined)) return undefined

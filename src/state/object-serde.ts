@@ -19,6 +19,7 @@ class ObjectSerde implements Serde<Values> {
   readonly id: string
   readonly nullable = false
   readonly copies: boolean
+  readonly appends: boolean
   readonly #names: readonly string[]
   readonly #serdes: readonly Serde<unknown>[]
 
@@ -30,6 +31,7 @@ class ObjectSerde implements Serde<Values> {
     const parts = this.#serdes.map((serde, index) => `${JSON.stringify(this.#names[index])}:${serde.id}`)
     this.id = `object(${parts.join(',')})`
     this.copies = this.#serdes.every((serde) => serde.copies)
+    this.appends = this.#serdes.every((serde) => serde.appends)
   }
 
   encode(value: Values, out: ByteWriter): void {

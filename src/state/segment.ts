@@ -43,19 +43,25 @@ const words = new Words()
 /** Fresh memory costs as much as writing rows into it. */
 const freePieces: Buffer[] = []
 
-/** Nobody reads what `finish` gave any more: its memory is used again. Once at most, and optional. */
+/**
+ * Nobody reads what `finish` gave any more: its memory is used again. Once at most, and optional. The assertion finds a second
+ * time while the memory is free.
+ */
 export function releaseSegment(parts: readonly Buffer[]): void {
   for (const { buffer } of parts) {
-    const whole = buffer.byteLength >= PIECE_BYTES && buffer.byteLength <= 2 * PIECE_BYTES + SPARE_BYTES
-    if (!whole || freePieces.length >= FREE_PIECES_MAX) continue
+    const kept = buffer.byteLength >= PIECE_BYTES && buffer.byteLength <= 2 * (PIECE_BYTES + SPARE_BYTES)
+    if (!kept || freePieces.length >= FREE_PIECES_MAX) continue
     assert(!freePieces.some((piece) => piece.buffer === buffer), 'I2: a segment was released twice')
     freePieces.push(Buffer.from(buffer))
   }
 }
 
+const NO_ROWS = new ByteWriter(0)
+
 /** Collects the rows of one task and checkpoint. */
 export class SegmentWriter {
-  #rows = new ByteWriter(freePieces.pop() ?? SPARE_BYTES)
+  /** Memory comes with the first row: most segments of many tasks have none. */
+  #rows = NO_ROWS
   readonly #full: Buffer[] = []
   readonly #identities: StateIdentity[] = []
   /** Of the row written last: the states of a key follow one another. */
@@ -101,7 +107,7 @@ export class SegmentWriter {
 
   /**
    * PUTs of several `f64` of one key: `count` states from `first` on have `values` from `at` on, and the key's bytes are given. They
-   * are read back as if each had been written by itself. False: these states have other numbers than it can write.
+   * are read back as if each had been written by itself. False, and nothing is written: an index or the key's length takes more than a byte.
    */
   numbers(
     first: number,
@@ -138,6 +144,7 @@ export class SegmentWriter {
   }
 
   #start(): void {
+    if (this.#rows === NO_ROWS) this.#rows = new ByteWriter(freePieces.pop() ?? SPARE_BYTES)
     if (this.#rows.position >= PIECE_BYTES) {
       this.#full.push(this.#rows.view())
       this.#rows = new ByteWriter(freePieces.pop() ?? PIECE_BYTES + SPARE_BYTES)

@@ -8,8 +8,7 @@ import { checkFieldNames, JsonProjection } from './json-projection.ts'
 
 /**
  * Encodes and decodes one type. `id` names the byte format and is stored with state: an unequal id on restore is refused
- * before the first record. `decode` may throw anything: it becomes DECODE_FAILED with topic-partition@offset. `encode` appends to
- * `out` and touches nothing that is there: it is the batch itself.
+ * before the first record. `decode` may throw anything: it becomes DECODE_FAILED with topic-partition@offset.
  */
 export interface Serde<T> {
   readonly id: string
@@ -20,12 +19,17 @@ export interface Serde<T> {
    * as they are for as long as somebody holds them, which costs some speed. All built-in serdes but `bytes` copy.
    */
   readonly copies?: boolean
+  /**
+   * True: `encode` only appends to `out`, which holds other bytes already, and is through when it returns. A sink then has it
+   * write right into its batch. All built-in serdes do.
+   */
+  readonly appends?: boolean
   encode(value: T, out: ByteWriter): void
   decode(bytes: Buffer, start: number, end: number): T
 }
 
 /** The half that a sink needs: it takes every subtype of T. */
-export type Encoder<T> = Pick<Serde<T>, 'id' | 'nullable' | 'encode'>
+export type Encoder<T> = Pick<Serde<T>, 'id' | 'nullable' | 'appends' | 'encode'>
 
 /** A serde whose reader is its writer: what it reads is what was written, so it serves every subtype of its own type. */
 export type RoundTrip<T> = Encoder<T> & Pick<Serde<unknown>, 'decode'>
@@ -39,6 +43,7 @@ export const utf8: Serde<string> = {
   id: 'utf8',
   nullable: false,
   copies: true,
+  appends: true,
   encode(value, out) {
     if (typeof value !== 'string') throw new TypeError(`utf8: a string expected, ${typeof value} found`)
     out.utf8(value)
@@ -50,6 +55,7 @@ export const utf8: Serde<string> = {
 export const bytes: Serde<Buffer> = {
   id: 'bytes',
   nullable: false,
+  appends: true,
   encode: (value, out) => out.bytes(value),
   decode: (from, start, end) => from.subarray(start, end),
 }
@@ -59,6 +65,7 @@ export const f64: Serde<number> = {
   id: 'f64',
   nullable: false,
   copies: true,
+  appends: true,
   encode(value, out) {
     if (typeof value !== 'number') throw new TypeError(`f64: a number expected, ${typeof value} found`)
     out.f64(value)
@@ -74,6 +81,7 @@ export const int32: Serde<number> = {
   id: 'int32',
   nullable: false,
   copies: true,
+  appends: true,
   encode(value, out) {
     if (value !== (value | 0)) throw new RangeError(`int32: ${value} is not a 32-bit integer`)
     out.int32(value)
@@ -89,6 +97,7 @@ export const int64: Serde<bigint> = {
   id: 'int64',
   nullable: false,
   copies: true,
+  appends: true,
   encode(value, out) {
     if (typeof value !== 'bigint' || BigInt.asIntN(64, value) !== value)
       throw new RangeError(`int64: ${value} is out of range`)
@@ -105,6 +114,7 @@ export const boolean: Serde<boolean> = {
   id: 'boolean',
   nullable: false,
   copies: true,
+  appends: true,
   encode: (value, out) => out.uint8(value ? 1 : 0),
   decode(from, start, end) {
     fixed('boolean', start, end, 1)
@@ -140,6 +150,7 @@ function onlyFields(fields: readonly string[]): Serde<unknown> {
     id: `json(${fields.join(',')})`,
     nullable: false,
     copies: true,
+    appends: true,
     encode: jsonSerde.encode,
     decode: (from, start, end) => projection.decode(from, start, end),
   }
@@ -149,6 +160,7 @@ const jsonSerde: Serde<unknown> & { only(...fields: readonly string[]): Serde<un
   id: 'json',
   nullable: false,
   copies: true,
+  appends: true,
   encode(value, out) {
     const patched = value instanceof PatchedJson
     if (patched && value.write(out)) return
@@ -166,6 +178,7 @@ export function nullable<T>(serde: Serde<T>): Serde<T | null> {
     id: `nullable(${serde.id})`,
     nullable: true,
     copies: serde.copies ?? false,
+    appends: serde.appends ?? false,
     encode(value, out) {
       if (value !== null) serde.encode(value, out)
     },
@@ -200,6 +213,7 @@ export const anyKey: Serde<Key> = {
   id: 'key',
   nullable: false,
   copies: true,
+  appends: true,
   encode(key, out) {
     switch (typeof key) {
       case 'string':

@@ -26,6 +26,7 @@ export type Shape =
   | 'bytes'
   | 'count'
   | 'count-and-more'
+  | 'numbers'
   | 'hop'
   | 'union'
   | 'map-throws'
@@ -48,6 +49,13 @@ export interface Case {
 interface Counted {
   readonly value: string
   readonly count: number
+}
+
+export interface Numbers {
+  readonly count: number
+  readonly sum: number
+  readonly before: number
+  readonly value: string
 }
 
 const given = JSON.parse(process.env.CASE ?? '{}') as Case
@@ -106,6 +114,26 @@ const shapes: Readonly<Record<Shape, (pipeline: PipelineBuilder) => void>> = {
       'out',
       kafkaSink({ topic: given.output, key: nullable(utf8), value: json<Counted>() }),
     ),
+
+  /** Three numbers per key: how many values, their length in all, and that of the one before. */
+  numbers: (pipeline: PipelineBuilder) =>
+    pipeline
+      .from('in', kafkaSource({ topic: given.inputs, key: utf8, value: utf8, ...given.source }))
+      .keyByRecordKey()
+      .withState({ count: valueState(f64, 0), sum: valueState(f64, 0), before: valueState(f64, -1) })
+      .map('numbers', (value, { state }): Numbers => {
+        const numbers = {
+          count: state.count.get() + 1,
+          sum: state.sum.get() + value.length,
+          before: state.before.get(),
+          value,
+        }
+        state.count.set(numbers.count)
+        state.sum.set(numbers.sum)
+        state.before.set(value.length)
+        return numbers
+      })
+      .to('out', kafkaSink({ topic: given.output, key: utf8, value: json<Numbers>() })),
 
   hop: (pipeline: PipelineBuilder) => {
     const partitions = given.hopPartitions === undefined ? {} : { partitions: given.hopPartitions }

@@ -27,6 +27,8 @@ export interface RunnerOptions {
   readonly stage?: number
   readonly mode?: 'exactly-once' | 'at-least-once'
   readonly partitions?: number
+  /** Default: what is written is noted. */
+  readonly writer?: (topic: string) => PartitionWriter
 }
 
 /** Of the task of partition 0: its logs by topic, its output and its messages. */
@@ -75,7 +77,7 @@ export class TaskRunner {
         mode: options.mode ?? 'exactly-once',
         channelCapacityRecords: 100,
         hops: plan.hopTargets,
-        writer: (topic) => this.#writer(topic, options.partitions ?? 1),
+        writer: options.writer ?? ((topic) => this.#writer(topic, options.partitions ?? 1)),
         openTwoPhase: (operator, connector) =>
           connector.open({ pipeline: 'tested', operator, partition: 0, log: silentLogger }),
         wake: () => {},

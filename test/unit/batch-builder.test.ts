@@ -91,8 +91,10 @@ describe('a record that was begun', () => {
       ],
     })
   })
+})
 
-  test('is alone: none begins inside it, none ends twice, and no half of one is sent', () => {
+describe('a record is whole or not there', () => {
+  test('none begins inside it, none ends twice, and no half of one is sent', () => {
     const builder = new BatchBuilder()
     write(builder, 1, 'whole')
     builder.begin(1, none, 0, -1)
@@ -101,5 +103,42 @@ describe('a record that was begun', () => {
     expect(() => builder.seal(seal)).toThrow('I8')
     builder.end('written', null, 0, 0)
     expect(() => builder.end('written', null, 0, 0)).toThrow('I8')
+  })
+  test('has all that was written by the time it ends: what comes later is told, not sent', () => {
+    const builder = new BatchBuilder()
+    const out = builder.begin(1, none, 0, -1)
+    builder.end('written', null, 0, 0)
+    out.utf8('late')
+    expect(() => builder.begin(1, none, 0, -1)).toThrow('wrote after its record')
+    expect(() => builder.copy(1, none, 0, 0)).toThrow('wrote after its record')
+    expect(() => builder.seal(seal)).toThrow('wrote after its record')
+  })
+
+  test('is not made of what stands in front of it, and null is nothing, whatever was written', () => {
+    const builder = new BatchBuilder()
+    const out = builder.begin(1, Buffer.from('key'), 0, 3)
+    out.position--
+    expect(() => builder.end('written', null, 0, 0)).toThrow('took back')
+    builder.undo()
+    builder.begin(1, none, 0, -1).utf8('begun')
+    builder.end('null', null, 0, 0)
+    write(builder, 2, '')
+    expect(read(builder).records).toEqual([
+      ['1', null, null],
+      ['2', null, ''],
+    ])
+  })
+
+  test('moves only when it has just ended, and into an empty batch', () => {
+    const builder = new BatchBuilder()
+    write(builder, 1, 'one')
+    const used = new BatchBuilder()
+    write(used, 1, 'two')
+    expect(() => builder.moveLastTo(used)).toThrow('I8')
+    builder.moveLastTo(new BatchBuilder())
+    expect(() => builder.moveLastTo(new BatchBuilder())).toThrow('I8')
+    builder.copy(1, Buffer.from([1, 2, 0x76, 0]), 0, 4)
+    expect(() => builder.moveLastTo(new BatchBuilder())).toThrow('I8')
+    expect(() => builder.undo()).toThrow('I8')
   })
 })

@@ -56,11 +56,14 @@ export class BatchBuilder {
   #open = false
   #timestamp = 0
   #maxBefore = 0
-  #startsAt = 0
+  /** −1: the last record may not be moved. */
+  #startsAt = -1
   #bodyAt = 0
   #valueAt = 0
   #sizeBytes = 2
   #valueSizeBytes = 2
+  /** Where whole records end: nobody else has written here. */
+  #endsAt = BATCH_HEADER_BYTES
 
   constructor(initialBytes: number = 16 * 1024) {
     this.#writer = new ByteWriter(initialBytes)
@@ -81,7 +84,7 @@ export class BatchBuilder {
    * be put together elsewhere first.
    */
   begin(timestamp: number, key: Buffer, keyAt: number, keyLength: number): ByteWriter {
-    assert(!this.#open, 'I8: a record was begun inside another: a serde must not write records')
+    this.#assertWhole()
     this.#open = true
     const writer = this.#writer
     this.#startsAt = writer.position
@@ -102,8 +105,9 @@ export class BatchBuilder {
   end(value: 'written' | 'null', headers: Buffer | null, headersAt: number, headersEnd: number): void {
     assert(this.#open, 'I8: a record was ended that was not begun')
     const writer = this.#writer
+    if (value === 'null') writer.position = this.#valueAt
+    assert(writer.position >= this.#valueAt, 'I8: a serde took back what it had not written')
     const length = value === 'null' ? -1 : writer.position - this.#valueAt
-    assert(length >= -1, 'I8: a serde took back what it had not written')
     this.#valueSizeBytes = this.#putLength(this.#valueAt, this.#valueSizeBytes, length)
     const headerBytes = headers ? headersEnd - headersAt : 1
     writer.ensure(headerBytes)
@@ -118,17 +122,30 @@ export class BatchBuilder {
 
   /** Nothing of the record that was begun stays. */
   undo(): void {
-    this.#writer.position = this.#startsAt
+    assert(this.#open, 'I8: a record was undone that was not begun')
     this.#open = false
+    this.#cut()
   }
 
-  /** Moves the record that was ended last to an empty builder. */
+  /** Moves the record that `end` has just ended to an empty builder. */
   moveLastTo(other: BatchBuilder): void {
+    assert(!this.#open && this.#startsAt >= 0 && other.count === 0, 'I8: no record to move, or no place for it')
     const { buffer, position } = this.#writer
     other.copy(this.#timestamp, buffer, this.#bodyAt, position)
-    this.#writer.position = this.#startsAt
     this.#maxTimestamp = this.#maxBefore
     this.#count--
+    this.#cut()
+  }
+
+  #cut(): void {
+    this.#writer.position = this.#startsAt
+    this.#endsAt = this.#startsAt
+    this.#startsAt = -1
+  }
+
+  #assertWhole(): void {
+    assert(!this.#open, 'I8: a record was begun inside another: a serde must not write records')
+    assert(this.#writer.position === this.#endsAt, 'I8: a serde wrote after its record had ended')
   }
 
   /** Puts a length into the `room` bytes before `from`, and moves what stands behind them if it takes more or fewer; gives how many. */
@@ -147,7 +164,8 @@ export class BatchBuilder {
 
   /** Appends a record whose key, value and headers stand at `start … end` as the format has them, lengths included. */
   copy(timestamp: number, source: Buffer, start: number, end: number): void {
-    assert(!this.#open, 'I8: a record was begun inside another: a serde must not write records')
+    this.#assertWhole()
+    this.#startsAt = -1
     const writer = this.#writer
     const delta = this.#count === 0 ? 0 : timestamp - this.#firstTimestamp
     const size = 1 + varlongSize(delta) + varintSize(this.#count) + end - start
@@ -181,6 +199,7 @@ export class BatchBuilder {
     if (this.#count === 0 || timestamp > this.#maxTimestamp) this.#maxTimestamp = timestamp
     this.#count++
     this.#open = false
+    this.#endsAt = this.#writer.position
   }
 
   /** Copies `start … end` to `at`; gives the position behind it. */
@@ -195,7 +214,8 @@ export class BatchBuilder {
 
   /** Ends the batch. The bytes are a view of the builder's memory: valid until `reset`. */
   seal(options: SealOptions): Buffer {
-    assert(this.#count > 0 && !this.#open, 'I8: an empty batch is never sent, nor half a record')
+    assert(this.#count > 0, 'I8: an empty batch is never sent')
+    this.#assertWhole()
     // I12: a broker makes a batch without producer id or transactional bit visible even if its transaction aborts.
     assert(options.producerId >= 0n && options.epoch >= 0, `I12: producer ${options.producerId}/${options.epoch}`)
     const written = this.#writer.view()
@@ -225,7 +245,14 @@ export class BatchBuilder {
   /** Starts the next batch in the same memory: only after the broker acknowledged what `seal` returned. */
   reset(): void {
     this.#writer.position = BATCH_HEADER_BYTES
+    this.#endsAt = BATCH_HEADER_BYTES
+    this.#startsAt = -1
     this.#count = 0
     this.#open = false
+  }
+
+  /** Of the memory that it holds. */
+  get capacity(): number {
+    return this.#writer.buffer.length
   }
 }

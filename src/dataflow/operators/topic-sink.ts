@@ -33,6 +33,7 @@ export class TopicSinkOperator implements Downstream {
   readonly #only: PartitionWriter | undefined
   readonly #onBarrier: (checkpoint: CheckpointId) => void
   readonly #keyBytes = new ByteWriter(256)
+  readonly #valueBytes = new ByteWriter(256)
   readonly #headerBytes = new ByteWriter(256)
   // Where the key of the record in hand stands; fields, so that nothing is allocated per record.
   #source: Buffer = Buffer.alloc(0)
@@ -142,7 +143,8 @@ export class TopicSinkOperator implements Downstream {
     if (!record.valueIsRawFor(serde)) {
       const value = record.valueFor(serde)
       if (value === null && serde.nullable) return 'null'
-      this.#encode('value', serde, value, out, record)
+      if (serde.appends) this.#encode('value', serde, value, out, record)
+      else this.#encodeApart(serde, value, out, record)
       return 'written'
     }
     const { bytes, fields } = record.batch
@@ -152,6 +154,14 @@ export class TopicSinkOperator implements Downstream {
     // As in `#copy`.
     else if (!serde.nullable) void record.value
     return length < 0 ? 'null' : 'written'
+  }
+
+  /** A serde that does not promise to append only does not get the batch into its hands. */
+  #encodeApart(serde: Encoder<unknown>, value: unknown, out: ByteWriter, record: StreamRecord): void {
+    const apart = this.#valueBytes
+    apart.reset()
+    this.#encode('value', serde, value, apart, record)
+    out.bytes(apart.buffer, 0, apart.position)
   }
 
   #encode(part: string, serde: Encoder<unknown>, value: unknown, out: ByteWriter, record: StreamRecord): void {

@@ -1,5 +1,6 @@
 // Where all states of an operator are numbers, what a snapshot has to write of a slot is written in one go, from its row alone:
-// the key's bytes stand there as they were read, and the key itself, somewhere else in memory, is not touched.
+// the key's bytes stand there as they were read, and the key itself, somewhere else in memory, is not touched. A key with several
+// spellings is written as it was spelled first; it is decoded before it is looked for.
 import type { SegmentWriter } from '../segment.ts'
 import type { Serde } from '../serde.ts'
 import { KEY_BYTES_INLINE, type Rows } from './rows.ts'
@@ -35,6 +36,11 @@ export class NumberPack {
     this.#epoch = epoch
   }
 
+  /** It is complete. */
+  end(): void {
+    this.#writer = null
+  }
+
   /** False: nothing was written, each state is to be asked. `awaitsBase`: the slot is of the base and not come to yet. */
   encode(slot: number, awaitsBase: boolean): boolean {
     const { words, bytes, numbers, stride, flagsAt, epochsAt, keyAt } = this.#rows
@@ -46,6 +52,7 @@ export class NumberPack {
     const current = this.#epoch
     for (let state = 0; state < states; state++) {
       const epoch = words[row + epochsAt + state] as number
+      // As `StateTable` has it, for a value that is there.
       const owed = epoch > 0 ? epoch !== current : awaitsBase && epoch !== -current
       if (!owed) return false
     }

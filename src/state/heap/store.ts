@@ -192,6 +192,7 @@ export class HeapStore implements Cursor {
       if (expired()) return false
     }
     for (const table of this.#tables) table.thaw()
+    this.#pack?.end()
     return true
   }
 

@@ -51,8 +51,7 @@ export abstract class StateTable {
   #frozen = new SlotList()
   #frozenAt = 0
   #writer: SegmentWriter | null = null
-  /** In the segment that the running snapshot writes. */
-  stateIndex = 0
+  #stateIndex = 0
 
   /** `column`: the state's number among those of its operator. */
   constructor(identity: StateIdentity, descriptor: StateDescriptor<unknown>, owner: SlotOwner, column: number) {
@@ -76,6 +75,11 @@ export abstract class StateTable {
     this.#rows.words[slot * this.#rows.stride + this.#epochAt] = epoch
   }
 
+  /** In the segment that the running snapshot writes. */
+  get stateIndex(): number {
+    return this.#stateIndex
+  }
+
   /** The current one. */
   get epoch(): number {
     return this.#current
@@ -91,7 +95,7 @@ export abstract class StateTable {
     return !this.has(slot) && this.#epochOf(slot) <= 0
   }
 
-  /** The running snapshot has to write it: changed before the barrier, or of the base and not come to yet. */
+  /** The running snapshot has to write it (`NumberPack` goes by the same rule): changed before the barrier, or of the base and not come to yet. */
   #owed(slot: number, epoch: number): boolean {
     if (epoch > 0) return epoch !== this.#current
     return epoch !== -this.#current && this.owner.awaitsBase(slot) && this.has(slot)
@@ -114,7 +118,7 @@ export abstract class StateTable {
   /** Starts a snapshot of what changed until now. `scanned`: the owner comes to every slot anyway. */
   freeze(writer: SegmentWriter, scanned: boolean): void {
     this.#writer = writer
-    this.stateIndex = writer.register(this.identity)
+    this.#stateIndex = writer.register(this.identity)
     const free = this.#frozen
     this.#frozen = this.#dirty
     this.#dirty = free
