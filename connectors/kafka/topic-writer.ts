@@ -30,6 +30,7 @@ export class TopicWriter implements PartitionWriter {
   readonly partitions: number
   readonly #options: TopicWriterOptions
   readonly #pool: BuilderPool
+  readonly #batchBytesMax: number
   #transaction: Transaction
   #outputs: (OutputPartition | undefined)[] = []
   // The record that was begun; no builder: none.
@@ -41,6 +42,7 @@ export class TopicWriter implements PartitionWriter {
     this.partitions = options.partitions
     this.#options = options
     this.#pool = options.pool
+    this.#batchBytesMax = options.batchBytesMax
     this.#transaction = options.transaction
   }
 
@@ -62,7 +64,7 @@ export class TopicWriter implements PartitionWriter {
     this.#builder = undefined
     output.appended++
     this.#pool.bufferedBytes += builder.bytes - this.#bytesBefore
-    if (builder.bytes > this.#options.batchBytesMax && builder.count > 1) this.#moveLast(output, builder)
+    if (builder.bytes > this.#batchBytesMax && builder.count > 1) this.#moveLast(output, builder)
   }
 
   undo(): void {
@@ -98,10 +100,9 @@ export class TopicWriter implements PartitionWriter {
   /** The batch to which the partition's next record, of at least so many bytes, goes. */
   #room(output: OutputPartition, bytes: number): BatchBuilder {
     const { filling } = output
-    if (!filling) return this.#fill(output)
-    const fits = filling.bytes + bytes + RECORD_OVERHEAD_BYTES_MAX <= this.#options.batchBytesMax
-    if (fits || filling.count === 0) return filling
-    this.#transaction.close(output, 'full')
+    if (filling && filling.bytes + bytes + RECORD_OVERHEAD_BYTES_MAX <= this.#batchBytesMax) return filling
+    if (filling?.count === 0) return filling
+    if (filling) this.#transaction.close(output, 'full')
     return this.#fill(output)
   }
 

@@ -109,9 +109,9 @@ describe('a record is whole or not there', () => {
     const out = builder.begin(1, none, 0, -1)
     builder.end('written', null, 0, 0)
     out.utf8('late')
-    expect(() => builder.begin(1, none, 0, -1)).toThrow('wrote after its record')
-    expect(() => builder.copy(1, none, 0, 0)).toThrow('wrote after its record')
-    expect(() => builder.seal(seal)).toThrow('wrote after its record')
+    expect(() => builder.begin(1, none, 0, -1)).toThrow('after its record had ended')
+    expect(() => builder.copy(1, none, 0, 0)).toThrow('after its record had ended')
+    expect(() => builder.seal(seal)).toThrow('after its record had ended')
   })
 
   test('is not made of what stands in front of it, and null is nothing, whatever was written', () => {

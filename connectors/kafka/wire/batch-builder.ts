@@ -37,6 +37,7 @@ function putVarint(buffer: Buffer, at: number, value: number): number {
 const VARINT_BYTES_MAX = 5
 /** Attributes, timestamp delta, offset delta. */
 const HEAD_BYTES_MAX = 1 + 10 + VARINT_BYTES_MAX
+const OPEN = -1
 /** Fewer are copied one by one. */
 const WORDS_BYTES_MIN = 8
 
@@ -53,7 +54,6 @@ export class BatchBuilder {
   #maxTimestamp = 0
   // The record begun last. Its lengths stand in front of what they count: room is left for as many bytes as the record before
   // took, and what follows moves where that was wrong.
-  #open = false
   #timestamp = 0
   #maxBefore = 0
   /** −1: the last record may not be moved. */
@@ -62,7 +62,7 @@ export class BatchBuilder {
   #valueAt = 0
   #sizeBytes = 2
   #valueSizeBytes = 2
-  /** Where whole records end: nobody else has written here. */
+  /** Where whole records end: nobody else has written here. OPEN: a record was begun. */
   #endsAt = BATCH_HEADER_BYTES
 
   constructor(initialBytes: number = 16 * 1024) {
@@ -85,10 +85,12 @@ export class BatchBuilder {
    */
   begin(timestamp: number, key: Buffer, keyAt: number, keyLength: number): ByteWriter {
     this.#assertWhole()
-    this.#open = true
+    this.#endsAt = OPEN
     const writer = this.#writer
     this.#startsAt = writer.position
-    let at = this.#head(writer.position + this.#sizeBytes, timestamp, Math.max(keyLength, 0) + 2 * VARINT_BYTES_MAX)
+    this.#timestamp = timestamp
+    writer.ensure(HEAD_BYTES_MAX + Math.max(keyLength, 0) + 3 * VARINT_BYTES_MAX)
+    let at = this.#head(writer.position + this.#sizeBytes, timestamp)
     const { buffer } = writer
     this.#bodyAt = at
     at = putVarint(buffer, at, keyLength)
@@ -103,7 +105,7 @@ export class BatchBuilder {
    * batch that was read; null: none.
    */
   end(value: 'written' | 'null', headers: Buffer | null, headersAt: number, headersEnd: number): void {
-    assert(this.#open, 'I8: a record was ended that was not begun')
+    assert(this.#endsAt === OPEN, 'I8: a record was ended that was not begun')
     const writer = this.#writer
     if (value === 'null') writer.position = this.#valueAt
     assert(writer.position >= this.#valueAt, 'I8: a serde took back what it had not written')
@@ -117,19 +119,22 @@ export class BatchBuilder {
     const before = this.#sizeBytes
     this.#sizeBytes = this.#putLength(sizeEnd, before, writer.position - sizeEnd)
     this.#bodyAt += this.#sizeBytes - before
+    this.#maxBefore = this.#maxTimestamp
     this.#finish(this.#timestamp)
   }
 
   /** Nothing of the record that was begun stays. */
   undo(): void {
-    assert(this.#open, 'I8: a record was undone that was not begun')
-    this.#open = false
+    assert(this.#endsAt === OPEN, 'I8: a record was undone that was not begun')
     this.#cut()
   }
 
   /** Moves the record that `end` has just ended to an empty builder. */
   moveLastTo(other: BatchBuilder): void {
-    assert(!this.#open && this.#startsAt >= 0 && other.count === 0, 'I8: no record to move, or no place for it')
+    assert(
+      this.#endsAt !== OPEN && this.#startsAt >= 0 && other.count === 0,
+      'I8: no record to move, or no place for it',
+    )
     const { buffer, position } = this.#writer
     other.copy(this.#timestamp, buffer, this.#bodyAt, position)
     this.#maxTimestamp = this.#maxBefore
@@ -144,8 +149,10 @@ export class BatchBuilder {
   }
 
   #assertWhole(): void {
-    assert(!this.#open, 'I8: a record was begun inside another: a serde must not write records')
-    assert(this.#writer.position === this.#endsAt, 'I8: a serde wrote after its record had ended')
+    assert(
+      this.#writer.position === this.#endsAt,
+      'I8: a serde wrote records, or after its record had ended, or took back more than it had written',
+    )
   }
 
   /** Puts a length into the `room` bytes before `from`, and moves what stands behind them if it takes more or fewer; gives how many. */
@@ -164,25 +171,23 @@ export class BatchBuilder {
 
   /** Appends a record whose key, value and headers stand at `start … end` as the format has them, lengths included. */
   copy(timestamp: number, source: Buffer, start: number, end: number): void {
-    this.#assertWhole()
-    this.#startsAt = -1
     const writer = this.#writer
-    const delta = this.#count === 0 ? 0 : timestamp - this.#firstTimestamp
-    const size = 1 + varlongSize(delta) + varintSize(this.#count) + end - start
-    writer.ensure(VARINT_BYTES_MAX)
-    writer.position = putVarint(writer.buffer, writer.position, size)
-    const at = this.#head(writer.position, timestamp, end - start)
+    const count = this.#count
+    if (writer.position !== this.#endsAt) this.#assertWhole()
+    this.#startsAt = -1
+    const delta = count === 0 ? 0 : timestamp - this.#firstTimestamp
+    const size = 1 + varlongSize(delta) + varintSize(count) + end - start
+    writer.ensure(VARINT_BYTES_MAX + HEAD_BYTES_MAX + end - start)
+    const at = this.#head(putVarint(writer.buffer, writer.position, size), timestamp)
     writer.position = this.#put(at, bodyWords, source, start, end)
     this.#finish(timestamp)
   }
 
-  /** Writes what stands between a record's length and its key, at `at`; gives the position behind it, with room for `more` bytes. */
-  #head(at: number, timestamp: number, more: number): number {
+  /** Writes what stands between a record's length and its key, at `at`, where there is room; gives the position behind it. */
+  #head(at: number, timestamp: number): number {
     if (this.#count === 0) this.#firstTimestamp = timestamp
-    this.#timestamp = timestamp
     const delta = timestamp - this.#firstTimestamp
     const writer = this.#writer
-    writer.ensure(at - writer.position + HEAD_BYTES_MAX + more)
     const { buffer } = writer
     buffer[at++] = 0
     if (delta >= -0x40000000 && delta < 0x40000000) at = putVarint(buffer, at, delta)
@@ -195,10 +200,8 @@ export class BatchBuilder {
   }
 
   #finish(timestamp: number): void {
-    this.#maxBefore = this.#maxTimestamp
     if (this.#count === 0 || timestamp > this.#maxTimestamp) this.#maxTimestamp = timestamp
     this.#count++
-    this.#open = false
     this.#endsAt = this.#writer.position
   }
 
@@ -248,7 +251,6 @@ export class BatchBuilder {
     this.#endsAt = BATCH_HEADER_BYTES
     this.#startsAt = -1
     this.#count = 0
-    this.#open = false
   }
 
   /** Of the memory that it holds. */
