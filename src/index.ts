@@ -15,18 +15,23 @@ export type { AsyncMapOptions, ProcessContext, ProcessFunction, RecordContext } 
 export type { PipelineOptions } from './plan/options.ts'
 export type { Pipeline } from './plan/plan.ts'
 export {
+  type Aggregate,
+  type AggregatingState,
+  aggregatingState,
   type DeepReadonly,
   type ListState,
   listState,
   type MapState,
   mapState,
+  type ReducingState,
+  reducingState,
   type StateDescriptor,
   type StateDescriptors,
   type StateHandles,
   type ValueState,
   valueState,
 } from './state/descriptors.ts'
-export { object } from './state/object-serde.ts'
+export { object, tuple } from './state/object-serde.ts'
 export {
   boolean,
   bytes,
@@ -40,5 +45,6 @@ export {
   type RoundTrip,
   type Serde,
   utf8,
+  uuid,
 } from './state/serde.ts'
 export type { RestartStrategy } from './worker/restart.ts'

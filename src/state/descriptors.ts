@@ -44,9 +44,42 @@ export interface MapState<K, V> {
   clear(): void
 }
 
+/** One value per key into which values are folded: a sum, a maximum, a union of sets. */
+export interface ReducingState<T> {
+  /** undefined: nothing was added. */
+  get(): DeepReadonly<T> | undefined
+  add(value: T): void
+  clear(): void
+}
+
+/** An accumulator per key, and the result that is made of it. */
+export interface AggregatingState<In, Out> {
+  /** undefined: nothing was added. */
+  get(): Out | undefined
+  add(value: In): void
+  clear(): void
+}
+
+/** How values become an accumulator, and an accumulator a result (Flink's AggregateFunction). */
+export interface Aggregate<In, Acc, Out> {
+  /** The accumulator of nothing: a new one at each call. */
+  readonly create: () => Acc
+  /** Gives a new accumulator, or the same one changed. */
+  readonly add: (accumulator: Acc, value: In) => Acc
+  readonly result: (accumulator: DeepReadonly<Acc>) => Out
+}
+
+/** How the one value of a reducing or aggregating state changes. */
+export interface Fold {
+  readonly add: (current: unknown, value: unknown) => unknown
+  readonly result: (current: unknown) => unknown
+}
+
 export interface StateDescriptor<Handle> {
-  readonly kind: 'value' | 'list' | 'map'
+  readonly kind: 'value' | 'list' | 'map' | 'reducing' | 'aggregating'
   readonly serde: Serde<unknown>
+  /** Reducing and aggregating states only. */
+  readonly fold?: Fold
   /** Map states only: the entries' keys. */
   readonly mapKey?: Serde<unknown>
   readonly initial?: () => unknown
@@ -85,4 +118,37 @@ export function listState<T>(serde: Serde<T>): StateDescriptor<ListState<T>> {
 /** A map per key. @example mapState(utf8, f64) */
 export function mapState<K, V>(key: Serde<K>, value: Serde<V>): StateDescriptor<MapState<K, V>> {
   return { kind: 'map', serde: value as Serde<unknown>, mapKey: key as Serde<unknown> }
+}
+
+/**
+ * One value per key: what is added is folded into it by `reduce`. It is given the value so far and the one that is added.
+ * @example reducingState(f64, (sum, price) => sum + price)
+ */
+export function reducingState<T>(
+  serde: Serde<T>,
+  reduce: (current: T, value: T) => T,
+): StateDescriptor<ReducingState<T>> {
+  const add = (current: unknown, value: unknown): unknown =>
+    current === undefined ? value : reduce(current as T, value as T)
+  return { kind: 'reducing', serde: serde as Serde<unknown>, fold: { add, result: (current) => current } }
+}
+
+/**
+ * An accumulator per key, of which `get` gives the result. `accumulator`: its serde.
+ * @example
+ * aggregatingState(object({ sum: f64, count: f64 }), {
+ *   create: () => ({ sum: 0, count: 0 }),
+ *   add: ({ sum, count }, price: number) => ({ sum: sum + price, count: count + 1 }),
+ *   result: ({ sum, count }) => sum / count,
+ * })
+ */
+export function aggregatingState<In, Acc, Out>(
+  accumulator: Serde<Acc>,
+  aggregate: Aggregate<In, Acc, Out>,
+): StateDescriptor<AggregatingState<In, Out>> {
+  const fold: Fold = {
+    add: (current, value) => aggregate.add(current === undefined ? aggregate.create() : (current as Acc), value as In),
+    result: (current) => (current === undefined ? undefined : aggregate.result(current as DeepReadonly<Acc>)),
+  }
+  return { kind: 'aggregating', serde: accumulator as Serde<unknown>, fold }
 }

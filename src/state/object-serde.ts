@@ -1,5 +1,5 @@
-// An object as its fields, one after the other, each by a serde of its own and with its length in front: about half of JSON's work
-// for what only pipelines read, a repartition topic or state.
+// An object as its fields, or a tuple as its items, one after the other, each by a serde of its own and with its length in front:
+// about half of JSON's work for what only pipelines read, a repartition topic or state.
 import type { ByteWriter } from '../base/byte-writer.ts'
 import { MillraceError, messageOf } from '../base/errors.ts'
 import { checkFieldNames } from './json-projection.ts'
@@ -13,28 +13,38 @@ export function object<T extends object>(fields: { readonly [Name in keyof T]: S
   return new ObjectSerde(fields as Readonly<Record<string, Serde<unknown>>>) as unknown as Serde<T>
 }
 
+/**
+ * An array of just these items, each by its own serde. Their number, serdes and order are the format.
+ * @throws OPTION_INVALID for no item
+ * @example tuple(utf8, f64) // Serde<[string, number]>
+ */
+export function tuple<T extends readonly unknown[]>(
+  ...items: { readonly [Index in keyof T]: Serde<T[Index]> }
+): Serde<T> {
+  return new TupleSerde(items as unknown as readonly Serde<unknown>[]) as unknown as Serde<T>
+}
+
 type Values = Record<string, unknown>
 
-class ObjectSerde implements Serde<Values> {
-  readonly id: string
-  readonly nullable = false
+/** Parts that follow one another, each with its length in front. */
+class Parts {
   readonly copies: boolean
   readonly appends: boolean
-  readonly #names: readonly string[]
+  readonly #what: string
+  readonly #names: readonly (string | number)[]
   readonly #serdes: readonly Serde<unknown>[]
 
-  constructor(fields: Readonly<Record<string, Serde<unknown>>>) {
-    this.#names = Object.keys(fields)
-    this.#serdes = Object.values(fields)
-    if (this.#names.length === 0) throw new MillraceError('OPTION_INVALID', 'object(): at least one field is needed')
-    checkFieldNames(this.#names, 'object()')
-    const parts = this.#serdes.map((serde, index) => `${JSON.stringify(this.#names[index])}:${serde.id}`)
-    this.id = `object(${parts.join(',')})`
-    this.copies = this.#serdes.every((serde) => serde.copies)
-    this.appends = this.#serdes.every((serde) => serde.appends)
+  /** `what`: a part, for messages. */
+  constructor(what: string, names: readonly (string | number)[], serdes: readonly Serde<unknown>[]) {
+    this.#what = what
+    this.#names = names
+    this.#serdes = serdes
+    this.copies = serdes.every((serde) => serde.copies)
+    this.appends = serdes.every((serde) => serde.appends)
   }
 
-  encode(value: Values, out: ByteWriter): void {
+  /** `value`: by name. */
+  encode(value: Readonly<Record<string | number, unknown>>, out: ByteWriter): void {
     let index = 0
     try {
       for (; index < this.#names.length; index++) {
@@ -43,12 +53,11 @@ class ObjectSerde implements Serde<Values> {
         out.endPart(start)
       }
     } catch (error) {
-      throw new TypeError(`field '${this.#names[index]}': ${messageOf(error)}`, { cause: error })
+      throw new TypeError(`${this.#what} '${this.#names[index]}': ${messageOf(error)}`, { cause: error })
     }
   }
 
-  decode(from: Buffer, start: number, end: number): Values {
-    const value: Values = {}
+  decode<To extends Record<string | number, unknown>>(from: Buffer, start: number, end: number, to: To): To {
     let at = start
     for (let index = 0; index < this.#names.length; index++) {
       let length = 0
@@ -57,14 +66,71 @@ class ObjectSerde implements Serde<Values> {
         byte = at < end ? (from[at++] as number) : Number.NaN
         length += (byte & 127) * 2 ** shift
       }
-      const name = this.#names[index] as string
-      const fieldEnd = at + length
-      if (!(byte < 128 && fieldEnd <= end))
-        throw new RangeError(`field '${name}' leaves the object's ${end - start} bytes`)
-      value[name] = decodeState(this.#serdes[index] as Serde<unknown>, from, at, fieldEnd)
-      at = fieldEnd
+      const name = this.#names[index] as keyof To
+      const partEnd = at + length
+      if (!(byte < 128 && partEnd <= end))
+        throw new RangeError(`${this.#what} '${String(name)}' leaves the ${end - start} bytes that there are`)
+      to[name] = decodeState(this.#serdes[index] as Serde<unknown>, from, at, partEnd) as To[keyof To]
+      at = partEnd
     }
-    if (at !== end) throw new RangeError(`${end - at} bytes behind the last field`)
-    return value
+    if (at !== end) throw new RangeError(`${end - at} bytes behind the last ${this.#what}`)
+    return to
+  }
+}
+
+class ObjectSerde implements Serde<Values> {
+  readonly id: string
+  readonly nullable = false
+  readonly copies: boolean
+  readonly appends: boolean
+  readonly #parts: Parts
+
+  constructor(fields: Readonly<Record<string, Serde<unknown>>>) {
+    const names = Object.keys(fields)
+    const serdes = Object.values(fields)
+    if (names.length === 0) throw new MillraceError('OPTION_INVALID', 'object(): at least one field is needed')
+    checkFieldNames(names, 'object()')
+    this.id = `object(${serdes.map((serde, index) => `${JSON.stringify(names[index])}:${serde.id}`).join(',')})`
+    this.#parts = new Parts('field', names, serdes)
+    this.copies = this.#parts.copies
+    this.appends = this.#parts.appends
+  }
+
+  encode(value: Values, out: ByteWriter): void {
+    this.#parts.encode(value, out)
+  }
+
+  decode(from: Buffer, start: number, end: number): Values {
+    return this.#parts.decode(from, start, end, {})
+  }
+}
+
+class TupleSerde implements Serde<unknown[]> {
+  readonly id: string
+  readonly nullable = false
+  readonly copies: boolean
+  readonly appends: boolean
+  readonly #items: number
+  readonly #parts: Parts
+
+  constructor(serdes: readonly Serde<unknown>[]) {
+    if (serdes.length === 0) throw new MillraceError('OPTION_INVALID', 'tuple(): at least one item is needed')
+    this.id = `tuple(${serdes.map((serde) => serde.id).join(',')})`
+    this.#items = serdes.length
+    this.#parts = new Parts('item', [...serdes.keys()], serdes)
+    this.copies = this.#parts.copies
+    this.appends = this.#parts.appends
+  }
+
+  encode(value: unknown[], out: ByteWriter): void {
+    if (!Array.isArray(value) || value.length !== this.#items)
+      throw new TypeError(`${this.id}: an array of ${this.#items} items expected`)
+    this.#parts.encode(value as unknown as Record<number, unknown>, out)
+  }
+
+  decode(from: Buffer, start: number, end: number): unknown[] {
+    const items: unknown[] = []
+    this.#parts.decode(from, start, end, items as unknown as Record<number, unknown>)
+    return items
   }
 }

@@ -6,6 +6,7 @@ import { ByteReader } from '../base/byte-reader.ts'
 import { ByteWriter } from '../base/byte-writer.ts'
 import { MillraceError } from '../base/errors.ts'
 import { Words } from '../base/words.ts'
+import type { StateDescriptor } from './descriptors.ts'
 import { encodeState, type Serde } from './serde.ts'
 
 export const Row = { PUT: 0, DELETE: 1, MAP_PUT: 2, MAP_DELETE: 3, LIST_APPEND: 4 } as const
@@ -25,7 +26,7 @@ const ONE_BYTE = 128
 export interface StateIdentity {
   readonly operator: string
   readonly name: string
-  readonly kind: 'value' | 'list' | 'map'
+  readonly kind: StateDescriptor<unknown>['kind']
   readonly key: string
   readonly serde: string
   readonly mapKey: string

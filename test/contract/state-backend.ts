@@ -2,6 +2,8 @@
 // was there at the barrier (I2), and what was restored goes on as if nothing had happened.
 import { deepEqual, equal, ok } from 'node:assert/strict'
 import {
+  type AggregatingState,
+  aggregatingState,
   f64,
   json,
   type ListState,
@@ -9,6 +11,8 @@ import {
   type MapState,
   mapState,
   nullable,
+  type ReducingState,
+  reducingState,
   type Serde,
   type StateDescriptors,
   utf8,
@@ -51,6 +55,18 @@ const states = {
   itemMap: mapState(utf8, json<Item>()),
   maybeMap: mapState(nullable(utf8), nullable(utf8)),
   pointMap: mapState(json<{ x: number }>(), f64),
+  sum: reducingState(f64, (sum, value) => sum + value),
+  joined: reducingState(nullable(utf8), (text, value) => (value === null ? null : `${text}${value}`)),
+  mean: aggregatingState(json<{ sum: number; all: number[] }>(), {
+    create: () => ({ sum: 0, all: [] }),
+    // Changed in place, which an accumulator may be.
+    add: (accumulator, value: number) => {
+      accumulator.sum += value
+      accumulator.all.push(value)
+      return accumulator
+    },
+    result: ({ sum, all }) => `${sum} / ${all.length}`,
+  }),
 } as const
 
 interface Handles {
@@ -65,6 +81,9 @@ interface Handles {
   readonly itemMap: MapState<string, Item>
   readonly maybeMap: MapState<string | null, string | null>
   readonly pointMap: MapState<{ x: number }, number>
+  readonly sum: ReducingState<number>
+  readonly joined: ReducingState<string | null>
+  readonly mean: AggregatingState<number, string>
 }
 
 /** A backend whose handles have types, with the moves of the tests. */
@@ -165,6 +184,34 @@ const behaviour: Readonly<Record<string, Check>> = {
     for (const name of map.keys()) map.delete(name)
     equal(map.size, 0)
   },
+  'a reducing state: nothing, the first value, folded values, cleared': (subject) => {
+    const { sum, joined } = subject.at('k')
+    deepEqual([sum.get(), joined.get()], [undefined, undefined])
+    sum.add(3)
+    joined.add('a')
+    deepEqual([sum.get(), joined.get()], [3, 'a'])
+    sum.add(4)
+    joined.add('b')
+    deepEqual([sum.get(), joined.get()], [7, 'ab'])
+    joined.add(null)
+    equal(joined.get(), null)
+    joined.add('c')
+    equal(joined.get(), 'nullc')
+    sum.clear()
+    equal(sum.get(), undefined)
+    sum.add(5)
+    equal(sum.get(), 5)
+  },
+  'an aggregating state: its result, though its accumulator is changed in place': (subject) => {
+    const { mean } = subject.at('k')
+    equal(mean.get(), undefined)
+    for (const value of [1, 2, 6]) mean.add(value)
+    equal(mean.get(), '9 / 3')
+    subject.at('l').mean.add(5)
+    deepEqual([subject.at('k').mean.get(), subject.at('l').mean.get()], ['9 / 3', '5 / 1'])
+    subject.at('k').mean.clear()
+    equal(subject.at('k').mean.get(), undefined)
+  },
   'keys do not see each other': (subject) => {
     subject.at('k').value.set(1)
     subject.at('l').list.add(1)
@@ -203,6 +250,9 @@ function fill(subject: Subject): () => void {
     state.maybeMap.set(null, null)
     state.maybeMap.set('', 'empty')
     state.pointMap.set({ x: 1 }, 7)
+    for (const value of [1, 2]) state.sum.add(value)
+    state.joined.add(null)
+    state.mean.add(8)
   }
   return () => {
     for (const key of ['a', '', '__proto__']) {
@@ -219,6 +269,7 @@ function fill(subject: Subject): () => void {
         [null, null],
       ])
       deepEqual([...state.pointMap.entries()], [[{ x: 1 }, 7]])
+      deepEqual([state.sum.get(), state.joined.get(), state.mean.get()], [3, null, '8 / 1'])
     }
   }
 }
@@ -275,6 +326,8 @@ function divided(change: { before: Check; behind: Check; old: Check; all: Check 
       subject.at('k').item.clear()
       subject.at('k').itemMap.clear()
       subject.at('k').items.clear()
+      subject.at('k').sum.clear()
+      subject.at('k').mean.clear()
       subject.snapshot()
     }
   }
@@ -331,6 +384,18 @@ const barrier: Readonly<Record<string, Check>> = {
     },
     old: (s) => deepEqual([...s.at('k').items.get()], [{ count: 1 }]),
     all: (s) => deepEqual([...s.at('k').items.get()], [{ count: 2 }]),
+  }),
+  'values folded in, one into an accumulator that is changed in place': divided({
+    before: (s) => {
+      s.at('k').sum.add(1)
+      s.at('k').mean.add(1)
+    },
+    behind: (s) => {
+      s.at('k').sum.add(2)
+      s.at('k').mean.add(2)
+    },
+    old: (s) => deepEqual([s.at('k').sum.get(), s.at('k').mean.get()], [1, '1 / 1']),
+    all: (s) => deepEqual([s.at('k').sum.get(), s.at('k').mean.get()], [3, '3 / 2']),
   }),
   'entries of a map set and deleted': divided({
     before: (s) => {

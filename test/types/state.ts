@@ -1,6 +1,8 @@
 // Goal: state handles have the types of their declarations, values in state cannot be changed in place, and what a keyed
 // function gives is the next stream's type. Method: nothing here runs; tsc checks that each expected error is one.
 import {
+  type AggregatingState,
+  aggregatingState,
   type DeepReadonly,
   f64,
   json,
@@ -10,6 +12,8 @@ import {
   mapState,
   nullable,
   type PipelineBuilder,
+  type ReducingState,
+  reducingState,
   type Stream,
   utf8,
   type ValueState,
@@ -33,6 +37,12 @@ const stateful = keyed.withState({
   prices: listState(f64),
   byName: mapState(utf8, json<Cart>()),
   maybe: valueState(nullable(utf8), 'none'),
+  sum: reducingState(f64, (sum, price) => sum + price),
+  mean: aggregatingState(json<{ sum: number; count: number }>(), {
+    create: () => ({ sum: 0, count: 0 }),
+    add: ({ sum, count }, price: number) => ({ sum: sum + price, count: count + 1 }),
+    result: ({ sum, count }) => String(sum / count),
+  }),
 })
 stateful.map('handles', (_, { key, state, record }) => {
   type(key).is<string>()
@@ -44,6 +54,14 @@ stateful.map('handles', (_, { key, state, record }) => {
   type(state.byName).is<MapState<string, Cart>>()
   type(state.byName.get('a')).is<DeepReadonly<Cart> | undefined>()
   type(state.maybe.get()).is<string | null>()
+  type(state.sum).is<ReducingState<number>>()
+  type(state.sum.get()).is<number | undefined>()
+  type(state.mean).is<AggregatingState<number, string>>()
+  type(state.mean.get()).is<string | undefined>()
+  // @ts-expect-error: what is added is a number
+  state.mean.add('one')
+  // @ts-expect-error: nothing sets a reducing state but add
+  state.sum.set(1)
   // @ts-expect-error: a number is expected
   state.count.set('one')
   // @ts-expect-error: a number is expected

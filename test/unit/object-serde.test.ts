@@ -5,7 +5,7 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { ByteWriter } from '../../src/base/byte-writer.ts'
-import { boolean, bytes, f64, int32, int64, json, nullable, object, type Serde, utf8 } from '../../src/index.ts'
+import { boolean, bytes, f64, int32, int64, json, nullable, object, type Serde, tuple, utf8 } from '../../src/index.ts'
 
 const bid = object({
   auction: utf8,
@@ -61,7 +61,7 @@ describe('an object of serdes', () => {
     const empty = Buffer.from([0, 0])
     expect(() => object({ a: nullable(utf8), b: utf8 }).decode(empty, 0, 2)).toThrow('not even for null')
     const endless = Buffer.alloc(10, 0xff)
-    expect(() => two.decode(endless, 0, endless.length)).toThrow("field 'a' leaves the object's 10 bytes")
+    expect(() => two.decode(endless, 0, endless.length)).toThrow("field 'a' leaves the 10 bytes that there are")
   })
 
   test('names the field that cannot be written', () => {
@@ -78,10 +78,54 @@ describe('an object of serdes', () => {
     expect(new Set(ids.map(({ id }) => id)).size).toBe(ids.length)
     expect(object({ a: utf8, b: bytes }).copies).toBe(false)
     expect(bid.copies).toBe(true)
+    const mine = { ...utf8, appends: false }
+    expect([object({ a: utf8, b: bytes }).appends, object({ a: utf8, b: mine }).appends]).toEqual([true, false])
   })
 
   test('needs a field, and none called __proto__', () => {
     expect(() => object({})).toThrow('at least one field')
     expect(() => object(JSON.parse('{"__proto__":1}') as never)).toThrow('cannot be called "__proto__"')
+  })
+})
+
+describe('a tuple of serdes', () => {
+  const serde = tuple(utf8, nullable(f64), object({ x: int32 }), tuple(boolean))
+
+  test('comes back as an array, item by item, among other bytes', () => {
+    const items = fc.tuple(
+      arbitrary.map(({ auction }) => auction),
+      fc.option(fc.double()),
+      fc.record({ x: fc.integer() }),
+      fc.tuple(fc.boolean()),
+    )
+    fc.assert(
+      fc.property(items, (value) => {
+        const encoded = written(serde, value)
+        const around = Buffer.concat([Buffer.from('<<'), encoded, Buffer.from('>>')])
+        expect(serde.decode(around, 2, 2 + encoded.length)).toEqual(value)
+      }),
+    )
+  })
+
+  test('is written whole or not at all, and names the item that cannot be written', () => {
+    const pair = tuple(utf8, f64)
+    expect(() => written(pair, ['a'] as never)).toThrow('an array of 2 items expected')
+    expect(() => written(pair, ['a', 1, 2] as never)).toThrow('an array of 2 items expected')
+    expect(() => written(pair, { 0: 'a', 1: 1, length: 2 } as never)).toThrow('an array of 2 items expected')
+    expect(() => written(pair, ['a', '1'] as never)).toThrow("item '1': f64: a number expected")
+  })
+
+  test('refuses bytes that end early or go on, and names the item', () => {
+    const pair = tuple(utf8, f64)
+    const encoded = written(pair, ['text', 1])
+    for (let end = 0; end < encoded.length; end++) expect(() => pair.decode(encoded, 0, end)).toThrow(/item '[01]'/)
+    expect(() => tuple(utf8).decode(encoded, 0, encoded.length)).toThrow('9 bytes behind the last item')
+  })
+
+  test('is another format with other items or another order, and needs one', () => {
+    const ids = [tuple(utf8, f64), tuple(f64, utf8), tuple(utf8), tuple(tuple(utf8), f64)].map(({ id }) => id)
+    expect(new Set(ids).size).toBe(ids.length)
+    expect([tuple(utf8, bytes).copies, tuple(utf8, f64).copies]).toEqual([false, true])
+    expect(() => tuple()).toThrow('at least one item')
   })
 })

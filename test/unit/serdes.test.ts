@@ -5,7 +5,7 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { ByteWriter } from '../../src/base/byte-writer.ts'
-import { boolean, bytes, f64, int32, int64, json, nullable, type Serde, utf8 } from '../../src/index.ts'
+import { boolean, bytes, f64, int32, int64, json, nullable, type Serde, utf8, uuid } from '../../src/index.ts'
 import { anyKey, decodeState, encodeState, type Key } from '../../src/state/serde.ts'
 
 function written<T>(serde: Serde<T>, value: T): Buffer {
@@ -35,6 +35,7 @@ describe('round trips', () => {
     ['int32', int32 as Serde<never>, fc.integer()],
     ['int64', int64 as Serde<never>, fc.bigInt(-(2n ** 63n), 2n ** 63n - 1n)],
     ['boolean', boolean as Serde<never>, fc.boolean()],
+    ['uuid', uuid as Serde<never>, fc.uuid()],
     ['json', json() as Serde<never>, fc.jsonValue().map((each) => JSON.parse(JSON.stringify(each)) as unknown)],
     ['nullable', nullable(f64) as Serde<never>, fc.double()],
     [
@@ -74,6 +75,10 @@ describe('refusals', () => {
     ['int32', int32, Number.NaN],
     ['int64', int64, 2n ** 63n],
     ['int64', int64, 5],
+    ['uuid', uuid, '6BA7B810-9DAD-11D1-80B4-00C04FD430C8'],
+    ['uuid', uuid, '6ba7b8109dad11d180b400c04fd430c8'],
+    ['uuid', uuid, '6ba7b810-9dad-11d1-80b4-00c04fd430c8 '],
+    ['uuid', uuid, null],
     ['json', json(), undefined],
     ['json', json(), () => 5],
     ['json', json(), 5n],
@@ -86,6 +91,7 @@ describe('refusals', () => {
     ['int32', int32, 5],
     ['int64', int64, 0],
     ['boolean', boolean, 2],
+    ['uuid', uuid, 15],
     ['key', anyKey, 0],
   ] as [string, Serde<unknown>, number][])('%s does not read %s bytes of another number', (_, serde, length) => {
     expect(() => serde.decode(Buffer.alloc(length), 0, length)).toThrow()

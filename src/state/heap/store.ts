@@ -4,6 +4,7 @@ import { MillraceError } from '../../base/errors.ts'
 import type { StateDescriptor, StateDescriptors } from '../descriptors.ts'
 import type { RowTarget, SegmentWriter, StateIdentity } from '../segment.ts'
 import { decodeState, f64, type Serde } from '../serde.ts'
+import { type FoldedValue, foldInto } from './fold.ts'
 import { KeyIndex } from './key-index.ts'
 import { NumberPack } from './number-pack.ts'
 import { Rows } from './rows.ts'
@@ -14,7 +15,11 @@ import { type Cursor, ListTable, MapTable, NumberTable, ValueTable } from './tab
 const ROWS_PER_LOOK = 64
 
 /** The serde itself, not one that calls itself so. */
-const isNumber = ({ kind, serde }: StateDescriptor<unknown>): boolean => kind === 'value' && serde === f64
+const isNumber = ({ kind, serde }: StateDescriptor<unknown>): boolean =>
+  kind !== 'list' && kind !== 'map' && serde === f64
+
+/** Reducing and aggregating states are values, too, that only change in another way. */
+const tableOf = { value: ValueTable, reducing: ValueTable, aggregating: ValueTable, list: ListTable, map: MapTable }
 
 export class HeapStore implements Cursor {
   readonly operator: string
@@ -67,9 +72,10 @@ export class HeapStore implements Cursor {
       const column = this.#tables.length
       const table = isNumber(descriptor)
         ? new NumberTable(identity, descriptor, this, column, numberColumn++)
-        : new { value: ValueTable, list: ListTable, map: MapTable }[descriptor.kind](identity, descriptor, this, column)
+        : new tableOf[descriptor.kind](identity, descriptor, this, column)
       this.#tables.push(table)
-      handles[name] = table.handle(this)
+      const handle = table.handle(this)
+      handles[name] = descriptor.fold ? foldInto(handle as FoldedValue, descriptor.fold) : handle
     }
     this.handles = handles
   }
