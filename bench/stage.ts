@@ -90,6 +90,11 @@ export class Stage implements AsyncDisposable {
     await this.#deleteTopics(topics.filter((topic) => topic.includes(run)))
   }
 
+  /** One that was made here. */
+  async deleteTopic(name: string): Promise<void> {
+    await this.#deleteTopics([name])
+  }
+
   async #deleteTopics(names: readonly string[]): Promise<void> {
     const admin = this.kafka.admin()
     await admin.connect()

@@ -164,5 +164,6 @@ async function measureCurve(
       }
     },
   )
-  for (const { topic } of inputs.values()) await stage.deleteTopicsOf(topic)
+  // By its whole name: `…-1` is part of `…-16`.
+  for (const { topic } of inputs.values()) await stage.deleteTopic(topic)
 }
