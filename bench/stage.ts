@@ -99,7 +99,11 @@ export class Stage implements AsyncDisposable {
     const admin = this.kafka.admin()
     await admin.connect()
     try {
-      await admin.deleteTopics({ topics: [...names] })
+      await admin.deleteTopics({ topics: [...names] }).catch((error: unknown) => {
+        // Brokers list a topic for a while after it was deleted.
+        const { cause, type } = error as { readonly cause?: { readonly type?: string }; readonly type?: string }
+        if ((cause?.type ?? type) !== 'UNKNOWN_TOPIC_OR_PARTITION') throw error
+      })
     } finally {
       await admin.disconnect()
     }
