@@ -14,25 +14,17 @@ export const SETTINGS_FLAGS = {
 
 export type FlagValues = Readonly<Record<string, string | boolean | undefined>>
 
-/** What follows the module, in this order. */
-export interface MoreArguments {
-  readonly required?: readonly string[]
-  readonly optional?: readonly string[]
-}
-
-/** One module, what follows it, and flags. @throws USAGE */
+/** One module and flags. @throws USAGE */
 export function parseCommand(
   command: string,
   argv: readonly string[],
   options: NonNullable<ParseArgsConfig['options']>,
-  { required = [], optional = [] }: MoreArguments = {},
-): { readonly values: FlagValues; readonly module: string; readonly rest: readonly string[] } {
+): { readonly values: FlagValues; readonly module: string } {
   try {
     const { values, positionals } = parseArgs({ args: [...argv], options, allowPositionals: true })
-    const [module, ...rest] = positionals
-    const fits = rest.length >= required.length && rest.length <= required.length + optional.length
-    if (module === undefined || !fits) throw new Error(`${['one module', ...required].join(', ')} is expected`)
-    return { values: values as FlagValues, module, rest }
+    const [module] = positionals
+    if (module === undefined || positionals.length > 1) throw new Error('one module is expected')
+    return { values: values as FlagValues, module }
   } catch (error) {
     throw new MillraceError('USAGE', `millrace ${command}: ${messageOf(error)}; see millrace --help`, { cause: error })
   }
