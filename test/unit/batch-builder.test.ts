@@ -50,6 +50,14 @@ test('lengths that take more or fewer bytes than those of the record before', ()
 })
 
 describe('a record that was begun', () => {
+  const oneAndTwo = {
+    maxTimestamp: 8n,
+    records: [
+      ['7', null, 'one'],
+      ['8', null, 'two'],
+    ],
+  }
+
   test('leaves nothing behind when it is undone', () => {
     const builder = new BatchBuilder(64)
     builder.begin(99, none, 0, -1).utf8('first, undone')
@@ -58,13 +66,7 @@ describe('a record that was begun', () => {
     builder.begin(99, Buffer.from('key'), 0, 3).utf8('x'.repeat(500))
     builder.undo()
     write(builder, 8, 'two')
-    expect(read(builder)).toEqual({
-      maxTimestamp: 8n,
-      records: [
-        ['7', null, 'one'],
-        ['8', null, 'two'],
-      ],
-    })
+    expect(read(builder)).toEqual(oneAndTwo)
   })
 
   test('moves to another batch, with its timestamp and without a trace in its own', () => {
@@ -76,13 +78,7 @@ describe('a record that was begun', () => {
     builder.moveLastTo(other)
     write(other, 4, 'behind it')
     write(builder, 8, 'two')
-    expect(read(builder)).toEqual({
-      maxTimestamp: 8n,
-      records: [
-        ['7', null, 'one'],
-        ['8', null, 'two'],
-      ],
-    })
+    expect(read(builder)).toEqual(oneAndTwo)
     expect(read(other)).toEqual({
       maxTimestamp: 3_000_000_000n,
       records: [
