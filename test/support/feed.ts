@@ -6,6 +6,7 @@
 import { type JavaClientOptions, JavaProducer } from '../../connectors/kafka/testing/index.ts'
 import { Random } from '../../pipelines/nexmark/generator.ts'
 import { delay } from '../../src/base/clock.ts'
+import { messageOf } from '../../src/base/errors.ts'
 
 const KEYS = 12
 const COMPRESSIONS = ['lz4', 'zstd', 'none'] as const
@@ -111,7 +112,10 @@ export class Feed {
         await delay(everyMs)
       }
     })()
-    streaming.done.catch(() => undefined)
+    // Thrown by `endStream`; a test that waits for what the stream would have brought waits in vain, and says only that.
+    streaming.done.catch((error: unknown) =>
+      process.stderr.write(`the upstream of ${this.#topic} has ended: ${messageOf(error)}\n`),
+    )
     this.#streaming = streaming
   }
 
