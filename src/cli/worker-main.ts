@@ -6,6 +6,7 @@ import { serveHttp } from '../observe/http.ts'
 import type { Overrides } from '../plan/options.ts'
 import type { ChildMessage, SupervisorMessage } from '../worker/supervisor.ts'
 import { Worker } from '../worker/worker.ts'
+import { shrinkWhenIdle } from './idle-heap.ts'
 import { loadPipeline } from './load.ts'
 
 export interface WorkerArguments {
@@ -60,6 +61,7 @@ async function main(): Promise<void> {
   })
   orders.hear((how) => worker.stop(how))
   const http = settings.httpPort > 0 ? await serveHttp(settings.httpPort + slot, worker, log) : undefined
+  const shrinking = shrinkWhenIdle(worker.status)
   try {
     await worker.run()
     log.info({ event: 'worker-stopped' }, 'stopped')
@@ -72,6 +74,7 @@ async function main(): Promise<void> {
     tell({ kind: 'failed', code, message: messageOf(error) })
     process.exitCode = error instanceof MillraceError ? errorTable[error.code].exit : 1
   } finally {
+    shrinking.cancel()
     http?.close()
     if (process.connected) process.disconnect()
   }
