@@ -85,7 +85,7 @@ export class Retention {
       if (pointer) pointers.set(pointer.file, pointer)
     }
     const current = await this.#currentByTask([...pointers.values()])
-    const reachable = await this.#reachable([...pointers.values()])
+    const reachable = await reachableFiles([...pointers.keys()], this.#options.retained, (name) => this.#load(name))
     const deleted: string[] = []
     for (const name of await store.list()) {
       const parsed = parseFileName(name)
@@ -112,23 +112,6 @@ export class Retention {
     return current
   }
 
-  async #reachable(pointers: readonly Pointer[]): Promise<Set<string>> {
-    const reachable = new Set<string>()
-    let level = pointers.map((pointer) => pointer.file)
-    for (let back = 0; back < this.#options.retained && level.length > 0; back++) {
-      const parents = new Set<string>()
-      for (const file of level) {
-        reachable.add(file)
-        for (const entry of (await this.#load(file))?.tasks ?? []) {
-          for (const ref of entry.chain) reachable.add(ref.file)
-          if (entry.parent) parents.add(entry.parent.file)
-        }
-      }
-      level = [...parents]
-    }
-    return reachable
-  }
-
   async #load(name: string): Promise<Manifest | undefined> {
     const known = this.#manifests.get(name)
     if (known) return known
@@ -138,4 +121,26 @@ export class Retention {
     this.#manifests.set(name, manifest)
     return manifest
   }
+}
+
+/** What is needed of a store while committed offsets point to these files: they, their state, and the checkpoints before them. */
+export async function reachableFiles(
+  current: readonly string[],
+  retained: number,
+  load: (file: string) => Promise<Manifest | undefined>,
+): Promise<Set<string>> {
+  const reachable = new Set<string>()
+  let level = current
+  for (let back = 0; back < retained && level.length > 0; back++) {
+    const parents = new Set<string>()
+    for (const file of level) {
+      reachable.add(file)
+      for (const entry of (await load(file))?.tasks ?? []) {
+        for (const ref of entry.chain) reachable.add(ref.file)
+        if (entry.parent) parents.add(entry.parent.file)
+      }
+    }
+    level = [...parents]
+  }
+  return reachable
 }

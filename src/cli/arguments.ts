@@ -14,17 +14,25 @@ export const SETTINGS_FLAGS = {
 
 export type FlagValues = Readonly<Record<string, string | boolean | undefined>>
 
-/** One module and flags. @throws USAGE */
+/** What follows the module, in this order. */
+export interface MoreArguments {
+  readonly required?: readonly string[]
+  readonly optional?: readonly string[]
+}
+
+/** One module, what follows it, and flags. @throws USAGE */
 export function parseCommand(
   command: string,
   argv: readonly string[],
   options: NonNullable<ParseArgsConfig['options']>,
-): { readonly values: FlagValues; readonly module: string } {
+  { required = [], optional = [] }: MoreArguments = {},
+): { readonly values: FlagValues; readonly module: string; readonly rest: readonly string[] } {
   try {
     const { values, positionals } = parseArgs({ args: [...argv], options, allowPositionals: true })
-    const [module] = positionals
-    if (module === undefined || positionals.length > 1) throw new Error('one module is expected')
-    return { values: values as FlagValues, module }
+    const [module, ...rest] = positionals
+    const fits = rest.length >= required.length && rest.length <= required.length + optional.length
+    if (module === undefined || !fits) throw new Error(`${['one module', ...required].join(', ')} is expected`)
+    return { values: values as FlagValues, module, rest }
   } catch (error) {
     throw new MillraceError('USAGE', `millrace ${command}: ${messageOf(error)}; see millrace --help`, { cause: error })
   }

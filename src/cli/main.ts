@@ -1,9 +1,11 @@
 #!/usr/bin/env node
-// The command line: millrace run | plan | reset.
+// The command line: millrace run | plan | reset | checkpoints | state.
 import { MillraceError, messageOf } from '../base/errors.ts'
+import { checkpointsCommand } from './checkpoints.ts'
 import { planCommand } from './plan.ts'
 import { resetCommand } from './reset.ts'
 import { runCommand } from './run.ts'
+import { stateCommand } from './state.ts'
 
 const HELP = `millrace — exactly-once Kafka pipelines
 
@@ -17,6 +19,12 @@ const HELP = `millrace — exactly-once Kafka pipelines
 
   millrace reset <module> --to earliest|latest|<timestamp in ms>|<file.json> [--state keep|drop]
       Chooses where a stopped pipeline goes on, after a loud stop about offsets.
+
+  millrace checkpoints list|inspect|verify|prune <module> [<checkpoint>] [--json]
+      What the store holds and what of it is needed; reads all that a restore would read; deletes what nothing needs.
+
+  millrace state get|scan <module> <operator> <state> [--key KEY]
+      State as of the newest committed checkpoints, a line of JSON per key. For pipelines that run, too.
 
 Settings: flag, then MILLRACE_* (KAFKA_BROKERS), then the module, then the default.
 Exit codes: 0 done · 1 run-time failure · 2 usage, plan or configuration · 3 loud stop about data · 4 instance fenced ·
@@ -32,6 +40,10 @@ async function main(argv: readonly string[]): Promise<number> {
       return planCommand(rest)
     case 'reset':
       return resetCommand(rest)
+    case 'checkpoints':
+      return checkpointsCommand(rest)
+    case 'state':
+      return stateCommand(rest)
     case undefined:
     case 'help':
     case '--help':

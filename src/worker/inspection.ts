@@ -1,0 +1,286 @@
+// What a pipeline's store holds and what of it counts, for the commands that look: tasks by the group's committed pointers,
+// files by whether anything still needs them, and one state of one operator, row by row. Reads only.
+import { ByteReader } from '../base/byte-reader.ts'
+import { ByteWriter } from '../base/byte-writer.ts'
+import { crc32c, crcHex } from '../base/crc32c.ts'
+import { MillraceError } from '../base/errors.ts'
+import type { TaskId } from '../base/ids.ts'
+import {
+  decodeFile,
+  decodePointer,
+  type Manifest,
+  type Pointer,
+  parseFileName,
+  verifyFile,
+} from '../checkpoint/file.ts'
+import { reachableFiles } from '../checkpoint/retention.ts'
+import type { CheckpointStore } from '../checkpoint/store.ts'
+import type { Cluster } from '../dataflow/ports.ts'
+import type { StateDescriptor } from '../state/descriptors.ts'
+import { Row, replaySegment, type StateIdentity } from '../state/segment.ts'
+import { decodeState, encodeState, type Serde } from '../state/serde.ts'
+import type { Plan } from './job.ts'
+
+/** A task as of its newest committed checkpoint. */
+export interface CommittedTask {
+  readonly task: TaskId
+  readonly pointer: Pointer
+  readonly entry: Manifest['tasks'][number]
+}
+
+/** One file of the store. */
+export interface CheckpointFile {
+  readonly file: string
+  readonly checkpoint: string
+  readonly instance: string
+  readonly mode: Manifest['mode']
+  readonly tasks: readonly TaskId[]
+  /** `current`: committed offsets point to it; `needed`: state of these, or a checkpoint that is retained; `unneeded`: neither. */
+  readonly use: 'current' | 'needed' | 'unneeded'
+}
+
+/** What `verify` found wrong with a task's checkpoint. */
+export interface Damage {
+  readonly task: TaskId
+  readonly file: string
+  readonly what: string
+}
+
+/** One key's value: what `get` would give of a value, a list, a map as pairs, an accumulator. */
+export interface StateRow {
+  readonly task: TaskId
+  readonly key: unknown
+  readonly value: unknown
+}
+
+export interface InspectionOptions {
+  readonly cluster: Pick<Cluster, 'committedOffsets'>
+  readonly plan: Plan
+  readonly store: CheckpointStore
+  readonly retained: number
+}
+
+export class Inspection {
+  readonly #options: InspectionOptions
+  readonly #manifests = new Map<string, Manifest>()
+
+  constructor(options: InspectionOptions) {
+    this.#options = options
+  }
+
+  async #pointers(): Promise<Pointer[]> {
+    const { cluster, plan } = this.#options
+    const rows = await cluster.committedOffsets(plan.group, null)
+    const pointers = new Map<string, Pointer>()
+    for (const { offset, metadata } of rows) {
+      const pointer = offset >= 0n ? decodePointer(metadata) : undefined
+      if (pointer) pointers.set(pointer.file, pointer)
+    }
+    return [...pointers.values()].sort((a, b) => Number(b.checkpoint - a.checkpoint))
+  }
+
+  /** undefined: not there. */
+  async manifest(file: string): Promise<Manifest | undefined> {
+    const known = this.#manifests.get(file)
+    if (known) return known
+    const bytes = await this.#options.store.read(file)
+    if (!bytes) return undefined
+    const manifest = decodeFile(file, bytes)
+    const { pipeline } = this.#options.plan
+    if (manifest.pipeline !== pipeline) {
+      const text = `checkpoint file ${file} in ${this.#options.store.location} belongs to pipeline '${manifest.pipeline}', not to '${pipeline}'`
+      throw new MillraceError('STORE_FOREIGN_FILE', text)
+    }
+    this.#manifests.set(file, manifest)
+    return manifest
+  }
+
+  /** By task. @throws CHECKPOINT_MISSING */
+  async tasks(): Promise<CommittedTask[]> {
+    const tasks = new Map<TaskId, CommittedTask>()
+    for (const pointer of await this.#pointers()) {
+      const manifest = await this.manifest(pointer.file)
+      if (!manifest) throw missing(pointer.file, this.#options.store)
+      // The newest comes first; a task that moved is in the file of its old worker, too.
+      for (const entry of manifest.tasks)
+        if (!tasks.has(entry.task)) tasks.set(entry.task, { task: entry.task, pointer, entry })
+    }
+    return [...tasks.values()].sort((a, b) => a.task.localeCompare(b.task, 'en', { numeric: true }))
+  }
+
+  /** Oldest first. */
+  async files(): Promise<CheckpointFile[]> {
+    const { store, retained } = this.#options
+    const pointers = await this.#pointers()
+    const current = new Set(pointers.map(({ file }) => file))
+    const needed = await reachableFiles([...current], retained, (file) => this.manifest(file))
+    const files: CheckpointFile[] = []
+    for (const file of await store.list()) {
+      const name = parseFileName(file)
+      const manifest = await this.manifest(file)
+      if (!name || !manifest) continue
+      files.push({
+        file,
+        checkpoint: name.checkpoint.toString(),
+        instance: name.instance,
+        mode: manifest.mode,
+        tasks: manifest.tasks.map(({ task }) => task),
+        use: current.has(file) ? 'current' : needed.has(file) ? 'needed' : 'unneeded',
+      })
+    }
+    return files
+  }
+
+  /** Reads all that a restore of every task would read. */
+  async verify(): Promise<{ readonly tasks: number; readonly bytes: number; readonly damage: readonly Damage[] }> {
+    const { store } = this.#options
+    const tasks = await this.tasks()
+    const damage: Damage[] = []
+    let bytes = 0
+    for (const { task, pointer, entry } of tasks) {
+      const file = await store.read(pointer.file)
+      if (!file) damage.push({ task, file: pointer.file, what: 'it is not there' })
+      else {
+        const wrong = wrongWith(pointer, file)
+        if (wrong) damage.push({ task, file: pointer.file, what: wrong })
+        bytes += file.length
+      }
+      for (const ref of entry.chain) {
+        const segment = await store.readRange(ref.file, ref.position, ref.length)
+        const sound = segment?.length === ref.length && crcHex(crc32c(segment)) === ref.checksum
+        if (!sound)
+          damage.push({
+            task,
+            file: ref.file,
+            what: segment ? `the segment at byte ${ref.position} fails its checksum` : 'it is not there',
+          })
+        bytes += segment?.length ?? 0
+      }
+    }
+    return { tasks: tasks.length, bytes, damage }
+  }
+
+  /** One state of one operator as of the newest committed checkpoints, task by task. @throws USAGE, STATE_INCOMPATIBLE */
+  async *state(operator: string, state: string): AsyncGenerator<StateRow> {
+    const { key, descriptor } = this.#declared(operator, state)
+    for (const { task, entry } of await this.tasks()) {
+      const rows = new Rows(key)
+      for (const ref of entry.chain) {
+        const bytes = await this.#options.store.readRange(ref.file, ref.position, ref.length)
+        if (!bytes) throw missing(ref.file, this.#options.store)
+        if (bytes.length !== ref.length || crcHex(crc32c(bytes)) !== ref.checksum) {
+          const text = `checkpoint file ${ref.file}: the state of task ${task} at byte ${ref.position} fails its checksum; see \`millrace checkpoints verify\``
+          throw new MillraceError('CHECKPOINT_CORRUPT', text)
+        }
+        replaySegment(bytes, (identity) => {
+          if (identity.operator !== operator || identity.name !== state) return { apply() {} }
+          checkIdentity(identity, key, descriptor)
+          return rows
+        })
+      }
+      for (const [at, cell] of rows.cells) {
+        const value = contentOf(cell, descriptor)
+        if (value !== undefined) yield { task, key: decodeState(key, Buffer.from(at, 'latin1')), value }
+      }
+    }
+  }
+
+  #declared(operator: string, state: string): { key: Serde<unknown>; descriptor: StateDescriptor<unknown> } {
+    const keyed = this.#options.plan.graph.nodes.filter((node) => node.kind === 'keyed')
+    const node = keyed.find((each) => each.name === operator)
+    if (!node) {
+      const names = keyed.map((each) => each.name).join(', ') || 'none'
+      throw new MillraceError('USAGE', `no operator '${operator}' has state; those that have: ${names}`)
+    }
+    const descriptor = node.states[state]
+    if (descriptor) return { key: node.key, descriptor }
+    const names = Object.keys(node.states).join(', ') || 'none'
+    throw new MillraceError('USAGE', `operator '${operator}' has no state '${state}'; it has ${names}`)
+  }
+}
+
+function missing(file: string, store: CheckpointStore): MillraceError {
+  const text = `checkpoint file ${file}, which committed offsets name, is not in store ${store.location}; is it the right store (checkpoint.store, MILLRACE_STORE)?`
+  return new MillraceError('CHECKPOINT_MISSING', text)
+}
+
+function wrongWith(pointer: Pointer, bytes: Buffer): string | undefined {
+  try {
+    verifyFile(pointer, bytes)
+    return undefined
+  } catch (error) {
+    if (error instanceof MillraceError) return error.message
+    throw error
+  }
+}
+
+function checkIdentity(
+  was: StateIdentity,
+  key: Serde<unknown>,
+  { kind, serde, mapKey }: StateDescriptor<unknown>,
+): void {
+  const same = was.kind === kind && was.key === key.id && was.serde === serde.id && was.mapKey === (mapKey?.id ?? '')
+  if (same) return
+  const text = `operator '${was.operator}', state '${was.name}': the checkpoint has ${was.kind} of ${was.serde}, key ${was.key}; the module says ${kind} of ${serde.id}, key ${key.id}. Look with the code that wrote it`
+  throw new MillraceError('STATE_INCOMPATIBLE', text)
+}
+
+/** What the rows of one key come to, as bytes. */
+interface Cell {
+  value: Buffer | undefined
+  items: Buffer[]
+  readonly entries: Map<string, Buffer>
+}
+
+const newCell = (): Cell => ({ value: undefined, items: [], entries: new Map() })
+
+class Rows {
+  /** By the key's bytes as its serde writes them: rows may have other spellings of it. */
+  readonly cells = new Map<string, Cell>()
+  readonly #key: Serde<unknown>
+  readonly #scratch = new ByteWriter(64)
+
+  constructor(key: Serde<unknown>) {
+    this.#key = key
+  }
+
+  apply(op: number, key: Buffer, mapKey: Buffer | null, value: Buffer | null): void {
+    this.#scratch.reset()
+    encodeState(this.#key, decodeState(this.#key, Buffer.from(key)), this.#scratch)
+    const at = this.#scratch.view().toString('latin1')
+    if (op === Row.DELETE) {
+      this.cells.delete(at)
+      return
+    }
+    const cell = this.cells.get(at) ?? newCell()
+    this.cells.set(at, cell)
+    const own = value && Buffer.from(value)
+    if (op === Row.PUT) {
+      cell.value = own ?? undefined
+      cell.items = []
+    }
+    if (op === Row.LIST_APPEND && own) cell.items.push(own)
+    if (op === Row.MAP_PUT && mapKey && own) cell.entries.set(mapKey.toString('latin1'), own)
+    if (op === Row.MAP_DELETE && mapKey) cell.entries.delete(mapKey.toString('latin1'))
+  }
+}
+
+function contentOf({ value, items, entries }: Cell, { kind, serde, mapKey }: StateDescriptor<unknown>): unknown {
+  if (kind === 'map')
+    return entries.size === 0
+      ? undefined
+      : [...entries].map(([key, each]) => [
+          decodeState(mapKey ?? serde, Buffer.from(key, 'latin1')),
+          decodeState(serde, each),
+        ])
+  if (kind !== 'list') return value && decodeState(serde, value)
+  return [value, ...items].flatMap((run) => (run ? itemsOf(run, serde) : []))
+}
+
+/** A row of a list holds some of its items. */
+function itemsOf(run: Buffer, serde: Serde<unknown>): unknown[] {
+  const reader = new ByteReader(run)
+  const items: unknown[] = []
+  while (reader.remaining > 0) items.push(decodeState(serde, Buffer.from(reader.lengthPrefixed())))
+  return items
+}
