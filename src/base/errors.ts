@@ -49,6 +49,8 @@ export type ErrorCode =
   | 'STORE_FOREIGN_FILE'
   | 'STATE_INCOMPATIBLE'
   | 'STATE_VALUE_INVALID'
+  | 'STATE_DISK'
+  | 'STATE_LOCKED'
   | 'TRANSACTION_FENCED'
   | 'TRANSACTION_FAILED'
   | 'TRANSACTION_UNKNOWN'
@@ -128,6 +130,8 @@ export const errorTable: Readonly<Record<ErrorCode, CodeEntry>> = {
   STORE_FOREIGN_FILE: entry('fatal', 3, "the store's folder holds files of another pipeline"),
   STATE_INCOMPATIBLE: entry('fatal', 3, 'the kind or serde of a state changed since the checkpoint'),
   STATE_VALUE_INVALID: entry('restart', 1, 'a state got a value or key that its serde cannot write'),
+  STATE_DISK: entry('restart', 1, 'the local state folder cannot be read or written (disk full, rights)'),
+  STATE_LOCKED: entry('fatal', 2, 'another process uses the local state folder'),
   TRANSACTION_FENCED: entry('restart', 1, "another producer took over one of the worker's transactional ids"),
   TRANSACTION_FAILED: entry('restart', 1, 'a transaction cannot go on and is rolled back'),
   TRANSACTION_UNKNOWN: entry('fatal', 1, 'the outcome of a commit is unknown past the deadline'),

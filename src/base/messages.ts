@@ -25,6 +25,8 @@ export interface TaskSnapshot {
   /** Changed state, as parts that follow one another; null: nothing changed. */
   readonly segment: readonly Buffer[] | null
   readonly mark: SegmentMark
+  /** The task reads the segment once more when it is committed: its memory is not free when the file is written. */
+  readonly keepsSegments: boolean
   /** Prepared transactions on other systems, by operator. */
   readonly handles: readonly { readonly operator: string; readonly handle: Readonly<Record<string, unknown>> }[]
 }

@@ -10,7 +10,10 @@ import { MillraceError, messageOf } from '../base/errors.ts'
 import { type CheckpointId, checkpointId, type TaskId } from '../base/ids.ts'
 import type { SegmentMark, SourcePosition, TaskSnapshot } from '../base/messages.ts'
 
-export const FORMAT = 1
+/** Of the file; 2: segments have two sections, appends say where. */
+export const FILE_FORMAT = 2
+/** Of the pointer. */
+export const POINTER_FORMAT = 1
 const MAGIC = Buffer.from('MILLRACE', 'latin1')
 const HEADER_BYTES = 12
 const FOOTER_BYTES = 8
@@ -26,7 +29,7 @@ export interface Pointer {
 }
 
 export function encodePointer({ checkpoint, file, length, checksum }: Pointer): string {
-  const text = JSON.stringify({ f: FORMAT, id: checkpoint.toString(), file, len: length, crc: checksum })
+  const text = JSON.stringify({ f: POINTER_FORMAT, id: checkpoint.toString(), file, len: length, crc: checksum })
   if (text.length > POINTER_CHARACTERS_MAX) {
     throw new MillraceError(
       'OPTION_INVALID',
@@ -45,10 +48,10 @@ export function decodePointer(metadata: string): Pointer | undefined {
     return undefined
   }
   if (typeof fields !== 'object' || fields === null || typeof fields.f !== 'number') return undefined
-  if (fields.f !== FORMAT) {
+  if (fields.f !== POINTER_FORMAT) {
     throw new MillraceError(
       'CHECKPOINT_MISMATCH',
-      `the group's pointer has format ${fields.f}; this release reads ${FORMAT}: run the release that wrote it`,
+      `the group's pointer has format ${fields.f}; this release reads ${POINTER_FORMAT}: run the release that wrote it`,
     )
   }
   const { id, file, len, crc } = fields
@@ -138,7 +141,7 @@ export function encodeFile(
   )
   const header = Buffer.alloc(HEADER_BYTES)
   MAGIC.copy(header)
-  header.writeUInt32BE(FORMAT, 8)
+  header.writeUInt32BE(FILE_FORMAT, 8)
   const footer = Buffer.alloc(FOOTER_BYTES)
   footer.writeUInt32BE(json.length, 0)
   footer.writeUInt32BE(crc32c(json), 4)
@@ -157,10 +160,10 @@ export function decodeFile(name: string, bytes: Buffer): Manifest {
   if (bytes.length < HEADER_BYTES + FOOTER_BYTES) throw corrupt(`${bytes.length} bytes only`)
   if (!bytes.subarray(0, 8).equals(MAGIC)) throw corrupt('it does not begin with MILLRACE')
   const format = bytes.readUInt32BE(8)
-  if (format !== FORMAT)
+  if (format !== FILE_FORMAT)
     throw new MillraceError(
       'CHECKPOINT_MISMATCH',
-      `checkpoint file ${name} has format ${format}; this release reads ${FORMAT}`,
+      `checkpoint file ${name} has format ${format}; this release reads ${FILE_FORMAT}`,
     )
   const end = bytes.length - FOOTER_BYTES
   const start = end - bytes.readUInt32BE(end)

@@ -18,14 +18,18 @@ export function collectAll(): void {
 }
 
 /** Once per idle time: when a whole interval went by without a record. */
-export function shrinkWhenIdle(status: { readonly recordsIn: number }, collect: () => void = collectAll): Timer {
+export function shrinkWhenIdle(
+  status: { readonly recordsIn: number },
+  collect: () => void = collectAll,
+  heapBytes: () => number = () => process.memoryUsage().heapUsed,
+): Timer {
   let seen = Number.NaN
   let shrunk = false
   return startInterval(LOOK_EVERY_MS, () => {
     const idle = status.recordsIn === seen
     seen = status.recordsIn
     if (!idle) shrunk = false
-    else if (!shrunk && process.memoryUsage().heapUsed < HEAP_BYTES_MAX) {
+    else if (!shrunk && heapBytes() < HEAP_BYTES_MAX) {
       shrunk = true
       collect()
     }

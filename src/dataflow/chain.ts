@@ -1,6 +1,7 @@
 // Builds the operators of one task from the stage's nodes: source to sink by direct calls, with a gate where streams meet.
 import { MillraceError } from '../base/errors.ts'
 import type { CheckpointId, OperatorId } from '../base/ids.ts'
+import type { TaskDisk } from '../state/disk.ts'
 import { HeapStore } from '../state/heap/store.ts'
 import type { Serde } from '../state/serde.ts'
 import type { Buffering, Downstream } from './element.ts'
@@ -25,6 +26,8 @@ export interface ChainEnvironment {
   readonly channelCapacityRecords: number
   readonly context: TaskContext
   readonly hops: ReadonlyMap<OperatorId, HopTarget>
+  /** null: keyed state is on the heap. */
+  readonly disk: TaskDisk | null
   writer(topic: string): PartitionWriter
   openTwoPhase(operator: string, connector: TwoPhaseSinkConnector<unknown, unknown>): TwoPhaseCommitSink
   /** Something asynchronous became ready. */
@@ -154,8 +157,8 @@ class ChainBuilder {
   }
 
   #keyedOperator(node: NodeOf<'keyed'>): Downstream {
-    const { context, onFreeze } = this.#environment
-    const store = new HeapStore(node.id, node.states, node.key)
+    const { context, disk, onFreeze } = this.#environment
+    const store = new HeapStore(node.id, node.states, node.key, undefined, disk)
     const operator = new KeyedOperator(node.id, context, store, node.functions, this.#after(node.id), onFreeze)
     this.#keyed.push(operator)
     return operator

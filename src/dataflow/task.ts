@@ -8,6 +8,7 @@ import { monotonicMs } from '../base/clock.ts'
 import { isCode, MillraceError, messageOf } from '../base/errors.ts'
 import { type CheckpointId, type OperatorId, operatorId, type TaskId } from '../base/ids.ts'
 import type { SourcePosition, TaskSnapshot } from '../base/messages.ts'
+import type { ChainPart } from '../state/disk.ts'
 import type { Serde } from '../state/serde.ts'
 import { TaskState } from '../state/task-state.ts'
 import type { ColumnarBatch } from './batch.ts'
@@ -83,7 +84,11 @@ export class Task {
       onFreeze: (operator) => this.#state.freeze(operator.store),
       onTerminal: () => this.#terminal(),
     })
-    this.#state = new TaskState(this.#chain.keyed.map((operator) => operator.store))
+    const { disk, wake } = options.environment
+    this.#state = new TaskState(
+      this.#chain.keyed.map((operator) => operator.store),
+      { disk, wake },
+    )
     this.#inputs = options.inputs.map((input) => this.#openInput(input))
   }
 
@@ -96,14 +101,14 @@ export class Task {
   }
 
   /** Puts positions and state back; the chain is not running yet. */
-  restore(positions: readonly SourcePosition[], segments: readonly Buffer[]): void {
+  async restore(positions: readonly SourcePosition[], chain: readonly ChainPart[]): Promise<void> {
     for (const input of this.#inputs) {
       const position = positions.find((each) => each.topic === input.topic && each.partition === input.partition)
       assert(position, `I11: task ${this.id} has no position for ${input.topic}-${input.partition}`)
       input.next = position.offset
       input.leaderEpoch = position.leaderEpoch
     }
-    this.#state.restore(segments)
+    await this.#state.restore(chain)
   }
 
   /** Tells the other systems' sinks what the checkpoint decided, then runs the `open` hooks. */
@@ -309,9 +314,20 @@ export class Task {
       if (!done || !snapshot.handles) return
       this.#snapshot = undefined
       const { checkpoint, positions, handles } = snapshot
-      this.#options.onAck({ task: this.id, checkpoint, positions, handles, ...this.#state.take() })
+      const { keepsSegments } = this.#state
+      this.#options.onAck({ task: this.id, checkpoint, positions, handles, keepsSegments, ...this.#state.take() })
     })
     return !done
+  }
+
+  /** State takes more memory than it may: a checkpoint lets go of it. */
+  get overBudget(): boolean {
+    return this.#state.overBudget
+  }
+
+  /** The snapshot acked last is committed; `segment`: the name of its state's segment, null if it has none. @throws STATE_DISK */
+  committed(segment: string | null): Promise<void> {
+    return this.#state.committed(segment)
   }
 
   /** Commits prepared handles of other systems: only after the worker's own transaction is committed. */
@@ -324,6 +340,8 @@ export class Task {
   /** An orderly end: runs the `close` hooks. */
   async close(): Promise<void> {
     for (const operator of this.#chain.keyed) this.#guard(() => operator.close())
+    // What failed is read from the checkpoint at the next start.
+    await this.#state.settled().catch(() => undefined)
     this.dispose()
     for (const operator of this.#chain.twoPhase) await operator.sink.close()
   }
@@ -331,6 +349,7 @@ export class Task {
   /** Late results of asynchronous calls are ignored from here on. */
   dispose(): void {
     this.#disposed = true
+    this.#state.dispose()
     for (const operator of this.#chain.asyncMaps) operator.dispose()
   }
 

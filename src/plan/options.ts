@@ -25,6 +25,15 @@ export interface PipelineOptions {
     /** Roll-backs in a row that are tolerated before the restart strategy decides. Default 3. */
     readonly tolerableFailed?: number
   }
+  /** Where keyed state is kept while the pipeline runs. */
+  readonly state?: {
+    /** `heap`: all of it in memory. `leveldb`: on local disk, behind a cache. Checkpoints are the same. Default `heap`. */
+    readonly backend?: 'heap' | 'leveldb'
+    /** Local folder of `leveldb`, with a part for each pipeline and worker. It may be lost at any time. Default `./.millrace-state`. */
+    readonly folder?: string
+    /** Memory of a worker for state that is on disk, in bytes. Default 256 MiB. */
+    readonly cacheBytesMax?: number
+  }
   /** Default 60 000. */
   readonly transactionTimeoutMs?: number
   readonly group?: {
@@ -68,6 +77,7 @@ export const DEFAULTS: Readonly<Record<string, number>> = {
   sessionTimeoutMs: 10_000,
   heartbeatMs: 500,
   retained: 2,
+  stateCacheBytesMax: 256 * 1024 * 1024,
   httpPort: 9464,
   graceMs: 30_000,
   metadataMaxAgeMs: 30_000,
@@ -120,6 +130,7 @@ export function resolveSettings(
 ): Settings {
   const checkpoint = options.checkpoint ?? {}
   const group = options.group ?? {}
+  const state = options.state ?? {}
   const pick = (flag: number | undefined, variable: string, own: number | undefined, name: string): number =>
     flag ?? numberFrom(variable) ?? own ?? fallback(name)
   const brokersText =
@@ -139,6 +150,9 @@ export function resolveSettings(
     mode: choiceFrom('CHECKPOINT_MODE', ['exactly-once', 'at-least-once']) ?? checkpoint.mode ?? 'exactly-once',
     store: overrides.store ?? fromEnvironment('STORE') ?? checkpoint.store ?? `./.millrace/${pipeline}`,
     retained: pick(undefined, 'RETAINED', checkpoint.retained, 'retained'),
+    stateBackend: choiceFrom('STATE_BACKEND', ['heap', 'leveldb']) ?? state.backend ?? 'heap',
+    stateFolder: fromEnvironment('STATE_FOLDER') ?? state.folder ?? './.millrace-state',
+    stateCacheBytesMax: pick(undefined, 'STATE_CACHE_BYTES_MAX', state.cacheBytesMax, 'stateCacheBytesMax'),
     tolerableFailed: pick(undefined, 'TOLERABLE_FAILED', checkpoint.tolerableFailed, 'tolerableFailed'),
     transactionTimeoutMs: pick(
       undefined,
@@ -170,6 +184,9 @@ export function resolveSettings(
 /** What timers of the platform can hold: a longer one fires at once. */
 const TIMER_MAX_MS = 2 ** 31 - 1
 
+/** Less would hold little more than the keys of one batch. */
+const STATE_CACHE_BYTES_MIN = 1024 * 1024
+
 function rangeProblems(settings: Settings): string[] {
   const { intervalMs, checkpointTimeoutMs, transactionTimeoutMs, sessionTimeoutMs, heartbeatMs, rebalanceTimeoutMs } =
     settings
@@ -182,6 +199,8 @@ function rangeProblems(settings: Settings): string[] {
     httpPort,
     channelCapacityRecords,
     hopLagRecordsMax,
+    stateBackend,
+    stateCacheBytesMax,
   } = settings
   const times = { intervalMs, checkpointTimeoutMs, transactionTimeoutMs, sessionTimeoutMs, heartbeatMs }
   const problems: string[] = []
@@ -193,6 +212,10 @@ function rangeProblems(settings: Settings): string[] {
     problems.push(`minPauseMs is ${minPauseMs}; it must not be negative, and at most ${TIMER_MAX_MS}`)
   if (!Number.isInteger(retained) || retained < 1)
     problems.push(`retained is ${retained}; at least 1 checkpoint must be kept`)
+  if (!['heap', 'leveldb'].includes(stateBackend))
+    problems.push(`state.backend is '${stateBackend}'; 'heap' or 'leveldb' is expected`)
+  if (!(stateCacheBytesMax >= STATE_CACHE_BYTES_MIN))
+    problems.push(`stateCacheBytesMax is ${stateCacheBytesMax}; at least ${STATE_CACHE_BYTES_MIN} are needed`)
   if (!Number.isInteger(tolerableFailed) || tolerableFailed < 0)
     problems.push(`tolerableFailed is ${tolerableFailed}; a whole number from 0 up is expected`)
   if (!Number.isInteger(httpPort) || httpPort < 0 || httpPort > 65_535)

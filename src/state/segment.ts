@@ -1,6 +1,7 @@
 // Rows of keyed state as they stand in checkpoint files. A segment is a dictionary of states (operator, name, kind, serde
-// ids), then rows. Replaying the segments of a chain in order gives the state; rows of a base are full, rows of a delta
-// are what changed. One format for all backends.
+// ids), then rows: first those that say what was there before (of a base that is read from disk), then what changed.
+// Replaying the segments of a chain in order gives the state; so does replaying some of them again from any point on, in
+// order: no row counts on what is there already. One format for all backends.
 import { assert } from '../base/assert.ts'
 import { ByteReader } from '../base/byte-reader.ts'
 import { ByteWriter } from '../base/byte-writer.ts'
@@ -34,7 +35,16 @@ export interface StateIdentity {
 
 /** Where rows of a segment are delivered on restore, per state. */
 export interface RowTarget {
-  apply(op: number, key: Buffer, mapKey: Buffer | null, value: Buffer | null): void
+  /** `at`: of MAP_PUT and MAP_DELETE the entry's key, of LIST_APPEND the index of its first item (`indexOf`). The bytes are views. */
+  apply(op: number, key: Buffer, at: Buffer | null, value: Buffer | null): void
+}
+
+/**
+ * What `at` of a LIST_APPEND says: items from there on come once more. A shorter list is one of a base whose slice with this key
+ * comes later in the chain: the append changes nothing.
+ */
+export function indexOf(at: Buffer | null): number {
+  return new ByteReader(at ?? Buffer.alloc(0)).uvarint()
 }
 
 /** Memory that is kept for later segments. */
@@ -59,39 +69,50 @@ export function releaseSegment(parts: readonly Buffer[]): void {
 
 const NO_ROWS = new ByteWriter(0)
 
-/** Collects the rows of one task and checkpoint. */
-export class SegmentWriter {
+/** Rows one after the other. */
+export class SegmentRows {
   /** Memory comes with the first row: most segments of many tasks have none. */
   #rows = NO_ROWS
   readonly #full: Buffer[] = []
-  readonly #identities: StateIdentity[] = []
+  #fullBytes = 0
   /** Of the row written last: the states of a key follow one another. */
   #key: unknown
   #keySerde: Serde<unknown> | undefined
+  /** The same of the last raw one. Rows of one kind only are written here. */
+  #rawKey: Buffer | undefined
   #startedAt = 0
   rowCount = 0
 
-  /** Number of a state in this segment's dictionary. */
-  register(identity: StateIdentity): number {
-    return this.#identities.push(identity) - 1
-  }
-
+  /** `writeAt`, `writeValue`: as `RowTarget` gets them back. */
   row(
     state: number,
     op: number,
     keySerde: Serde<unknown>,
     key: unknown,
-    writeMapKey: ((out: ByteWriter) => void) | null,
+    writeAt: ((out: ByteWriter) => void) | null,
     writeValue: ((out: ByteWriter) => void) | null,
   ): void {
     this.#start()
     try {
       this.#begin(state, op, keySerde, key)
-      if (writeMapKey) this.#part(writeMapKey)
+      if (writeAt) this.#part(writeAt)
       if (writeValue) this.#part(writeValue)
     } catch (error) {
       throw this.#undone(error)
     }
+  }
+
+  /** A row whose parts are bytes already. */
+  raw(state: number, op: number, key: Buffer, at: Buffer | null, value: Buffer | null): void {
+    this.#start()
+    const out = this.#rows
+    out.uvarint(state)
+    const same = this.#rawKey?.equals(key) === true
+    out.uint8(same ? op | SAME_KEY : op)
+    if (!same) out.lengthPrefixed(key)
+    this.#rawKey = key
+    if (at) out.lengthPrefixed(at)
+    if (value) out.lengthPrefixed(value)
   }
 
   /** A PUT of an `f64`. */
@@ -148,6 +169,7 @@ export class SegmentWriter {
     if (this.#rows === NO_ROWS) this.#rows = new ByteWriter(freePieces.pop() ?? SPARE_BYTES)
     if (this.#rows.position >= PIECE_BYTES) {
       this.#full.push(this.#rows.view())
+      this.#fullBytes += this.#rows.position
       this.#rows = new ByteWriter(freePieces.pop() ?? PIECE_BYTES + SPARE_BYTES)
     }
     this.#startedAt = this.#rows.position
@@ -183,9 +205,29 @@ export class SegmentWriter {
     this.#rows.endPart(start)
   }
 
+  /** Written so far. */
+  get bytes(): number {
+    return this.#fullBytes + this.#rows.position
+  }
+
+  get parts(): readonly Buffer[] {
+    return [...this.#full, this.#rows.view()]
+  }
+}
+
+/** Collects the rows of one task and checkpoint: what changed, and in `base` what was there before. */
+export class SegmentWriter extends SegmentRows {
+  readonly base: SegmentRows = new SegmentRows()
+  readonly #identities: StateIdentity[] = []
+
+  /** Number of a state in this segment's dictionary. */
+  register(identity: StateIdentity): number {
+    return this.#identities.push(identity) - 1
+  }
+
   /** The whole segment in parts; null if it has no rows and may be left out. */
   finish(empty: 'drop-empty' | 'keep-empty'): readonly Buffer[] | null {
-    if (this.rowCount === 0 && empty === 'drop-empty') return null
+    if (this.rowCount === 0 && this.base.rowCount === 0 && empty === 'drop-empty') return null
     const out = new ByteWriter(512)
     out.uvarint(this.#identities.length)
     for (const identity of this.#identities) {
@@ -200,42 +242,78 @@ export class SegmentWriter {
         out.lengthPrefixedUtf8(part)
       }
     }
+    out.uvarint(this.base.rowCount)
     out.uvarint(this.rowCount)
-    return [out.view(), ...this.#full, this.#rows.view()]
+    return [out.view(), ...this.base.parts, ...this.parts]
   }
 }
 
-/**
- * Replays a segment. `target` resolves a state of the dictionary, or throws STATE_INCOMPATIBLE.
- * @throws CHECKPOINT_CORRUPT
- */
-export function replaySegment(segment: Buffer, target: (identity: StateIdentity) => RowTarget): void {
-  try {
-    const reader = new ByteReader(segment)
-    const targets: RowTarget[] = []
-    const states = reader.count(reader.uvarint(), 6)
-    for (let i = 0; i < states; i++) targets.push(target(readIdentity(reader)))
-    const rows = reader.count(reader.uvarint(), 2)
-    let key: Buffer | undefined
-    for (let i = 0; i < rows; i++) {
-      const to = targets[reader.uvarint()]
-      const byte = reader.uint8()
-      const op = byte & ~SAME_KEY
-      if ((byte & SAME_KEY) === 0) key = reader.lengthPrefixed()
-      if (!to || !key || op > Row.LIST_APPEND)
-        throw new MillraceError('CHECKPOINT_CORRUPT', `row ${i} has operation ${byte}`)
-      const mapKey = op === Row.MAP_PUT || op === Row.MAP_DELETE ? reader.lengthPrefixed() : null
-      const value = op === Row.DELETE || op === Row.MAP_DELETE ? null : reader.lengthPrefixed()
-      to.apply(op, key, mapKey, value)
-    }
-    if (reader.remaining > 0)
-      throw new MillraceError('CHECKPOINT_CORRUPT', `${reader.remaining} bytes behind the last row`)
-  } catch (error) {
-    if (error instanceof MillraceError && error.code === 'BYTES_MALFORMED') {
-      throw new MillraceError('CHECKPOINT_CORRUPT', `a state segment ends early: ${error.message}`, { cause: error })
-    }
-    throw error
+/** Reads a segment's rows, as many at a time as wanted. Its parts may be those that `finish` gave: no row lies across two. */
+export class SegmentReader {
+  readonly #parts: readonly Buffer[]
+  #reader: ByteReader
+  #part = 0
+  readonly #targets: RowTarget[] = []
+  readonly #rows: number
+  readonly #baseRows: number
+  #row = 0
+  #key: Buffer | undefined
+
+  /** `target` resolves a state of the dictionary, or throws STATE_INCOMPATIBLE. @throws CHECKPOINT_CORRUPT */
+  constructor(parts: readonly Buffer[], target: (identity: StateIdentity) => RowTarget) {
+    this.#parts = parts
+    this.#reader = new ByteReader(parts[0] ?? Buffer.alloc(0))
+    const [base, rows] = this.#checked(() => {
+      const states = this.#reader.count(this.#reader.uvarint(), 6)
+      for (let i = 0; i < states; i++) this.#targets.push(target(readIdentity(this.#reader)))
+      return [this.#reader.uvarint(), this.#reader.uvarint()]
+    })
+    this.#baseRows = base
+    this.#rows = base + rows
   }
+
+  /** Hands up to `rows` on to their targets; true when none is left. `changes`: passes over what was there before. @throws CHECKPOINT_CORRUPT */
+  replay(rows: number, which: 'all' | 'changes' = 'all'): boolean {
+    const end = Math.min(this.#row + rows, this.#rows)
+    this.#checked(() => {
+      for (; this.#row < end; this.#row++) this.#next(which === 'all' || this.#row >= this.#baseRows)
+    })
+    if (this.#row < this.#rows) return false
+    const left = this.#reader.remaining + this.#parts.slice(this.#part + 1).reduce((sum, part) => sum + part.length, 0)
+    if (left > 0) throw new MillraceError('CHECKPOINT_CORRUPT', `${left} bytes behind the last row`)
+    return true
+  }
+
+  #next(wanted: boolean): void {
+    while (this.#reader.remaining === 0 && this.#part < this.#parts.length - 1)
+      this.#reader = new ByteReader(this.#parts[++this.#part] as Buffer)
+    const reader = this.#reader
+    const to = this.#targets[reader.uvarint()]
+    const byte = reader.uint8()
+    const op = byte & ~SAME_KEY
+    if ((byte & SAME_KEY) === 0) this.#key = reader.lengthPrefixed()
+    if (!to || !this.#key || op > Row.LIST_APPEND)
+      throw new MillraceError('CHECKPOINT_CORRUPT', `row ${this.#row} has operation ${byte}`)
+    const at = op === Row.PUT || op === Row.DELETE ? null : reader.lengthPrefixed()
+    const value = op === Row.DELETE || op === Row.MAP_DELETE ? null : reader.lengthPrefixed()
+    if (wanted) to.apply(op, this.#key, at, value)
+  }
+
+  #checked<T>(read: () => T): T {
+    try {
+      return read()
+    } catch (error) {
+      if (error instanceof MillraceError && error.code === 'BYTES_MALFORMED') {
+        throw new MillraceError('CHECKPOINT_CORRUPT', `a state segment ends early: ${error.message}`, { cause: error })
+      }
+      throw error
+    }
+  }
+}
+
+/** Replays a whole segment. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE */
+export function replaySegment(segment: Buffer, target: (identity: StateIdentity) => RowTarget): void {
+  new SegmentReader([segment], target).replay(Number.POSITIVE_INFINITY)
 }
 
 function readIdentity(reader: ByteReader): StateIdentity {

@@ -1,16 +1,18 @@
 // All keyed state of one task: freezes it at a barrier, encodes it in slices, and decides when to begin a new base so that
-// a chain never exceeds its limit.
+// a chain never exceeds its limit. With a disk the rows of a base come from there, and it follows what is committed.
 
 import { assert } from '../base/assert.ts'
 import { MillraceError } from '../base/errors.ts'
 import type { SegmentMark } from '../base/messages.ts'
+import type { ChainPart, TaskDisk } from './disk.ts'
 import type { HeapStore } from './heap/store.ts'
-import { replaySegment, SegmentWriter } from './segment.ts'
+import { releaseSegment, replaySegment, SegmentWriter, type StateIdentity } from './segment.ts'
 
 /** Segments of a chain at most; a base in slices must be complete before. */
 export const CHAIN_SEGMENTS_MAX = 16
 const BASE_SLICES_MAX = 4
 const BASE_SLICE_SLOTS = 50_000
+const BASE_SLICE_BYTES = 8 * 2 ** 20
 
 interface Base {
   readonly slices: number
@@ -19,26 +21,64 @@ interface Base {
   next: number
 }
 
+interface Slice {
+  readonly index: number
+  readonly of: number
+  /** What a disk writes of it. */
+  readonly bytes: number
+}
+
+export interface TaskStateOptions {
+  readonly disk?: TaskDisk | null
+  /** Slots of one slice of a base. */
+  readonly baseSliceSlots?: number
+  readonly baseSliceBytes?: number
+  /** Something that `encode` waits for is done. */
+  readonly wake?: () => void
+}
+
 export class TaskState {
   readonly #stores: readonly HeapStore[]
+  readonly #disk: TaskDisk | null
   readonly #baseSliceSlots: number
+  readonly #baseSliceBytes: number
+  readonly #wake: () => void
   #chainLength = 0
   #base: Base | null = null
   #writer: SegmentWriter | null = null
-  #slice: { readonly index: number; readonly of: number } | null = null
+  #slice: Slice | null = null
   #mark: SegmentMark = 'delta'
+  /** The disk's part of a base: `done`, or why not. */
+  #reading: 'no' | 'yes' | 'done' | Error = 'no'
+  /** The segment taken last, which the disk will want when it is committed. */
+  #taken: readonly Buffer[] | null = null
+  #applying: Promise<void> = Promise.resolve()
 
-  constructor(stores: readonly HeapStore[], baseSliceSlots: number = BASE_SLICE_SLOTS) {
+  constructor(stores: readonly HeapStore[], options: TaskStateOptions = {}) {
     this.#stores = stores
-    this.#baseSliceSlots = baseSliceSlots
+    this.#disk = options.disk ?? null
+    this.#baseSliceSlots = options.baseSliceSlots ?? BASE_SLICE_SLOTS
+    this.#baseSliceBytes = options.baseSliceBytes ?? BASE_SLICE_BYTES
+    this.#wake = options.wake ?? (() => {})
   }
 
   get changed(): boolean {
     return this.#stores.some((store) => store.changed)
   }
 
+  /** On the heap; with a disk, there may be more. */
   get keyCount(): number {
     return this.#stores.reduce((sum, store) => sum + store.keyCount, 0)
+  }
+
+  /** More is held in memory than it may; a checkpoint lets go of it. */
+  get overBudget(): boolean {
+    return this.#disk?.budget.over === true && this.changed
+  }
+
+  /** The segment is read again when it is committed: its memory is not to be used before. */
+  get keepsSegments(): boolean {
+    return this.#disk !== null
   }
 
   /** A barrier entered the task: a segment begins. */
@@ -46,26 +86,27 @@ export class TaskState {
     assert(this.#writer === null, 'I2: a snapshot began while the one before was not encoded')
     this.#writer = new SegmentWriter()
     this.#slice = this.#nextSlice()
+    this.#reading = this.#slice && this.#disk ? 'no' : 'done'
   }
 
   /** The barrier reached one operator: the synchronous part of its snapshot. */
   freeze(store: HeapStore): void {
     assert(this.#writer, `I2: '${store.operator}' froze without a barrier`)
-    const slice = this.#slice
+    const slice = this.#disk ? null : this.#slice
     const slots = this.#base?.slots[this.#stores.indexOf(store)] ?? 0
     const from = slice ? Math.floor((slots * slice.index) / slice.of) : 0
     const to = slice ? Math.floor((slots * (slice.index + 1)) / slice.of) : 0
     store.freeze(this.#writer, from, to)
   }
 
-  #nextSlice(): { index: number; of: number } | null {
+  #nextSlice(): Slice | null {
     if (!this.#base && this.#chainLength >= CHAIN_SEGMENTS_MAX - BASE_SLICES_MAX) {
       const slots = this.#stores.map((store) => store.slotCount)
       const total = slots.reduce((sum, count) => sum + count, 0)
       // After a restore in the middle of a base the chain has its slices already: a new base gets what is left.
       const room = Math.min(BASE_SLICES_MAX, CHAIN_SEGMENTS_MAX - this.#chainLength)
-      const slices = Math.max(1, Math.min(room, Math.ceil(total / this.#baseSliceSlots)))
-      this.#base = { slices, slots, next: 0 }
+      const wanted = this.#disk ? this.#disk.bytes / this.#baseSliceBytes : total / this.#baseSliceSlots
+      this.#base = { slices: Math.max(1, Math.min(room, Math.ceil(wanted))), slots, next: 0 }
     }
     if (!this.#base) {
       this.#mark = 'delta'
@@ -74,12 +115,34 @@ export class TaskState {
     const index = this.#base.next++
     const of = this.#base.slices
     this.#mark = of === 1 ? 'base-whole' : index === 0 ? 'base-first' : index === of - 1 ? 'base-last' : 'base-part'
-    return { index, of }
+    return { index, of, bytes: (this.#disk?.bytes ?? 0) / of }
   }
 
-  /** Encodes frozen state until `expired()`; true when all of it is encoded. */
+  /** Encodes frozen state until `expired()`; true when all of it is encoded. @throws STATE_DISK */
   encode(expired: () => boolean): boolean {
-    return this.#stores.every((store) => store.encode(expired))
+    if (this.#reading === 'no') void this.#readBase()
+    if (this.#reading instanceof Error) throw this.#reading
+    const encoded = this.#stores.every((store) => store.encode(expired))
+    return encoded && this.#reading === 'done'
+  }
+
+  /** The disk is as the checkpoint before left it, until this one is committed: its rows come before what changed since. */
+  async #readBase(): Promise<void> {
+    const writer = this.#writer
+    const slice = this.#slice
+    const disk = this.#disk
+    assert(writer && slice && disk, 'I2: a base is read without a snapshot')
+    this.#reading = 'yes'
+    try {
+      await this.#applying
+      const states = new Map(this.#stores.flatMap((store) => store.segmentStates()))
+      const { index, of, bytes } = slice
+      await disk.writeBase(writer.base, states, { first: index === 0, last: index === of - 1, bytes })
+      this.#reading = 'done'
+    } catch (error) {
+      this.#reading = error as Error
+    }
+    this.#wake()
   }
 
   /** The encoded segment; null where nothing changed. */
@@ -93,20 +156,72 @@ export class TaskState {
     else if (this.#mark === 'base-last') this.#chainLength = BASE_SLICES_MAX
     else if (segment) this.#chainLength++
     assert(this.#chainLength <= CHAIN_SEGMENTS_MAX, `a chain of ${this.#chainLength} segments`)
+    this.#taken = segment
     return { segment, mark: this.#mark }
   }
 
-  /** @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE */
-  restore(segments: readonly Buffer[]): void {
-    this.#chainLength = segments.length
-    for (const segment of segments) {
-      replaySegment(segment, (identity) => {
-        const store = this.#stores.find((each) => each.operator === identity.operator)
-        if (store) return store.target(identity)
-        const text = `the checkpoint has state '${identity.name}' of operator '${identity.operator}', which the pipeline does not have; restore the old code, or start again with \`millrace reset --state drop\``
-        throw new MillraceError('STATE_INCOMPATIBLE', text)
-      })
+  /**
+   * The segment taken last is committed, under the name `ref`; null: there was none. The disk follows, while records flow; resolves when it
+   * has taken over the one before. What goes wrong later is told by the next call, or by `settled`. @throws STATE_DISK
+   */
+  async committed(ref: string | null): Promise<void> {
+    const segment = this.#taken
+    const disk = this.#disk
+    this.#taken = null
+    await this.#applying
+    if (!disk) return
+    const epochs = this.#stores.map((store) => store.epoch)
+    this.#applying = this.#apply(disk, ref, segment, epochs)
+    // Who asks next gets the error.
+    this.#applying.catch(() => this.#wake())
+  }
+
+  async #apply(
+    disk: TaskDisk,
+    ref: string | null,
+    segment: readonly Buffer[] | null,
+    epochs: readonly number[],
+  ): Promise<void> {
+    if (segment && ref !== null) {
+      await disk.apply(ref, segment)
+      releaseSegment(segment)
     }
+    for (const [index, store] of this.#stores.entries()) store.applied(epochs[index] as number)
+    disk.budget.applied()
+  }
+
+  /** The disk has all that is committed. */
+  settled(): Promise<void> {
+    return this.#applying
+  }
+
+  /** Nothing is read from it any more. */
+  dispose(): void {
+    for (const store of this.#stores) store.dispose()
+  }
+
+  /** @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE, STATE_DISK */
+  async restore(chain: readonly ChainPart[]): Promise<void> {
+    if (!this.#disk) {
+      for (const part of chain) this.replay(await part.read())
+      return
+    }
+    await this.#disk.restore(chain, (identity) => this.#storeOf(identity).check(identity))
+    for (const store of this.#stores) store.attach()
+    this.#chainLength = chain.length
+  }
+
+  /** The next segment of the chain that is restored on the heap. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE */
+  replay(segment: Buffer): void {
+    replaySegment(segment, (identity) => this.#storeOf(identity).target(identity))
+    this.#chainLength++
+  }
+
+  #storeOf({ name, operator }: StateIdentity): HeapStore {
+    const store = this.#stores.find((each) => each.operator === operator)
+    if (store) return store
+    const text = `the checkpoint has state '${name}' of operator '${operator}', which the pipeline does not have; restore the old code, or start again with \`millrace reset --state drop\``
+    throw new MillraceError('STATE_INCOMPATIBLE', text)
   }
 }
 

@@ -10,10 +10,11 @@ import { CheckpointCoordinator, type CheckpointPhases } from '../checkpoint/coor
 import { encodePointer, type Manifest, type Pointer, type SegmentRef } from '../checkpoint/file.ts'
 import type { Cluster, Fence, PartitionReader, TransactionRecord, WorkerSink } from '../dataflow/ports.ts'
 import { Task } from '../dataflow/task.ts'
+import type { ChainPart, StateBackend } from '../state/disk.ts'
 import { CatchUp, type LagOf } from './catch-up.ts'
 import { CheckpointWriter, type CheckpointWriterEnvironment, type WrittenCheckpoint } from './checkpoint-writer.ts'
 import { names } from './job.ts'
-import type { RestoredTask } from './recovery.ts'
+import { nameOf, type RestoredTask } from './recovery.ts'
 import type { WorkerStatus } from './status.ts'
 import type { TaskPlan } from './topology.ts'
 
@@ -24,6 +25,7 @@ const IDLE_MS = 1_000
 export interface AttemptEnvironment extends CheckpointWriterEnvironment {
   readonly cluster: Cluster
   readonly status: WorkerStatus
+  readonly state: StateBackend
   readonly onStep: StepListener
   /** The last id that this worker ever gave, in earlier attempts too: none is given twice (I5). */
   readonly last: CheckpointId
@@ -108,7 +110,7 @@ export class Attempt {
   async assign(
     fence: Fence,
     restored: readonly RestoredTask[],
-    segments: (task: RestoredTask) => Promise<Buffer[]>,
+    chainOf: (task: RestoredTask) => readonly ChainPart[],
   ): Promise<void> {
     this.#fence = fence
     const wanted = new Map(restored.map((each) => [each.task.id, each]))
@@ -122,7 +124,7 @@ export class Attempt {
     for (const each of restored) {
       first ||= each.incomplete
       if (each.pointer && each.pointer.checkpoint > this.#last) this.#last = each.pointer.checkpoint
-      if (!this.#members.has(each.task.id)) await this.#open(each, await segments(each))
+      if (!this.#members.has(each.task.id)) await this.#open(each, chainOf(each))
     }
     // I5: ids rise on every task, whoever owned it before.
     this.#order = this.#env.topology.tasks.flatMap((task) => this.#members.get(task.id)?.task ?? []).reverse()
@@ -145,9 +147,10 @@ export class Attempt {
     await member.task.close()
   }
 
-  async #open(restored: RestoredTask, segments: readonly Buffer[]): Promise<void> {
+  async #open(restored: RestoredTask, chain: readonly ChainPart[]): Promise<void> {
     const { plan, settings, topology, log } = this.#env
     const { task: taskPlan } = restored
+    const disk = taskPlan.stage.keyed ? await this.#env.state.open(taskPlan.id) : null
     const task = new Task({
       id: taskPlan.id,
       nodes: taskPlan.stage.nodes,
@@ -157,6 +160,7 @@ export class Attempt {
         mode: settings.mode,
         channelCapacityRecords: settings.channelCapacityRecords,
         hops: plan.hopTargets,
+        disk,
         writer: (topic) => this.#sink.writer(topic, topology.topics.get(topic)?.partitions ?? 1),
         openTwoPhase: (operator, connector) =>
           connector.open({ pipeline: plan.pipeline, operator, partition: taskPlan.partition, log }),
@@ -166,7 +170,7 @@ export class Attempt {
       onDelivered: (id, checkpoint) => this.#coordinator?.delivered(id, checkpoint),
       onFailure: (error) => this.#fail(error),
     })
-    task.restore(restored.positions, segments)
+    await task.restore(restored.positions, chain)
     await task.open(new Map(restored.handles.map(({ operator, handle }) => [operator, [handle]])))
     this.#members.set(taskPlan.id, { plan: taskPlan, task, pointer: restored.pointer, chain: restored.chain })
     this.#reader.assign(restored.positions)
@@ -251,6 +255,8 @@ export class Attempt {
       if (!member) continue
       member.pointer = written.pointer
       member.chain = entry.chain
+      const added = entry.chain.at(-1)
+      await member.task.committed(added?.file === written.pointer.file ? nameOf(added) : null)
     }
     // The last agent has decided: the others follow (F05 counts on the handles being in the file).
     await traced(this.#env.onStep, 'commit-handles', () => this.#commitHandles(), id)
@@ -349,6 +355,7 @@ export class Attempt {
     this.#report()
     const coordinator = this.#coordinator
     const mayBegin = this.#reading && coordinator?.inFlight === false && this.#changed
+    if (mayBegin && this.#order.some((task) => task.overBudget)) coordinator.trigger()
     if (mayBegin && this.#catchUp.reached(this.#order, this.#lag, this.#last)) coordinator.hasten()
     const due = coordinator?.dueInMs()
     if (this.#reading && due === 0 && this.#changed) coordinator?.trigger()

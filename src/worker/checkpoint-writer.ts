@@ -73,7 +73,8 @@ export class CheckpointWriter {
     })
     const { parts, pointer, manifest } = encodeFile(name, head, tasks)
     await this.#create(name, parts, id)
-    for (const { segment } of tasks) if (segment) releaseSegment(segment)
+    for (const { snapshot } of snapshots)
+      if (snapshot.segment && !snapshot.keepsSegments) releaseSegment(snapshot.segment)
     return { manifest, pointer, bytes: pointer.length }
   }
 

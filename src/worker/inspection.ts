@@ -1,7 +1,6 @@
 // What a pipeline's store holds and what of it counts, for the commands that look: tasks by the group's committed pointers,
 // files by whether anything still needs them, and one state of one operator, row by row. Reads only.
 import { ByteReader } from '../base/byte-reader.ts'
-import { ByteWriter } from '../base/byte-writer.ts'
 import { crc32c, crcHex } from '../base/crc32c.ts'
 import { MillraceError } from '../base/errors.ts'
 import type { TaskId } from '../base/ids.ts'
@@ -17,8 +16,8 @@ import { reachableFiles } from '../checkpoint/retention.ts'
 import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { Cluster } from '../dataflow/ports.ts'
 import type { StateDescriptor } from '../state/descriptors.ts'
-import { Row, replaySegment, type StateIdentity } from '../state/segment.ts'
-import { decodeState, encodeState, type Serde } from '../state/serde.ts'
+import { indexOf, Row, replaySegment, type StateIdentity } from '../state/segment.ts'
+import { decodeState, type Serde } from '../state/serde.ts'
 import type { Plan } from './job.ts'
 
 /** A task as of its newest committed checkpoint. */
@@ -164,7 +163,7 @@ export class Inspection {
   async *state(operator: string, state: string): AsyncGenerator<StateRow> {
     const { key, descriptor } = this.#declared(operator, state)
     for (const { task, entry } of await this.tasks()) {
-      const rows = new Rows(key)
+      const rows = new Rows()
       for (const ref of entry.chain) {
         const bytes = await this.#options.store.readRange(ref.file, ref.position, ref.length)
         if (!bytes) throw missing(ref.file, this.#options.store)
@@ -227,45 +226,38 @@ function checkIdentity(
 
 /** What the rows of one key come to, as bytes. */
 interface Cell {
-  value: Buffer | undefined
-  items: Buffer[]
+  /** A value, or the items of a list from an index on. */
+  runs: { readonly at: number; readonly bytes: Buffer | undefined }[]
   readonly entries: Map<string, Buffer>
 }
 
-const newCell = (): Cell => ({ value: undefined, items: [], entries: new Map() })
+const newCell = (): Cell => ({ runs: [], entries: new Map() })
 
 class Rows {
-  /** By the key's bytes as its serde writes them: rows may have other spellings of it. */
+  /** By the key's bytes. */
   readonly cells = new Map<string, Cell>()
-  readonly #key: Serde<unknown>
-  readonly #scratch = new ByteWriter(64)
 
-  constructor(key: Serde<unknown>) {
-    this.#key = key
-  }
-
-  apply(op: number, key: Buffer, mapKey: Buffer | null, value: Buffer | null): void {
-    this.#scratch.reset()
-    encodeState(this.#key, decodeState(this.#key, Buffer.from(key)), this.#scratch)
-    const at = this.#scratch.view().toString('latin1')
+  apply(op: number, key: Buffer, at: Buffer | null, value: Buffer | null): void {
+    const name = key.toString('latin1')
     if (op === Row.DELETE) {
-      this.cells.delete(at)
+      this.cells.delete(name)
       return
     }
-    const cell = this.cells.get(at) ?? newCell()
-    this.cells.set(at, cell)
-    const own = value && Buffer.from(value)
-    if (op === Row.PUT) {
-      cell.value = own ?? undefined
-      cell.items = []
+    const cell = this.cells.get(name) ?? newCell()
+    this.cells.set(name, cell)
+    const entry = at?.toString('latin1')
+    const own = value ? Buffer.from(value) : undefined
+    if (op === Row.PUT) cell.runs = [{ at: 0, bytes: own }]
+    if (op === Row.LIST_APPEND) {
+      const from = indexOf(at)
+      cell.runs = [...cell.runs.filter((run) => run.at < from), { at: from, bytes: own }]
     }
-    if (op === Row.LIST_APPEND && own) cell.items.push(own)
-    if (op === Row.MAP_PUT && mapKey && own) cell.entries.set(mapKey.toString('latin1'), own)
-    if (op === Row.MAP_DELETE && mapKey) cell.entries.delete(mapKey.toString('latin1'))
+    if (op === Row.MAP_PUT && entry !== undefined && own) cell.entries.set(entry, own)
+    if (op === Row.MAP_DELETE && entry !== undefined) cell.entries.delete(entry)
   }
 }
 
-function contentOf({ value, items, entries }: Cell, { kind, serde, mapKey }: StateDescriptor<unknown>): unknown {
+function contentOf({ runs, entries }: Cell, { kind, serde, mapKey }: StateDescriptor<unknown>): unknown {
   if (kind === 'map')
     return entries.size === 0
       ? undefined
@@ -273,8 +265,9 @@ function contentOf({ value, items, entries }: Cell, { kind, serde, mapKey }: Sta
           decodeState(mapKey ?? serde, Buffer.from(key, 'latin1')),
           decodeState(serde, each),
         ])
-  if (kind !== 'list') return value && decodeState(serde, value)
-  return [value, ...items].flatMap((run) => (run ? itemsOf(run, serde) : []))
+  if (kind === 'list') return runs.flatMap(({ bytes }) => (bytes ? itemsOf(bytes, serde) : []))
+  const value = runs[0]?.bytes
+  return value && decodeState(serde, value)
 }
 
 /** A row of a list holds some of its items. */

@@ -71,6 +71,9 @@ export interface Settings {
   readonly mode: 'exactly-once' | 'at-least-once'
   readonly store: string | CheckpointStore
   readonly retained: number
+  readonly stateBackend: 'heap' | 'leveldb'
+  readonly stateFolder: string
+  readonly stateCacheBytesMax: number
   readonly tolerableFailed: number
   readonly transactionTimeoutMs: number
   readonly sessionTimeoutMs: number

@@ -17,6 +17,7 @@ import {
 } from '../checkpoint/file.ts'
 import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { Cluster, CommittedOffset, TransactionRecord } from '../dataflow/ports.ts'
+import type { ChainPart } from '../state/disk.ts'
 import type { Plan } from './job.ts'
 import type { TaskPlan, Topology } from './topology.ts'
 
@@ -244,27 +245,32 @@ export class Recovery {
     return { topic, partition, offset, leaderEpoch: -1 }
   }
 
-  /** A task's state, every segment verified. @throws CHECKPOINT_MISSING, CHECKPOINT_CORRUPT */
-  async segments({ task, chain }: RestoredTask): Promise<Buffer[]> {
-    const segments: Buffer[] = []
-    for (const ref of chain) {
-      const bytes = await this.#store.readRange(ref.file, ref.position, ref.length)
-      if (!bytes) {
-        throw new MillraceError(
-          'CHECKPOINT_MISSING',
-          `checkpoint file ${ref.file}, which holds part of the state of task ${task.id}, is not in store ${this.#store.location}; restore it from a backup. ${EXIT}`,
-        )
-      }
-      if (bytes.length !== ref.length || crcHex(crc32c(bytes)) !== ref.checksum) {
-        throw new MillraceError(
-          'CHECKPOINT_CORRUPT',
-          `checkpoint file ${ref.file}: the state of task ${task.id} at byte ${ref.position} fails its checksum; restore the file from a backup. ${EXIT}`,
-        )
-      }
-      segments.push(bytes)
-    }
-    return segments
+  /** A task's state, segment by segment: each is verified when it is read, with CHECKPOINT_MISSING and CHECKPOINT_CORRUPT. */
+  chainOf({ task, chain }: RestoredTask): ChainPart[] {
+    return chain.map((ref) => ({ ref: nameOf(ref), read: () => this.#segment(task, ref) }))
   }
+
+  async #segment(task: TaskPlan, ref: SegmentRef): Promise<Buffer> {
+    const bytes = await this.#store.readRange(ref.file, ref.position, ref.length)
+    if (!bytes) {
+      throw new MillraceError(
+        'CHECKPOINT_MISSING',
+        `checkpoint file ${ref.file}, which holds part of the state of task ${task.id}, is not in store ${this.#store.location}; restore it from a backup. ${EXIT}`,
+      )
+    }
+    if (bytes.length !== ref.length || crcHex(crc32c(bytes)) !== ref.checksum) {
+      throw new MillraceError(
+        'CHECKPOINT_CORRUPT',
+        `checkpoint file ${ref.file}: the state of task ${task.id} at byte ${ref.position} fails its checksum; restore the file from a backup. ${EXIT}`,
+      )
+    }
+    return bytes
+  }
+}
+
+/** What names a segment for ever: files are never replaced. */
+export function nameOf({ file, position }: SegmentRef): string {
+  return `${file}:${position}`
 }
 
 /**

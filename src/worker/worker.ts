@@ -14,6 +14,7 @@ import { type StepListener, traced } from '../base/messages.ts'
 import { Retention } from '../checkpoint/retention.ts'
 import { type CheckpointStore, DirectoryStore } from '../checkpoint/store.ts'
 import type { Cluster, GroupMember, JoinedGeneration } from '../dataflow/ports.ts'
+import { heapBackend, type StateBackend } from '../state/disk.ts'
 import { Attempt, type Interruption } from './attempt.ts'
 import { Generations } from './generations.ts'
 import { names, type Plan, type Settings } from './job.ts'
@@ -94,6 +95,7 @@ export class Worker {
   async run(): Promise<void> {
     const { plan, settings, instance } = this.#options
     const cluster = await plan.factory.connect(settings.kafka, instance, this.#log)
+    const closers: (() => Promise<void>)[] = []
     try {
       const store = typeof settings.store === 'string' ? new DirectoryStore(settings.store) : settings.store
       const storeId = await store.open(plan.pipeline)
@@ -101,20 +103,38 @@ export class Worker {
       if (settings.mode === 'exactly-once') {
         await traced(this.#onStep, 'resolve', () => settleEarlierLife(cluster, store, plan.pipeline, instance))
       }
+      const state = await this.#openState()
+      closers.push(() => state.close())
       const ownedTasks = (): TaskPlan['id'][] => this.#attempt?.taskIds ?? []
       const generations = new Generations({ plan, settings, instance, cluster, storeId, topology, ownedTasks })
-      await this.#live(cluster, store, topology, generations)
+      await this.#live(cluster, store, state, topology, generations)
       this.status.phase = 'stopped'
     } catch (error) {
       this.status.phase = 'failed'
       this.status.lastError = messageOf(error)
       throw error
     } finally {
+      for (const close of closers) await close()
       await cluster[Symbol.asyncDispose]()
     }
   }
 
-  async #live(cluster: Cluster, store: CheckpointStore, topology: Topology, generations: Generations): Promise<void> {
+  async #openState(): Promise<StateBackend> {
+    const { plan, settings, instance, log } = this.#options
+    if (settings.stateBackend === 'heap' || !plan.stages.some((stage) => stage.keyed)) return heapBackend
+    // Loaded by those who use it.
+    const { LevelBackend } = await import('../state/leveldb/backend.ts')
+    const { stateFolder: folder, stateCacheBytesMax: cacheBytesMax } = settings
+    return LevelBackend.open({ folder, cacheBytesMax, pipeline: plan.pipeline, instance, log })
+  }
+
+  async #live(
+    cluster: Cluster,
+    store: CheckpointStore,
+    state: StateBackend,
+    topology: Topology,
+    generations: Generations,
+  ): Promise<void> {
     const { plan, settings, log } = { ...this.#options, log: this.#log }
     const retention = new Retention({
       cluster,
@@ -147,7 +167,7 @@ export class Worker {
           this.#attempt?.rejoined()
           this.#emit('joined', joined)
         }
-        const outcome = await this.#generation(cluster, store, topology, joined, retention, upkeep, member)
+        const outcome = await this.#generation(cluster, store, state, topology, joined, retention, upkeep, member)
         if (outcome === 'rejoin') {
           joined = undefined
           this.#signalled = undefined
@@ -183,6 +203,7 @@ export class Worker {
   async #generation(
     cluster: Cluster,
     store: CheckpointStore,
+    state: StateBackend,
     topology: Topology,
     joined: JoinedGeneration,
     retention: Retention,
@@ -204,6 +225,7 @@ export class Worker {
       instance,
       incarnation: this.#incarnation,
       status: this.status,
+      state,
       log: this.#log,
       onStep: this.#onStep,
       last: this.#lastCheckpoint,
@@ -219,7 +241,7 @@ export class Worker {
       const recovery = new Recovery({ cluster, plan, store, topology, log: this.#log, onStep: this.#onStep })
       const restored = await recovery.recover(tasks, attempt.confirmedFiles, this.#stopping.signal)
       await traced(this.#onStep, 'restore', () =>
-        attempt.assign(joined.fence, restored, (task) => recovery.segments(task)),
+        attempt.assign(joined.fence, restored, (task) => recovery.chainOf(task)),
       )
       // What the group said while there was no attempt to hear it.
       if (this.#signalled) attempt.interrupt(this.#signalled)

@@ -30,13 +30,15 @@ export interface StateBackend {
   /** The barrier: the synchronous part of a snapshot. */
   freeze(): void
   /** Encodes all that is frozen; the snapshot is complete, and what it holds survives a crash. */
-  complete(): void
-  /** The process dies: a new backend, restored from the last complete snapshot. */
-  crash(): StateBackend
+  complete(): void | Promise<void>
+  /** The process dies: a new backend, restored from the last complete snapshot. This one is not used any more. */
+  crash(): StateBackend | Promise<StateBackend>
+  /** Another process, restored from the last complete snapshot, while this one goes on. */
+  restored(): StateBackend | Promise<StateBackend>
 }
 
 export interface StateBackendHarness {
-  open(states: StateDescriptors, key: Serde<unknown>): StateBackend
+  open(states: StateDescriptors, key: Serde<unknown>): StateBackend | Promise<StateBackend>
 }
 
 interface Item {
@@ -99,20 +101,20 @@ class Subject {
     return this.backend.handles as unknown as Handles
   }
 
-  snapshot(): void {
+  async snapshot(): Promise<void> {
     this.backend.freeze()
-    this.backend.complete()
+    await this.backend.complete()
   }
 
-  crash(): void {
-    this.backend = this.backend.crash()
+  async crash(): Promise<void> {
+    this.backend = await this.backend.crash()
   }
 }
 
 const sorted = (map: MapState<unknown, unknown>): unknown[] =>
   [...map.entries()].sort(([a], [b]) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1))
 
-type Check = (subject: Subject) => void
+type Check = (subject: Subject) => void | Promise<void>
 
 /** What handles do, whatever the backend has been through. */
 const behaviour: Readonly<Record<string, Check>> = {
@@ -226,10 +228,10 @@ const behaviour: Readonly<Record<string, Check>> = {
     handles.value.set(2)
     deepEqual([subject.at('k').value.get(), subject.at('l').value.get()], [1, 2])
   },
-  'all of it comes back after a crash': (subject) => {
+  'all of it comes back after a crash': async (subject) => {
     const filled = fill(subject)
-    subject.snapshot()
-    subject.crash()
+    await subject.snapshot()
+    await subject.crash()
     filled()
   },
 }
@@ -277,7 +279,7 @@ function fill(subject: Subject): () => void {
 type Life = 'fresh' | 'restored' | 'after a crash between barrier and snapshot' | 'under a freeze'
 
 /** The keys `k` and `l` are as unused in every life: there was something, and it was cleared. */
-function inLife(life: Life, subject: Subject): void {
+async function inLife(life: Life, subject: Subject): Promise<void> {
   if (life === 'fresh') return
   for (const key of ['k', 'l']) {
     const state = subject.at(key)
@@ -289,7 +291,7 @@ function inLife(life: Life, subject: Subject): void {
     state.map.clear()
   }
   subject.at('other').value.set(1)
-  subject.snapshot()
+  await subject.snapshot()
   if (life === 'under a freeze') {
     for (const key of ['k', 'l']) subject.at(key).itemMap.set('x', { count: 1 })
     for (const key of ['k', 'l']) subject.at(key).itemMap.clear()
@@ -302,23 +304,22 @@ function inLife(life: Life, subject: Subject): void {
     subject.backend.freeze()
     subject.at('l').list.add(99)
   }
-  subject.crash()
+  await subject.crash()
 }
 
 /** The barrier divides: what stood before it is in the snapshot, what came behind it is in the next. */
 function divided(change: { before: Check; behind: Check; old: Check; all: Check }): Check {
-  return (subject) => {
+  return async (subject) => {
     for (const restored of [false, true]) {
-      change.before(subject)
+      await change.before(subject)
       subject.backend.freeze()
-      change.behind(subject)
-      subject.backend.complete()
-      change.all(subject)
-      const early = new Subject(subject.backend.crash())
-      change.old(early)
-      subject.snapshot()
-      subject.crash()
-      change.all(subject)
+      await change.behind(subject)
+      await subject.backend.complete()
+      await change.all(subject)
+      await change.old(new Subject(await subject.backend.restored()))
+      await subject.snapshot()
+      await subject.crash()
+      await change.all(subject)
       if (restored) return
       subject.at('k').value.clear()
       subject.at('k').list.clear()
@@ -328,7 +329,7 @@ function divided(change: { before: Check; behind: Check; old: Check; all: Check 
       subject.at('k').items.clear()
       subject.at('k').sum.clear()
       subject.at('k').mean.clear()
-      subject.snapshot()
+      await subject.snapshot()
     }
   }
 }
@@ -446,10 +447,10 @@ const barrier: Readonly<Record<string, Check>> = {
     all: (s) => deepEqual([[...s.at('k').list.get()], sorted(s.at('k').map)], [[9], [['z', 9]]]),
   }),
   'a key that ends while another begins': divided({
-    before: (s) => {
+    before: async (s) => {
       s.at('new').value.clear()
       s.at('k').value.set(1)
-      s.snapshot()
+      await s.snapshot()
       s.at('k').value.clear()
     },
     behind: (s) => s.at('new').value.set(2),
@@ -458,7 +459,7 @@ const barrier: Readonly<Record<string, Check>> = {
   }),
 }
 
-function keysGo(subject: Subject): void {
+async function keysGo(subject: Subject): Promise<void> {
   for (let round = 0; round < 5; round++) {
     for (const key of ['a', 'b', 'c']) {
       const state = subject.at(`${key}${round}`)
@@ -468,35 +469,35 @@ function keysGo(subject: Subject): void {
       state.map.delete('x')
       state.value.clear()
     }
-    subject.snapshot()
+    await subject.snapshot()
   }
   subject.at('last').value.set(1)
-  subject.snapshot()
+  await subject.snapshot()
   equal(subject.backend.keyCount, 1, 'a key without state takes no memory')
 }
 
 /** A record without key is a key of its own, and not the empty one. */
-function nullKeys(subject: Subject): void {
+async function nullKeys(subject: Subject): Promise<void> {
   subject.at(null).value.set(1)
   subject.at('').value.set(2)
-  subject.snapshot()
-  subject.crash()
+  await subject.snapshot()
+  await subject.crash()
   deepEqual([subject.at(null).value.get(), subject.at('').value.get()], [1, 2])
 }
 
-function objectKeys(subject: Subject): void {
+async function objectKeys(subject: Subject): Promise<void> {
   subject.at({ x: 1 }).value.set(1)
   subject.at({ x: 2 }).list.add(2)
   for (let round = 0; round < 2; round++) {
     deepEqual([subject.at({ x: 1 }).value.get(), [...subject.at({ x: 2 }).list.get()]], [1, [2]])
     equal(subject.backend.keyCount, 2)
-    subject.snapshot()
-    subject.crash()
+    await subject.snapshot()
+    await subject.crash()
   }
 }
 
 /** A value that no serde writes must not get lost in a `catch` of the user's: the snapshot fails. */
-function unwritable(subject: Subject): void {
+async function unwritable(subject: Subject): Promise<void> {
   subject.at('k').item.set({ count: 1n } as never)
   subject.backend.freeze()
   try {
@@ -506,7 +507,7 @@ function unwritable(subject: Subject): void {
   }
   let failed = false
   try {
-    subject.backend.complete()
+    await subject.backend.complete()
   } catch {
     failed = true
   }
@@ -515,16 +516,17 @@ function unwritable(subject: Subject): void {
 
 /** All cases for one implementation. */
 export function stateBackendContract(harness: StateBackendHarness): ContractCase[] {
-  const open = (key: Serde<never>): Subject => new Subject(harness.open(states, key as Serde<unknown>))
+  const open = async (key: Serde<never>): Promise<Subject> =>
+    new Subject(await harness.open(states, key as Serde<unknown>))
   const lives: readonly Life[] = ['fresh', 'restored', 'after a crash between barrier and snapshot', 'under a freeze']
   const everywhere = lives.flatMap((life) =>
     Object.entries(behaviour).map(([what, check]) => ({
       name: `${life}: ${what}`,
       run: async () => {
-        const subject = open(utf8 as Serde<never>)
-        inLife(life, subject)
-        if (what === 'all of it comes back after a crash' && life === 'under a freeze') subject.backend.complete()
-        check(subject)
+        const subject = await open(utf8 as Serde<never>)
+        await inLife(life, subject)
+        if (what === 'all of it comes back after a crash' && life === 'under a freeze') await subject.backend.complete()
+        await check(subject)
       },
     })),
   )
@@ -539,5 +541,5 @@ export function stateBackendContract(harness: StateBackendHarness): ContractCase
       unwritable,
     ],
   ]
-  return [...everywhere, ...single.map(([name, key, check]) => ({ name, run: async () => check(open(key)) }))]
+  return [...everywhere, ...single.map(([name, key, check]) => ({ name, run: async () => check(await open(key)) }))]
 }

@@ -112,6 +112,7 @@ const snapshot = (task: TaskId, checkpoint: CheckpointId): TaskSnapshot => ({
   positions: [],
   segment: null,
   mark: 'delta',
+  keepsSegments: false,
   handles: [],
 })
 

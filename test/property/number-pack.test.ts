@@ -21,12 +21,12 @@ const keyOf = (index: number): string => (index % 5 === 4 ? `a key of many lette
 
 class Side {
   readonly store: HeapStore = new HeapStore('operator', states, utf8 as Serde<unknown>, 2)
-  readonly task: TaskState = new TaskState([this.store], 3)
+  readonly task: TaskState = new TaskState([this.store], { baseSliceSlots: 3 })
   readonly #byBytes: boolean
 
   constructor(byBytes: boolean, chain: readonly ChainSegment[] = []) {
     this.#byBytes = byBytes
-    this.task.restore(chain.map(({ bytes }) => bytes))
+    for (const { bytes } of chain) this.task.replay(bytes)
   }
 
   at(index: number, state: number): ValueState<number, undefined> {
@@ -68,7 +68,7 @@ function replayed(segments: readonly ChainSegment[]): Map<string, number> {
   const rows = new Map<string, number>()
   for (const { bytes } of segments)
     replaySegment(bytes, ({ name }) => ({
-      apply: (_op, key, _mapKey, value) => {
+      apply: (_op, key, _at, value) => {
         const place = `${name} of ${key.toString()}`
         if (value) rows.set(place, value.readDoubleBE(0))
         else rows.delete(place)

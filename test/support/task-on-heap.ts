@@ -40,8 +40,8 @@ export class TaskOnHeap implements StateBackend {
     this.#sizes = sizes
     this.#chain = chain
     this.store = new HeapStore('operator', states, key, sizes.rowsPerLook)
-    this.#task = new TaskState([this.store], sizes.baseSliceSlots)
-    this.#task.restore(chain.map((segment) => segment.bytes))
+    this.#task = new TaskState([this.store], sizes)
+    for (const { bytes } of chain) this.#task.replay(bytes)
   }
 
   get handles(): Readonly<Record<string, unknown>> {
@@ -84,6 +84,10 @@ export class TaskOnHeap implements StateBackend {
   }
 
   crash(): TaskOnHeap {
+    return this.restored()
+  }
+
+  restored(): TaskOnHeap {
     return new TaskOnHeap(this.#states, this.#key, this.#chain, this.#sizes)
   }
 }

@@ -77,6 +77,7 @@ export class TaskRunner {
         mode: options.mode ?? 'exactly-once',
         channelCapacityRecords: 100,
         hops: plan.hopTargets,
+        disk: null,
         writer: options.writer ?? ((topic) => this.#writer(topic, options.partitions ?? 1)),
         openTwoPhase: (operator, connector) =>
           connector.open({ pipeline: 'tested', operator, partition: 0, log: silentLogger }),
@@ -162,7 +163,8 @@ export class TaskRunner {
   ): Promise<void> {
     const beginning = this.#inputs.map(({ topic, partition }) => ({ topic, partition, offset: 0n, leaderEpoch: -1 }))
     const positions = restored.positions ?? beginning
-    this.task.restore(positions, segments)
+    const chain = segments.map((bytes, index) => ({ ref: `segment-${index}`, read: async () => bytes }))
+    await this.task.restore(positions, chain)
     await this.task.open(handles)
     this.#reader.assign(positions)
   }

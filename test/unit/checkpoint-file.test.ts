@@ -131,8 +131,8 @@ describe('a file that we did not write', () => {
   test('of a later format is told apart from damage', () => {
     const { bytes, pointer } = small()
     const later = Buffer.from(bytes)
-    later.writeUInt32BE(2, 8)
-    expect(() => decodeFile(pointer.file, later)).toThrow(/CHECKPOINT_MISMATCH.*format 2; this release reads 1/)
+    later.writeUInt32BE(3, 8)
+    expect(() => decodeFile(pointer.file, later)).toThrow(/CHECKPOINT_MISMATCH.*format 3; this release reads 2/)
   })
 
   test('of strangers is refused with a code, never with another error', () => {

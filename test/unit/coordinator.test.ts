@@ -64,6 +64,7 @@ const snapshot = (task: TaskId, id: CheckpointId): TaskSnapshot => ({
   positions: [],
   segment: null,
   mark: 'delta',
+  keepsSegments: false,
   handles: [],
 })
 

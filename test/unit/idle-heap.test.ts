@@ -10,7 +10,9 @@ afterEach(() => void jest.useRealTimers())
 test('it collects once per idle time, and not while records come', () => {
   const status = { recordsIn: 0 }
   let collected = 0
-  const timer = shrinkWhenIdle(status, () => collected++)
+  let heap = 20 * 2 ** 20
+  const collect = () => void collected++
+  const timer = shrinkWhenIdle(status, collect, () => heap)
   const pass = (records: number) => {
     status.recordsIn += records
     jest.advanceTimersByTime(5_000)
@@ -19,8 +21,13 @@ test('it collects once per idle time, and not while records come', () => {
   // The first look has nothing to compare with.
   expect([0, 0, 0].map(pass)).toEqual([0, 1, 1])
   expect([7, 5, 0, 0, 0].map(pass)).toEqual([1, 1, 2, 2, 2])
-  timer.cancel()
+  // So much would take too long.
+  heap = 2 ** 30
   expect([7, 0, 0].map(pass)).toEqual([2, 2, 2])
+  heap = 0
+  expect([0].map(pass)).toEqual([3])
+  timer.cancel()
+  expect([7, 0, 0].map(pass)).toEqual([3, 3, 3])
 })
 
 test('V8 returns the pages of what is not used any more', () => {

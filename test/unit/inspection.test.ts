@@ -132,7 +132,7 @@ class Written {
       segments.push((await this.store.readRange(file, position, length)) as Buffer)
     this.#stores = this.#open()
     this.#task = new TaskState(this.#stores)
-    this.#task.restore(segments)
+    for (const segment of segments) this.#task.replay(segment)
   }
 
   get inspection(): Inspection {

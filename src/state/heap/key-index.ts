@@ -1,18 +1,18 @@
 // From a key's bytes, as they stand in the record, to its slot: the hot path of keyed state neither decodes the key nor looks
-// it up by value. It is a short cut, not the authority: a key may have several spellings (JSON with and without blanks); the
-// first one is noted when it has been looked up by value, and forgotten when the slot is released. The table is kept small,
-// with the bytes in the slot's row: what costs here is memory that is not in the cache.
+// it up by value. It is a short cut, not the authority: a key may have several spellings (JSON with and without blanks). The
+// one that its serde writes is noted when the key has been looked up by value, and forgotten when the slot is released. The
+// table is kept small, with the bytes in the slot's row: what costs here is memory that is not in the cache.
 import { murmur2 } from '../../base/murmur2.ts'
 import { KEY_BYTES_INLINE, type Rows } from './rows.ts'
 
 /** Longer keys are always looked up by value. */
-const LENGTH_MAX = 255
+export const KEY_BYTES_MAX = 255
 const EMPTY = 0
 const FORGOTTEN = -1
 
 /** What the index is asked with. */
 export function hashOf(bytes: Uint8Array, start: number, length: number): number {
-  return length > LENGTH_MAX ? 0 : murmur2(bytes, start, length)
+  return length > KEY_BYTES_MAX ? 0 : murmur2(bytes, start, length)
 }
 
 export class KeyIndex {
@@ -80,11 +80,11 @@ export class KeyIndex {
     return true
   }
 
-  /** These bytes, not known so far, are a spelling of the slot's key: kept if it is the first. */
+  /** These bytes, not known so far, are how the slot's key is written. */
   add(bytes: Uint8Array, start: number, length: number, hash: number, slot: number): void {
     const rows = this.#rows
     const at = slot * rows.stride + rows.keyAt
-    if (length > LENGTH_MAX || rows.words[at] !== 0) return
+    if (length > KEY_BYTES_MAX || rows.words[at] !== 0) return
     if ((this.#used + 1) * 4 > this.#mask * 3) this.#rebuild()
     if (length > KEY_BYTES_INLINE) rows.words[at + 1] = this.#keep(bytes, start, length)
     else rows.bytes.set(bytes.subarray(start, start + length), (at + 1) * 4)

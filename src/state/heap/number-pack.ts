@@ -1,6 +1,5 @@
 // Where all states of an operator are numbers, what a snapshot has to write of a slot is written in one go, from its row alone:
-// the key's bytes stand there as they were read, and the key itself, somewhere else in memory, is not touched. A key with several
-// spellings is written as it was spelled first; it is decoded before it is looked for.
+// the key's bytes stand there as its serde writes them, and the key itself, somewhere else in memory, is not touched.
 import type { SegmentWriter } from '../segment.ts'
 import type { Serde } from '../serde.ts'
 import { KEY_BYTES_INLINE, type Rows } from './rows.ts'

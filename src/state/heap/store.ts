@@ -1,11 +1,14 @@
-// The keyed state of one operator in one task, on the heap: keys to slots, one table per declared state.
+// The keyed state of one operator in one task, on the heap: keys to slots, one table per declared state. With a disk the
+// slots are a cache in front of it. The disk has the last committed checkpoint: a key that comes is read from there, a slot
+// may go when all of it is there, and changes get there by way of checkpoints (`TaskDisk.apply`).
 import { ByteWriter } from '../../base/byte-writer.ts'
 import { MillraceError } from '../../base/errors.ts'
 import type { StateDescriptor, StateDescriptors } from '../descriptors.ts'
+import type { CacheBudget, CachedStore, TaskDisk } from '../disk.ts'
 import type { RowTarget, SegmentWriter, StateIdentity } from '../segment.ts'
-import { decodeState, f64, type Serde } from '../serde.ts'
+import { decodeState, encodeState, f64, type Serde } from '../serde.ts'
 import { type FoldedValue, foldInto } from './fold.ts'
-import { KeyIndex } from './key-index.ts'
+import { KEY_BYTES_MAX, KeyIndex } from './key-index.ts'
 import { NumberPack } from './number-pack.ts'
 import { Rows } from './rows.ts'
 import { ownBytes, type StateTable } from './table.ts'
@@ -21,7 +24,10 @@ const isNumber = ({ kind, serde }: StateDescriptor<unknown>): boolean =>
 /** Reducing and aggregating states are values, too, that only change in another way. */
 const tableOf = { value: ValueTable, reducing: ValueTable, aggregating: ValueTable, list: ListTable, map: MapTable }
 
-export class HeapStore implements Cursor {
+/** Of a slot beside its row: the key, the places where it is looked up. */
+const SLOT_BYTES = 160
+
+export class HeapStore implements Cursor, CachedStore {
   readonly operator: string
   readonly keySerde: Serde<unknown>
   /** What the user's function gets as `state`: one handle per descriptor, all speaking of the current key. */
@@ -34,6 +40,8 @@ export class HeapStore implements Cursor {
   #keys: unknown[] = []
   readonly #free: number[] = []
   readonly #index: KeyIndex
+  readonly #keyBytes = new ByteWriter(64)
+  readonly #diskKey = new ByteWriter(64)
   #key: unknown
   slot = -1
   /** The current key's slot when nothing keeps it any more: freed when the cursor moves on. */
@@ -43,13 +51,27 @@ export class HeapStore implements Cursor {
   #scanTo = 0
   #baseFrom = 0
   #baseTo = 0
+  readonly #disk: TaskDisk | null
+  /** The states' numbers on disk. */
+  #stateIds: readonly number[] = []
+  /** 1: the slot was used since the hand passed it. */
+  #used = new Uint8Array(64)
+  #hand = 0
+  /** The epoch whose changes, and all before, are on disk. */
+  #applied = 0
+  /** Slots with nothing in them that are kept until the disk knows it. */
+  #emptied: number[] = []
+  /** Of `cacheBytes`, what the budget knows of. */
+  #charged = 0
 
   constructor(
     operator: string,
     descriptors: StateDescriptors,
     keySerde: Serde<unknown>,
     rowsPerLook: number = ROWS_PER_LOOK,
+    disk: TaskDisk | null = null,
   ) {
+    this.#disk = disk
     this.#rowsPerLook = rowsPerLook
     this.operator = operator
     this.keySerde = keySerde
@@ -78,12 +100,39 @@ export class HeapStore implements Cursor {
       handles[name] = descriptor.fold ? foldInto(handle as FoldedValue, descriptor.fold) : handle
     }
     this.handles = handles
+    disk?.budget.join(this)
+  }
+
+  /** The disk is restored: its states have their numbers. */
+  attach(): void {
+    const disk = this.#disk
+    if (disk) this.#stateIds = this.#tables.map(({ identity }) => disk.stateId(identity))
+  }
+
+  get cached(): boolean {
+    return this.#disk !== null
   }
 
   /** All handles speak of `key` from here on. */
   setKey(key: unknown): void {
     this.#key = key
-    this.#moveTo(this.#slots.get(typeof key === 'object' ? this.#identity(key) : key) ?? -1)
+    const slot = this.#slots.get(typeof key === 'object' ? this.#identity(key) : key)
+    this.#moveTo(slot ?? (this.#disk ? this.#load(key, this.#disk) : -1))
+  }
+
+  /** −1: the disk has nothing of the key. */
+  #load(key: unknown, disk: TaskDisk): number {
+    const out = this.#diskKey
+    out.reset()
+    encodeState(this.keySerde, key, out)
+    let slot = -1
+    for (let column = 0; column < this.#tables.length; column++) {
+      const bytes = disk.read(this.#stateIds[column] as number, out.view())
+      if (!bytes) continue
+      if (slot < 0) slot = this.#claimFor(key)
+      ;(this.#tables[column] as StateTable).load(slot, bytes)
+    }
+    return slot
   }
 
   /** Brings what belongs to keys whose bytes have these hashes into the cache; the result has no meaning. */
@@ -99,15 +148,21 @@ export class HeapStore implements Cursor {
     return true
   }
 
-  /** `key` was read from these bytes: next time they will do. */
+  /** `key` was read from these bytes: next time they will do, if they are how the key is written. */
   setKeyOf(key: unknown, bytes: Buffer, start: number, length: number, hash: number): void {
     this.setKey(key)
     // Objects are the user's: each record has its own.
-    if (this.slot >= 0 && typeof key !== 'object') this.#index.add(bytes, start, length, hash, this.slot)
+    if (this.slot < 0 || typeof key === 'object' || length > KEY_BYTES_MAX) return
+    const written = this.#keyBytes
+    written.reset()
+    this.keySerde.encode(key, written)
+    if (written.view().equals(bytes.subarray(start, start + length)))
+      this.#index.add(bytes, start, length, hash, this.slot)
   }
 
   #moveTo(slot: number): void {
     this.slot = slot
+    if (slot >= 0 && this.#disk) this.#used[slot] = 1
     if (this.#idle >= 0 && this.#idle !== this.slot) {
       const idle = this.#idle
       this.#idle = -1
@@ -117,7 +172,8 @@ export class HeapStore implements Cursor {
 
   #identity(key: unknown): unknown {
     if (typeof key !== 'object' || key === null) return key
-    const out = new ByteWriter(64)
+    const out = this.#keyBytes
+    out.reset()
     this.keySerde.encode(key, out)
     return `\0${out.view().toString('latin1')}`
   }
@@ -128,6 +184,8 @@ export class HeapStore implements Cursor {
   }
 
   #claimFor(key: unknown): number {
+    // Before there is a slot that nothing keeps yet.
+    this.#disk?.budget.relieve()
     const identity = this.#identity(key)
     const existing = this.#slots.get(identity)
     if (existing !== undefined) return existing
@@ -135,7 +193,75 @@ export class HeapStore implements Cursor {
     this.rows.ensure(slot)
     this.#keys[slot] = ownBytes(key)
     this.#slots.set(identity, slot)
+    if (this.#disk) this.#use(slot, this.#disk.budget)
     return slot
+  }
+
+  #use(slot: number, budget: CacheBudget): void {
+    if (slot >= this.#used.length) {
+      const grown = new Uint8Array(this.#used.length * 2)
+      grown.set(this.#used)
+      this.#used = grown
+    }
+    this.#used[slot] = 1
+    this.#charge(budget)
+  }
+
+  /** Rows are as many as there ever were keys at a time; the rest is of those that are there. */
+  get cacheBytes(): number {
+    const values = this.#tables.reduce((sum, table) => sum + table.cacheBytes, 0)
+    return this.slotCount * this.rows.stride * 4 + this.#slots.size * SLOT_BYTES + values
+  }
+
+  #charge(budget: CacheBudget): void {
+    const bytes = this.cacheBytes
+    budget.charge(bytes - this.#charged)
+    this.#charged = bytes
+  }
+
+  evict(bytes: number): number {
+    const before = this.cacheBytes
+    const slots = this.slotCount
+    // Two rounds: in the first one the hand may only take marks away.
+    for (let left = 2 * slots; left > 0 && before - this.cacheBytes < bytes; left--) {
+      const slot = this.#hand
+      this.#hand = slot + 1 < slots ? slot + 1 : 0
+      if (this.#keys[slot] === undefined || slot === this.slot || slot === this.#idle) continue
+      if (this.#used[slot] === 1) this.#used[slot] = 0
+      else if (this.#tables.every((table) => table.onDisk(slot, this.#applied))) {
+        for (const table of this.#tables) table.evict(slot)
+        this.#forget(slot)
+      }
+    }
+    this.#charged = this.cacheBytes
+    return before - this.#charged
+  }
+
+  /** The disk has what the snapshot with this epoch, and those before, had. */
+  applied(epoch: number): void {
+    this.#applied = epoch
+    const emptied = this.#emptied
+    this.#emptied = []
+    for (const slot of emptied) if (this.#keys[slot] !== undefined) this.released(slot)
+    if (this.#disk) this.#charge(this.#disk.budget)
+  }
+
+  /** Of the snapshot that is being encoded, or of the next one. */
+  get epoch(): number {
+    return this.#tables[0]?.epoch ?? 0
+  }
+
+  /** Nothing is read from it any more. */
+  dispose(): void {
+    this.#disk?.budget.leave(this)
+  }
+
+  /** What a segment calls the states that a disk calls by number. */
+  segmentStates(): [number, { index: number; identity: StateIdentity }][] {
+    return this.#tables.map(({ stateIndex, identity }, column) => [
+      this.#stateIds[column] as number,
+      { index: stateIndex, identity },
+    ])
   }
 
   keyOf(slot: number): unknown {
@@ -149,6 +275,14 @@ export class HeapStore implements Cursor {
       this.#idle = slot
       return
     }
+    if (this.#disk && !this.#tables.every((table) => table.onDisk(slot, this.#applied))) {
+      this.#emptied.push(slot)
+      return
+    }
+    this.#forget(slot)
+  }
+
+  #forget(slot: number): void {
     this.#slots.delete(this.#identity(this.#keys[slot]))
     this.#keys[slot] = undefined
     this.#index.forget(slot)
@@ -214,8 +348,8 @@ export class HeapStore implements Cursor {
     for (const table of this.#tables) table.touch(slot)
   }
 
-  /** The target of restored rows of one state. @throws STATE_INCOMPATIBLE */
-  target(identity: StateIdentity): RowTarget {
+  /** @throws STATE_INCOMPATIBLE */
+  check(identity: StateIdentity): StateTable {
     const table = this.#tables.find((each) => each.identity.name === identity.name)
     const now = table?.identity
     const same = (['kind', 'key', 'serde', 'mapKey'] as const).every((part) => now?.[part] === identity[part])
@@ -227,10 +361,16 @@ export class HeapStore implements Cursor {
       const text = `operator '${identity.operator}', state '${identity.name}': the checkpoint has ${was}; the pipeline has it ${is}. Give the changed state a new name, or restore the old code`
       throw new MillraceError('STATE_INCOMPATIBLE', text)
     }
+    return table
+  }
+
+  /** The target of restored rows of one state. @throws STATE_INCOMPATIBLE */
+  target(identity: StateIdentity): RowTarget {
+    const table = this.check(identity)
     return {
-      apply: (op, key, mapKey, value) => {
+      apply: (op, key, at, value) => {
         const slot = this.#claimFor(decodeState(this.keySerde, Buffer.from(key)))
-        table.restore(slot, op, mapKey, value)
+        table.restore(slot, op, at, value)
         this.released(slot)
       },
     }

@@ -8,7 +8,7 @@
 import type { ByteWriter } from '../../base/byte-writer.ts'
 import { MillraceError, messageOf } from '../../base/errors.ts'
 import type { StateDescriptor } from '../descriptors.ts'
-import { Row, type SegmentWriter, type StateIdentity } from '../segment.ts'
+import { Row, type SegmentRows, type SegmentWriter, type StateIdentity } from '../segment.ts'
 import type { Serde } from '../serde.ts'
 import type { Rows } from './rows.ts'
 import { SlotList } from './slot-list.ts'
@@ -29,6 +29,8 @@ export interface SlotOwner {
   awaitsBase(slot: number): boolean
   /** What all states of the operator keep per slot. */
   readonly rows: Rows
+  /** Values are on disk, too, and what they take here is counted. */
+  readonly cached: boolean
 }
 
 /**
@@ -88,6 +90,31 @@ export abstract class StateTable {
   /** Slots changed since the last barrier. */
   get changedSlots(): number {
     return this.#dirty.length
+  }
+
+  /** Clean, and what the snapshot with epoch `applied` had, or an earlier one, was the last change: it is on disk. */
+  onDisk(slot: number, applied: number): boolean {
+    const epoch = this.#epochOf(slot)
+    return epoch <= 0 && -epoch <= applied
+  }
+
+  /** Forgets the slot's value, which is on disk. */
+  evict(slot: number): void {
+    if (this.has(slot)) this.erase(slot)
+    this.#setEpoch(slot, 0)
+    this.resize(slot, 0, 'is')
+  }
+
+  /** Bytes that the values take beside the rows, roughly; 0 where that is not asked for. */
+  cacheBytes = 0
+
+  /** The slot's value was read or written as so many bytes. */
+  protected resize(_slot: number, _bytes: number, _how: 'is' | 'more'): void {}
+
+  /** Takes over what is on disk. */
+  load(slot: number, bytes: Buffer): void {
+    this.restore(slot, Row.PUT, null, bytes)
+    this.resize(slot, bytes.length, 'is')
   }
 
   /** Clean and empty: nothing keeps the slot. */
@@ -159,9 +186,12 @@ export abstract class StateTable {
     this.#setEpoch(slot, -this.#current)
   }
 
-  #write(writer: SegmentWriter, slot: number): void {
+  #write(writer: SegmentRows, slot: number): void {
+    const full = this.owner.inBase(slot)
+    const before = writer.bytes
     try {
-      this.encodeSlot(writer, slot, this.owner.inBase(slot))
+      this.encodeSlot(writer, slot, full)
+      this.resize(slot, writer.bytes - before, full || this.wholeAlways ? 'is' : 'more')
     } catch (error) {
       if (error instanceof MillraceError) throw error
       const { operator, name, serde } = this.identity
@@ -170,19 +200,16 @@ export abstract class StateTable {
     }
   }
 
-  protected abstract encodeSlot(writer: SegmentWriter, slot: number, full: boolean): void
+  /** Rows have the whole value. */
+  protected readonly wholeAlways: boolean = true
 
-  protected row(
-    writer: SegmentWriter,
-    slot: number,
-    op: number,
-    writeMapKey: Write | null,
-    writeValue: Write | null,
-  ): void {
-    writer.row(this.stateIndex, op, this.owner.keySerde, this.owner.keyOf(slot), writeMapKey, writeValue)
+  protected abstract encodeSlot(writer: SegmentRows, slot: number, full: boolean): void
+
+  protected row(writer: SegmentRows, slot: number, op: number, writeAt: Write | null, writeValue: Write | null): void {
+    writer.row(this.stateIndex, op, this.owner.keySerde, this.owner.keyOf(slot), writeAt, writeValue)
   }
 
-  abstract restore(slot: number, op: number, mapKey: Buffer | null, value: Buffer | null): void
+  abstract restore(slot: number, op: number, at: Buffer | null, value: Buffer | null): void
 
   clear(slot: number): void {
     if (!this.has(slot)) return

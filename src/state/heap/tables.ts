@@ -2,8 +2,9 @@
 
 import { ByteReader } from '../../base/byte-reader.ts'
 import { ByteWriter } from '../../base/byte-writer.ts'
+import { readMap } from '../collections.ts'
 import type { ListState, MapState, StateDescriptor, ValueState } from '../descriptors.ts'
-import { Row, type SegmentWriter, type StateIdentity } from '../segment.ts'
+import { indexOf, Row, type SegmentRows, type StateIdentity } from '../segment.ts'
 import { decodeState, encodeState, f64, type Serde } from '../serde.ts'
 import type { Rows } from './rows.ts'
 import { ownBytes, type SlotOwner, StateTable, type Write } from './table.ts'
@@ -21,9 +22,22 @@ function decodeCopy(serde: Serde<unknown>, bytes: Buffer): unknown {
   return decodeState(serde, Buffer.from(bytes))
 }
 
+/** What an object takes in memory, against its bytes as written: a guess. */
+const OBJECT_FACTOR = 3
+
 /** What is kept as JavaScript has it. */
 abstract class ObjectTable extends StateTable {
   protected readonly values: unknown[] = []
+  readonly #sizes: number[] | null = this.owner.cached ? [] : null
+
+  protected override resize(slot: number, bytes: number, how: 'is' | 'more'): void {
+    const sizes = this.#sizes
+    if (!sizes) return
+    const before = sizes[slot] ?? 0
+    const now = bytes * OBJECT_FACTOR + (how === 'more' ? before : 0)
+    sizes[slot] = now
+    this.cacheBytes += now - before
+  }
 
   override has(slot: number): boolean {
     return this.values[slot] !== undefined
@@ -78,12 +92,12 @@ export class NumberTable extends StateTable {
     this.#rows.removeNumber(slot, this.#numberColumn)
   }
 
-  protected override encodeSlot(writer: SegmentWriter, slot: number): void {
+  protected override encodeSlot(writer: SegmentRows, slot: number): void {
     const value = this.#rows.number(slot, this.#numberColumn) as number
     writer.number(this.stateIndex, this.owner.keySerde, this.owner.keyOf(slot), value)
   }
 
-  override restore(slot: number, op: number, _mapKey: Buffer | null, value: Buffer | null): void {
+  override restore(slot: number, op: number, _at: Buffer | null, value: Buffer | null): void {
     if (op === Row.PUT && value) this.#rows.setNumber(slot, this.#numberColumn, f64.decode(value, 0, value.length))
     else this.erase(slot)
   }
@@ -112,12 +126,12 @@ export class ValueTable extends ObjectTable {
     }
   }
 
-  protected override encodeSlot(writer: SegmentWriter, slot: number): void {
+  protected override encodeSlot(writer: SegmentRows, slot: number): void {
     const value = this.values[slot]
     this.row(writer, slot, Row.PUT, null, (out) => encodeState(this.descriptor.serde, value, out))
   }
 
-  override restore(slot: number, op: number, _mapKey: Buffer | null, value: Buffer | null): void {
+  override restore(slot: number, op: number, _at: Buffer | null, value: Buffer | null): void {
     this.values[slot] = op === Row.PUT && value ? decodeCopy(this.descriptor.serde, value) : undefined
   }
 }
@@ -129,6 +143,8 @@ class ListSlot {
 }
 
 export class ListTable extends ObjectTable {
+  protected override readonly wholeAlways: boolean = false
+
   handle(cursor: Cursor): ListState<unknown> {
     return {
       get: () => {
@@ -169,20 +185,27 @@ export class ListTable extends ObjectTable {
     list.items.push(ownBytes(value))
   }
 
-  protected override encodeSlot(writer: SegmentWriter, slot: number, full: boolean): void {
+  protected override encodeSlot(writer: SegmentRows, slot: number, full: boolean): void {
     const list = this.values[slot] as ListSlot
     const from = full ? 0 : list.written
-    const op = from === 0 ? Row.PUT : Row.LIST_APPEND
-    this.row(writer, slot, op, null, (out) => encodeItems(this.descriptor.serde, list.items, from, out))
+    const writeItems: Write = (out) => encodeItems(this.descriptor.serde, list.items, from, out)
+    if (from === 0) this.row(writer, slot, Row.PUT, null, writeItems)
+    else this.row(writer, slot, Row.LIST_APPEND, (out) => out.uvarint(from), writeItems)
     list.written = list.items.length
   }
 
-  override restore(slot: number, op: number, _mapKey: Buffer | null, value: Buffer | null): void {
+  override restore(slot: number, op: number, at: Buffer | null, value: Buffer | null): void {
     if (op === Row.DELETE || !value) {
       this.values[slot] = undefined
       return
     }
     const list = op === Row.LIST_APPEND ? (this.#at(slot) ?? new ListSlot()) : new ListSlot()
+    if (op === Row.LIST_APPEND) {
+      const from = indexOf(at)
+      // Of a base whose slice with this key comes later in the chain.
+      if (from > list.items.length) return
+      list.items.length = from
+    }
     const reader = new ByteReader(value)
     while (reader.remaining > 0) list.items.push(decodeCopy(this.descriptor.serde, reader.lengthPrefixed()))
     list.written = list.items.length
@@ -215,6 +238,13 @@ class MapSlot {
 }
 
 export class MapTable extends ObjectTable {
+  protected override readonly wholeAlways: boolean = false
+
+  override load(slot: number, bytes: Buffer): void {
+    for (const [key, value] of readMap(bytes)) this.restore(slot, Row.MAP_PUT, Buffer.from(key, 'latin1'), value)
+    this.resize(slot, bytes.length, 'is')
+  }
+
   handle(cursor: Cursor): MapState<unknown, unknown> {
     const at = (): MapSlot | undefined =>
       cursor.slot < 0 ? undefined : (this.values[cursor.slot] as MapSlot | undefined)
@@ -288,7 +318,7 @@ export class MapTable extends ObjectTable {
     if (map.entries.size === 0) this.values[slot] = undefined
   }
 
-  protected override encodeSlot(writer: SegmentWriter, slot: number, full: boolean): void {
+  protected override encodeSlot(writer: SegmentRows, slot: number, full: boolean): void {
     const map = this.values[slot] as MapSlot
     const whole = full || map.fresh
     if (whole) this.row(writer, slot, Row.DELETE, null, null)

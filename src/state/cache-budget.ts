@@ -1,0 +1,54 @@
+// How much memory the states of a worker may take that are on disk, too: one limit for all of its tasks, busy and idle ones.
+import type { CacheBudget, CachedStore } from './disk.ts'
+
+/** What is freed beyond the limit, of the limit, so that not every new key looks for another one to go. */
+const FREED_SHARE = 1 / 64
+
+export class SharedBudget implements CacheBudget {
+  readonly #bytesMax: number
+  readonly #stores = new Set<CachedStore>()
+  #used = 0
+  /** What cannot go is not looked through again for every new key. */
+  #tryAgainAt: number
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax
+    this.#tryAgainAt = bytesMax
+  }
+
+  get used(): number {
+    return this.#used
+  }
+
+  get over(): boolean {
+    return this.#used > this.#bytesMax
+  }
+
+  join(store: CachedStore): void {
+    this.#stores.add(store)
+  }
+
+  leave(store: CachedStore): void {
+    if (this.#stores.delete(store)) this.#used -= store.cacheBytes
+  }
+
+  charge(bytes: number): void {
+    this.#used += bytes
+  }
+
+  relieve(): void {
+    if (this.#used <= this.#tryAgainAt) return
+    const step = this.#bytesMax * FREED_SHARE
+    const goal = this.#bytesMax - step
+    // Largest first: a store whose task is idle gives back what a busy one needs.
+    for (const store of [...this.#stores].sort((a, b) => b.cacheBytes - a.cacheBytes)) {
+      if (this.#used <= goal) break
+      this.#used -= store.evict(this.#used - goal)
+    }
+    this.#tryAgainAt = Math.max(this.#bytesMax, this.#used + step)
+  }
+
+  applied(): void {
+    this.#tryAgainAt = this.#bytesMax
+  }
+}

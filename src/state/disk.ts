@@ -1,0 +1,65 @@
+// What keyed state asks of a backend that keeps it on disk. Without one, all of it is on the heap.
+import type { TaskId } from '../base/ids.ts'
+import type { SegmentRows, StateIdentity } from './segment.ts'
+
+/** A segment of a task's chain: `ref` names it, and no other segment ever has the same name. */
+export interface ChainPart {
+  readonly ref: string
+  read(): Promise<Buffer>
+}
+
+/** Memory for state that is on disk, shared by all stores of a worker. */
+export interface CacheBudget {
+  join(store: CachedStore): void
+  leave(store: CachedStore): void
+  /** A store's cache has grown by so many bytes. */
+  charge(bytes: number): void
+  /** Over the limit: what can go goes. */
+  relieve(): void
+  /** More can go than before: it is on disk now. */
+  applied(): void
+  /** More than the limit is held, by changes that no checkpoint has yet. */
+  readonly over: boolean
+}
+
+export interface CachedStore {
+  readonly cacheBytes: number
+  /** Forgets what is on disk as it is here, until `bytes` are free or all slots were looked at; gives how many bytes. */
+  evict(bytes: number): number
+}
+
+/** What is registered in a segment of the states of a disk: by their number there. */
+export type SegmentStates = ReadonlyMap<number, { readonly index: number; readonly identity: StateIdentity }>
+
+/** The state of one task as of its newest committed checkpoint, on disk. */
+export interface TaskDisk {
+  readonly budget: CacheBudget
+  /** Estimated bytes of all entries. */
+  readonly bytes: number
+  /** The number of a state, given at its first use. @throws STATE_INCOMPATIBLE if it was another kind of state before */
+  stateId(identity: StateIdentity): number
+  /** What it kept of a state of a key; undefined: nothing. */
+  read(state: number, key: Buffer): Buffer | undefined
+  /** Brings it to where the chain ends; what of it is there already is not read. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE, STATE_DISK */
+  restore(chain: readonly ChainPart[], check: (identity: StateIdentity) => void): Promise<void>
+  /** Takes over what a committed checkpoint changed; the memory of the parts is then used again. Resolves when it can be read. */
+  apply(ref: string, segment: readonly Buffer[]): Promise<void>
+  /** Writes part of a base: about `bytes`, from where the last part ended, or all that is left. The first one begins anew. */
+  writeBase(
+    rows: SegmentRows,
+    states: SegmentStates,
+    part: { first: boolean; last: boolean; bytes: number },
+  ): Promise<void>
+}
+
+/** Where a worker's tasks keep their state. */
+export interface StateBackend {
+  /** null: on the heap. What another one opened for the task is of no use from here on. */
+  open(task: TaskId): Promise<TaskDisk | null>
+  close(): Promise<void>
+}
+
+export const heapBackend: StateBackend = {
+  open: async () => null,
+  close: async () => {},
+}

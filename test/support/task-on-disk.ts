@@ -1,0 +1,167 @@
+// One task's state in a real LevelDB and its chain of segments, with the moves that a worker makes: freeze, encode in pieces,
+// commit, die, restore.
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
+import { ByteWriter } from '../../src/base/byte-writer.ts'
+import { taskId } from '../../src/base/ids.ts'
+import { silentLogger } from '../../src/base/log.ts'
+import type { StateDescriptors } from '../../src/state/descriptors.ts'
+import { hashOf } from '../../src/state/heap/key-index.ts'
+import { HeapStore } from '../../src/state/heap/store.ts'
+import { LevelBackend } from '../../src/state/leveldb/backend.ts'
+import type { Serde } from '../../src/state/serde.ts'
+import { nextChain, TaskState } from '../../src/state/task-state.ts'
+import type { StateBackend } from '../contract/state-backend.ts'
+import { type ChainSegment, TaskOnHeap } from './task-on-heap.ts'
+
+export interface DiskSizes {
+  readonly cacheBytesMax: number
+  readonly baseSliceBytes?: number
+  readonly rowsPerLook?: number
+  readonly rowsPerTurn?: number
+  readonly writesPerBatch?: number
+}
+
+interface NamedSegment extends ChainSegment {
+  readonly ref: string
+}
+
+/** How a worker comes back: to the disk that it left, or to an empty one. */
+export type Comeback = 'same disk' | 'empty disk'
+
+const task = taskId('stage', 0)
+let segments = 0
+
+export class TaskOnDisk implements StateBackend {
+  readonly store: HeapStore
+  /** Segments that the last restore had to read. */
+  readonly read: string[] = []
+  readonly #states: StateDescriptors
+  readonly #key: Serde<unknown>
+  readonly #sizes: DiskSizes
+  readonly #folder: string
+  readonly #backend: LevelBackend
+  readonly #state: TaskState
+  #chain: readonly NamedSegment[]
+  #turn = 0
+
+  private constructor(
+    states: StateDescriptors,
+    key: Serde<unknown>,
+    sizes: DiskSizes,
+    folder: string,
+    backend: LevelBackend,
+    disk: Awaited<ReturnType<LevelBackend['open']>>,
+    chain: readonly NamedSegment[],
+  ) {
+    this.#states = states
+    this.#key = key
+    this.#sizes = sizes
+    this.#folder = folder
+    this.#backend = backend
+    this.#chain = chain
+    this.store = new HeapStore('operator', states, key, sizes.rowsPerLook, disk)
+    this.#state = new TaskState([this.store], { ...sizes, disk })
+  }
+
+  static async open(
+    states: StateDescriptors,
+    key: Serde<unknown>,
+    sizes: DiskSizes,
+    folder: string = mkdtempSync(join(tmpdir(), 'millrace-disk-')),
+    chain: readonly NamedSegment[] = [],
+  ): Promise<TaskOnDisk> {
+    const { cacheBytesMax, rowsPerTurn = 1_000, writesPerBatch = 5_000 } = sizes
+    const backend = await LevelBackend.open({
+      ...{ folder, pipeline: 'tested', instance: 'worker', cacheBytesMax, log: silentLogger },
+      sizes: { rowsPerTurn, writesPerBatch },
+    })
+    const opened = new TaskOnDisk(states, key, sizes, folder, backend, await backend.open(task), chain)
+    await opened.#restore()
+    return opened
+  }
+
+  #restore(): Promise<void> {
+    const parts = this.#chain.map(({ ref, bytes }) => ({
+      ref,
+      read: async () => {
+        this.read.push(ref)
+        return bytes
+      },
+    }))
+    return this.#state.restore(parts)
+  }
+
+  get handles(): Readonly<Record<string, unknown>> {
+    return this.store.handles
+  }
+
+  get keyCount(): number {
+    return this.#state.keyCount
+  }
+
+  get segments(): readonly ChainSegment[] {
+    return this.#chain
+  }
+
+  /** By turns as the keyed operator does it, by the bytes of the record, and by value. */
+  setKey(key: unknown): void {
+    if (key === null || this.#turn++ % 3 === 0) return this.store.setKey(key)
+    const out = new ByteWriter(64)
+    this.#key.encode(key, out)
+    const bytes = out.copy()
+    const hash = hashOf(bytes, 0, bytes.length)
+    if (this.store.findKey(bytes, 0, bytes.length, hash)) return
+    this.store.setKeyOf(this.#key.decode(bytes, 0, bytes.length), bytes, 0, bytes.length, hash)
+  }
+
+  freeze(): void {
+    this.#state.begin()
+    this.#state.freeze(this.store)
+  }
+
+  encodeSome(): boolean {
+    return this.#state.encode(() => true)
+  }
+
+  /** The checkpoint is committed; the disk follows. */
+  async commit(): Promise<void> {
+    while (!this.encodeSome()) await turn()
+    const { segment, mark } = this.#state.take()
+    const ref = `segment-${segments++}`
+    this.#chain = nextChain(this.#chain, segment && { mark, ref, bytes: Buffer.concat(segment) })
+    await this.#state.committed(segment && ref)
+  }
+
+  async complete(): Promise<void> {
+    await this.commit()
+    await this.settled()
+  }
+
+  settled(): Promise<void> {
+    return this.#state.settled()
+  }
+
+  /** The process ends, in the middle of whatever is being written. */
+  async crash(comeback: Comeback = 'same disk'): Promise<TaskOnDisk> {
+    this.#state.dispose()
+    await this.#backend.close()
+    if (comeback === 'empty disk') return this.restored()
+    return TaskOnDisk.open(this.#states, this.#key, this.#sizes, this.#folder, this.#chain)
+  }
+
+  restored(): Promise<TaskOnDisk> {
+    return TaskOnDisk.open(this.#states, this.#key, this.#sizes, undefined, this.#chain)
+  }
+
+  /** The same chain, with the other backend. */
+  onHeap(): TaskOnHeap {
+    return new TaskOnHeap(this.#states, this.#key, this.#chain)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#backend.close()
+  }
+}
