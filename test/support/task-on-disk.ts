@@ -144,16 +144,35 @@ export class TaskOnDisk implements StateBackend {
     return this.#state.settled()
   }
 
+  get overBudget(): boolean {
+    return this.#state.overBudget
+  }
+
   /** The process ends, in the middle of whatever is being written. */
-  async crash(comeback: Comeback = 'same disk'): Promise<TaskOnDisk> {
+  async leave(): Promise<void> {
     this.#state.dispose()
     await this.#backend.close()
+  }
+
+  /** It ends, and another one takes over from the last committed checkpoint. */
+  async crash(comeback: Comeback = 'same disk', states: StateDescriptors = this.#states): Promise<TaskOnDisk> {
+    await this.leave()
     if (comeback === 'empty disk') return this.restored()
-    return TaskOnDisk.open(this.#states, this.#key, this.#sizes, this.#folder, this.#chain)
+    return this.comeTo(this.#folder, states)
+  }
+
+  /** The last committed checkpoint, on the disk in this folder. */
+  comeTo(folder: string | undefined, states: StateDescriptors = this.#states): Promise<TaskOnDisk> {
+    return TaskOnDisk.open(states, this.#key, this.#sizes, folder, this.#chain)
+  }
+
+  async moveTo(folder: string): Promise<TaskOnDisk> {
+    await this.leave()
+    return this.comeTo(folder)
   }
 
   restored(): Promise<TaskOnDisk> {
-    return TaskOnDisk.open(this.#states, this.#key, this.#sizes, undefined, this.#chain)
+    return this.comeTo(undefined)
   }
 
   /** The same chain, with the other backend. */

@@ -1,0 +1,187 @@
+/**
+ * Goal: what is on local disk is taken for a task's state only if it is; else it is read from the checkpoints again, and never
+ * mixed with them (F25). Memory stays within its limit. Method: a real LevelDB, ended and damaged in all ways; restores that count what they read.
+ */
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from '@jest/globals'
+import { silentLogger } from '../../src/base/log.ts'
+import { f64, json, type ListState, listState, type Serde, utf8, type ValueState, valueState } from '../../src/index.ts'
+import { LevelBackend } from '../../src/state/leveldb/backend.ts'
+import { type DiskSizes, TaskOnDisk } from '../support/task-on-disk.ts'
+
+interface Handles {
+  readonly count: ValueState<number, undefined>
+  readonly items: ListState<string>
+  readonly note: ValueState<object, undefined>
+}
+
+const states = { count: valueState(f64), items: listState(utf8), note: valueState(json<object>()) }
+const sizes: DiskSizes = { cacheBytesMax: 2 ** 20 }
+
+let folder = ''
+const opened: TaskOnDisk[] = []
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'millrace-disk-'))
+})
+afterEach(async () => {
+  for (const task of opened.splice(0)) await task[Symbol.asyncDispose]()
+  await rm(folder, { recursive: true, force: true })
+})
+
+const keep = (task: TaskOnDisk): TaskOnDisk => {
+  opened.push(task)
+  return task
+}
+
+async function open(more: Partial<DiskSizes> = {}): Promise<TaskOnDisk> {
+  return keep(await TaskOnDisk.open(states, utf8 as Serde<unknown>, { ...sizes, ...more }, folder))
+}
+
+const comeBack = async (task: TaskOnDisk): Promise<TaskOnDisk> => keep(await task.crash('same disk'))
+
+function at(task: TaskOnDisk, key: string): Handles {
+  task.setKey(key)
+  return task.handles as unknown as Handles
+}
+
+/** A committed checkpoint in which each of these keys counts one more. */
+async function checkpoint(task: TaskOnDisk, keys: readonly string[]): Promise<void> {
+  for (const key of keys) {
+    const { count, items } = at(task, key)
+    count.set((count.get() ?? 0) + 1)
+    items.add(`${key}${count.get()}`)
+  }
+  task.freeze()
+  await task.commit()
+}
+
+const seen = (task: TaskOnDisk, key: string): unknown[] => [at(task, key).count.get(), at(task, key).items.get()]
+
+test('F25 a worker that comes back to its disk reads none of its checkpoints', async () => {
+  const task = await open()
+  await checkpoint(task, ['a', 'b'])
+  await checkpoint(task, ['a'])
+  await task.settled()
+  const again = await comeBack(task)
+  expect(again.read).toEqual([])
+  expect([seen(again, 'a'), seen(again, 'b')]).toEqual([
+    [2, ['a1', 'a2']],
+    [1, ['b1']],
+  ])
+})
+
+test('F25 it ends while a checkpoint is on its way to the disk: that one is read again, and lists have nothing twice', async () => {
+  const task = await open({ rowsPerTurn: 1, writesPerBatch: 1 })
+  await checkpoint(task, ['a', 'b', 'c'])
+  await task.settled()
+  await checkpoint(task, ['a', 'b', 'c'])
+  const again = await comeBack(task)
+  expect(again.read).toHaveLength(1)
+  for (const key of ['a', 'b', 'c']) expect(seen(again, key)).toEqual([2, [`${key}1`, `${key}2`]])
+})
+
+test('F25 a disk of another history is emptied: the pipeline was set back while the worker was away', async () => {
+  const task = await open()
+  await checkpoint(task, ['a'])
+  await task.settled()
+  const early = keep(await task.restored())
+  await checkpoint(task, ['a', 'late'])
+  await task.settled()
+  await task.leave()
+  const back = keep(await early.moveTo(folder))
+  expect(back.read).toHaveLength(1)
+  expect([seen(back, 'a'), seen(back, 'late')]).toEqual([
+    [1, ['a1']],
+    [undefined, []],
+  ])
+})
+
+test('F25 the disk has part of a checkpoint that the history does not have: it is emptied', async () => {
+  const task = await open({ rowsPerTurn: 1, writesPerBatch: 1 })
+  await checkpoint(task, ['a'])
+  await task.settled()
+  const early = keep(await task.restored())
+  await checkpoint(task, ['x', 'y', 'z'])
+  await task.leave()
+  await checkpoint(early, ['b'])
+  const back = keep(await early.moveTo(folder))
+  expect(back.read).toHaveLength(2)
+  expect(['a', 'b', 'x', 'y', 'z'].map((key) => at(back, key).count.get())).toEqual([
+    1,
+    1,
+    undefined,
+    undefined,
+    undefined,
+  ])
+})
+
+test('F25 a damaged disk is emptied and read again', async () => {
+  const task = await open()
+  await checkpoint(task, ['a'])
+  await task.settled()
+  await task.leave()
+  const place = join(folder, 'tested', 'worker')
+  for (const name of await readdir(place))
+    if (/^(MANIFEST|CURRENT)/.test(name)) await writeFile(join(place, name), 'damage')
+  const back = keep(await task.comeTo(folder))
+  expect(back.read).toHaveLength(1)
+  expect(seen(back, 'a')).toEqual([1, ['a1']])
+})
+
+test('a folder that another process uses is refused by name', async () => {
+  const options = { folder, pipeline: 'p', instance: 'i-0', cacheBytesMax: 2 ** 20, log: silentLogger }
+  const first = await LevelBackend.open(options)
+  await expect(LevelBackend.open(options)).rejects.toThrow(/^STATE_LOCKED: state folder .*p\/i-0 is in use.*--instance/)
+  await first.close()
+  await (await LevelBackend.open(options)).close()
+})
+
+test('a folder that cannot be made is told with its name', async () => {
+  const file = join(folder, 'file')
+  await writeFile(file, '')
+  const options = { folder: file, pipeline: 'p', instance: 'i-0', cacheBytesMax: 2 ** 20, log: silentLogger }
+  await expect(LevelBackend.open(options)).rejects.toThrow(/^STATE_DISK: state folder .*file.*check rights/)
+})
+
+test('a state that changed its serde is refused, also by a disk that needs no checkpoint', async () => {
+  const task = await open()
+  await checkpoint(task, ['a'])
+  await task.settled()
+  const changed = { ...states, count: valueState(utf8) }
+  await expect(task.crash('same disk', changed)).rejects.toThrow(
+    /^STATE_INCOMPATIBLE: .*'count'.*value of f64.*value of utf8/,
+  )
+})
+
+test('many more keys than fit: memory stays within its limit, and no key is lost', async () => {
+  const KEYS = 20_000
+  const task = await open({ cacheBytesMax: 2 ** 20 })
+  for (let from = 0; from < KEYS; from += 500) {
+    for (let i = from; i < from + 500; i++) at(task, `key-${i}`).note.set({ i, text: 'x'.repeat(i % 50) })
+    task.freeze()
+    await task.complete()
+    expect(task.store.cacheBytes).toBeLessThan(2 * 2 ** 20)
+  }
+  expect(task.keyCount).toBeLessThan(KEYS / 4)
+  for (let i = 0; i < KEYS; i += 7) expect(at(task, `key-${i}`).note.get()).toEqual({ i, text: 'x'.repeat(i % 50) })
+  expect(task.store.cacheBytes).toBeLessThan(2 * 2 ** 20)
+})
+
+test('changes that no checkpoint has yet stay in memory beyond the limit, and ask for a checkpoint', async () => {
+  const task = await open({ cacheBytesMax: 2 ** 16 })
+  expect(task.overBudget).toBe(false)
+  for (let i = 0; i < 2_000; i++) at(task, `key-${i}`).count.set(i)
+  expect([task.keyCount, task.overBudget]).toEqual([2_000, true])
+  task.freeze()
+  await task.complete()
+  at(task, 'one more').count.set(1)
+  expect(task.keyCount).toBeLessThan(1_000)
+  for (let i = 0; i < 2_000; i++) expect(at(task, `key-${i}`).count.get()).toBe(i)
+})
+
+test('a key beyond what a name on disk can hold is refused', async () => {
+  const task = await open()
+  expect(() => at(task, 'k'.repeat(70_000))).toThrow(/^KEY_INVALID: a key of 70000 bytes/)
+})
