@@ -28,6 +28,7 @@ import { TransactionAdmin } from './transactions.ts'
 import {
   CreateTopics,
   DeleteRecords,
+  DeleteTopics,
   DescribeConfigs,
   EARLIEST,
   type Isolation,
@@ -125,6 +126,25 @@ class KafkaPort implements Cluster {
       if (info?.code === Code.NONE && info.partitions.every((partition) => partition.leader >= 0)) return
       if (monotonicMs() > deadline)
         throw kafkaError(Code.LEADER_NOT_AVAILABLE, `topic ${name} was created and has no leaders`)
+      await delay(20)
+    }
+  }
+
+  async deleteTopic(name: string): Promise<void> {
+    await this.#cluster.call(
+      DeleteTopics,
+      { topics: [name], timeoutMs: 30_000 },
+      {
+        to: { kind: 'any' },
+        what: `deleting topic ${name} (needs DELETE)`,
+        codeOf: (rows) => rows[0]?.code ?? 0,
+        accept: (code) => code === Code.UNKNOWN_TOPIC_OR_PARTITION,
+      },
+    )
+    const deadline = monotonicMs() + 30_000
+    while ((await this.topics([name])).size > 0) {
+      if (monotonicMs() > deadline)
+        throw kafkaError(Code.REQUEST_TIMED_OUT, `topic ${name} was deleted and is still there`)
       await delay(20)
     }
   }

@@ -47,6 +47,8 @@ export type ErrorCode =
   | 'CHECKPOINT_TIMEOUT'
   | 'STORE_UNWRITABLE'
   | 'STORE_FOREIGN_FILE'
+  | 'SAVEPOINT_INVALID'
+  | 'SAVEPOINT_REFUSED'
   | 'STATE_INCOMPATIBLE'
   | 'STATE_VALUE_INVALID'
   | 'STATE_DISK'
@@ -128,6 +130,12 @@ export const errorTable: Readonly<Record<ErrorCode, CodeEntry>> = {
   CHECKPOINT_TIMEOUT: entry('restart', 1, 'a checkpoint did not finish in time'),
   STORE_UNWRITABLE: entry('restart', 1, 'the checkpoint store cannot be read or written (disk full, rights)'),
   STORE_FOREIGN_FILE: entry('fatal', 3, "the store's folder holds files of another pipeline"),
+  SAVEPOINT_INVALID: entry('fatal', 3, 'a savepoint is damaged, cut, of a later format, or cannot be written'),
+  SAVEPOINT_REFUSED: entry(
+    'fatal',
+    2,
+    'a savepoint may not be taken or restored so; the message names the flag or the step that is missing',
+  ),
   STATE_INCOMPATIBLE: entry('fatal', 3, 'the kind or serde of a state changed since the checkpoint'),
   STATE_VALUE_INVALID: entry('restart', 1, 'a state got a value or key that its serde cannot write'),
   STATE_DISK: entry('restart', 1, 'the local state folder cannot be read or written (disk full, rights)'),

@@ -1,10 +1,11 @@
 #!/usr/bin/env node
-// The command line: millrace run | plan | reset | checkpoints | state.
+// The command line: millrace run | plan | reset | savepoint | checkpoints | state.
 import { MillraceError, messageOf } from '../base/errors.ts'
 import { checkpointsCommand } from './checkpoints.ts'
 import { planCommand } from './plan.ts'
 import { resetCommand } from './reset.ts'
 import { runCommand } from './run.ts'
+import { savepointCommand } from './savepoint.ts'
 import { stateCommand } from './state.ts'
 
 const HELP = `millrace — exactly-once Kafka pipelines
@@ -19,6 +20,15 @@ const HELP = `millrace — exactly-once Kafka pipelines
 
   millrace reset <module> --to earliest|latest|<timestamp in ms>|<file.json> [--state keep|drop]
       Chooses where a stopped pipeline goes on, after a loud stop about offsets.
+
+  millrace savepoint create <module> --out DIR [--stop] [--drain]
+      Copies every task's newest committed checkpoint into a folder of its own, for any later code and parallelism. --stop
+      asks all workers to stop first; --drain then reads repartition topics to their ends (required where there are some).
+  millrace savepoint list <dir> | inspect <dir> | diff <dir> <module>    [--json]
+      What is there, what is in it (all of it is verified), and what a restore would restore, add, drop or refuse.
+  millrace savepoint restore <dir> --to <module> [--allow-dropped-state] [--renamed] [--accept-rewrite]
+                             [--offsets <topic>=earliest|latest|<timestamp in ms>|<file.json>,…]
+      Lets a stopped pipeline go on from a savepoint, with changed code, backend, number of workers or of partitions.
 
   millrace checkpoints list|inspect|verify|prune <module> [<checkpoint>] [--json]
       What the store holds and what of it is needed; reads all that a restore would read; deletes what nothing needs.
@@ -42,6 +52,8 @@ async function main(argv: readonly string[]): Promise<number> {
       return resetCommand(rest)
     case 'checkpoints':
       return checkpointsCommand(rest)
+    case 'savepoint':
+      return savepointCommand(rest)
     case 'state':
       return stateCommand(rest)
     case undefined:

@@ -155,6 +155,8 @@ export interface Cluster extends AsyncDisposable {
   /** Settings of the brokers; undefined where the right to read them is missing. */
   brokerConfigs(): Promise<ReadonlyMap<string, string> | undefined>
   createTopic(name: string, partitions: number, configs: ReadonlyMap<string, string>): Promise<void>
+  /** Deletes one of the pipeline's own topics; resolves when it is gone. One that is not there is no error. */
+  deleteTopic(name: string): Promise<void>
   startOffset(topic: string, partition: number, position: StartPosition): Promise<bigint>
   /** Log start and last stable offset. */
   logRange(topic: string, partition: number): Promise<{ readonly start: bigint; readonly end: bigint }>

@@ -38,8 +38,8 @@ export interface TaskDisk {
   readonly bytes: number
   /** The number of a state, given at its first use. @throws STATE_INCOMPATIBLE if it was another kind of state before */
   stateId(identity: StateIdentity): number
-  /** What it kept of a state of a key; undefined: nothing. */
-  read(state: number, key: Buffer): Buffer | undefined
+  /** Gives what it has of a key, for those of `states` (an array that stays the same) of which it has something: by their place there. */
+  read(states: readonly number[], key: Buffer, found: (place: number, bytes: Buffer) => void): void
   /** Brings it to where the chain ends; what of it is there already is not read. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE, STATE_DISK */
   restore(chain: readonly ChainPart[], check: (identity: StateIdentity) => void): Promise<void>
   /** Takes over what a committed checkpoint changed; the memory of the parts is then used again. Resolves when it can be read. */

@@ -14,6 +14,8 @@ export interface MemberReport {
   readonly tasks: readonly TaskId[]
   /** Changes to make the group assign anew. */
   readonly again?: string
+  /** Nobody gets a task: all workers are to end (stop-request.ts). */
+  readonly wants?: 'stop'
 }
 
 export function encodeReport(report: MemberReport): Buffer {
@@ -36,6 +38,8 @@ export interface AssignmentBasis {
   /** How many tasks the leader knows. */
   readonly tasks: number
   readonly refusal?: string
+  /** The workers were asked to end. */
+  readonly stop?: boolean
 }
 
 function encodeBasis(basis: AssignmentBasis): Buffer {
@@ -67,6 +71,11 @@ export function assignTasks(
     if (refusal || !report)
       assignments.set(member, { partitions: [], userData: encodeBasis({ ...basis, refusal: refusal ?? 'unreadable' }) })
     else accepted.set(member, report)
+  }
+  if ([...accepted.values()].some(({ wants }) => wants === 'stop')) {
+    const nothing = { partitions: [], userData: encodeBasis({ ...basis, stop: true }) }
+    for (const member of accepted.keys()) assignments.set(member, nothing)
+    return assignments
   }
   const plan = balance(
     topology.tasks.map((task) => task.id),

@@ -27,6 +27,8 @@ export interface AttemptEnvironment extends CheckpointWriterEnvironment {
   readonly status: WorkerStatus
   readonly state: StateBackend
   readonly onStep: StepListener
+  /** `hops`: no source is read. */
+  readonly reads: 'all' | 'hops'
   /** The last id that this worker ever gave, in earlier attempts too: none is given twice (I5). */
   readonly last: CheckpointId
   /** A checkpoint is committed: its files, for the retention. */
@@ -148,7 +150,7 @@ export class Attempt {
   }
 
   async #open(restored: RestoredTask, chain: readonly ChainPart[]): Promise<void> {
-    const { plan, settings, topology, log } = this.#env
+    const { plan, settings, topology, log, reads } = this.#env
     const { task: taskPlan } = restored
     const disk = taskPlan.stage.keyed ? await this.#env.state.open(taskPlan.id) : null
     const task = new Task({
@@ -173,7 +175,8 @@ export class Attempt {
     await task.restore(restored.positions, chain)
     await task.open(new Map(restored.handles.map(({ operator, handle }) => [operator, [handle]])))
     this.#members.set(taskPlan.id, { plan: taskPlan, task, pointer: restored.pointer, chain: restored.chain })
-    this.#reader.assign(restored.positions)
+    const hops = new Set(plan.hops.map(({ topic }) => topic))
+    this.#reader.assign(restored.positions.filter(({ topic }) => reads === 'all' || hops.has(topic)))
   }
 
   /** A new task's offsets are confirmed before its first record: −1 can then only mean that someone deleted them. */

@@ -19,6 +19,16 @@ export interface GenerationsOptions {
   readonly ownedTasks: () => readonly TaskId[]
 }
 
+/** What all members must have in common. */
+export function identityOf(
+  plan: Plan,
+  settings: Settings,
+  storeId: string,
+): { readonly plan: string; readonly store: string } {
+  // Exactly-once beside at-least-once would be neither.
+  return { plan: `${plan.hash} (${settings.mode})`, store: storeId }
+}
+
 export class Generations {
   readonly member: GroupMember
   readonly #basis: { readonly plan: string; readonly store: string; readonly tasks: number }
@@ -28,8 +38,7 @@ export class Generations {
   constructor(options: GenerationsOptions) {
     const { plan, settings, instance, topology, storeId, ownedTasks } = options
     this.#instance = instance
-    // Exactly-once beside at-least-once would be neither.
-    const identity = { plan: `${plan.hash} (${settings.mode})`, store: storeId }
+    const identity = identityOf(plan, settings, storeId)
     this.#basis = { ...identity, tasks: topology.tasks.length }
     const topics = [...new Set(topology.tasks.flatMap((task) => task.inputs.map((input) => input.topic)))]
     this.member = options.cluster.member({
@@ -45,7 +54,7 @@ export class Generations {
   }
 
   /** @throws MEMBER_UNEQUAL, TOPIC_PARTITIONS_GREW, GENERATION_STALE when `signal` aborts */
-  async join(signal: AbortSignal): Promise<JoinedGeneration> {
+  async join(signal: AbortSignal): Promise<JoinedGeneration & { readonly stop: boolean }> {
     let joined = await this.#joinUnless(signal)
     if (this.#differs(joined)) {
       // Changed metadata makes the group assign anew; then the leader's word counts.
@@ -69,7 +78,7 @@ export class Generations {
         `the group has ${basis.tasks} tasks, this worker knows ${this.#basis.tasks}: topics have grown; restarting to read them`,
       )
     }
-    return joined
+    return { ...joined, stop: basis?.stop === true }
   }
 
   /** A refusal is an answer; a leader that knows fewer tasks than we do finds the new ones by itself, unless we lead. */

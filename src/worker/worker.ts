@@ -32,6 +32,8 @@ export interface WorkerOptions {
   readonly log: Logger
   /** Named events for a supervisor and for tests: running, checkpoint, … */
   readonly onEvent?: (event: WorkerEvent) => void
+  /** `hops`: what is in repartition topics, and nothing new. Default `all`. */
+  readonly reads?: 'all' | 'hops'
   /** Every effect of the protocol, before and after. */
   readonly onStep?: StepListener
 }
@@ -159,13 +161,18 @@ export class Worker {
     member.onRebalance = (reason) => this.#signal({ kind: reason })
     member.onFenced = (error) => this.#signal({ kind: 'failed', error })
     try {
-      let joined: JoinedGeneration | undefined
+      let joined: Awaited<ReturnType<Generations['join']>> | undefined
       while (this.#stop === 'no') {
         this.status.phase = 'joining'
         if (!joined) {
           joined = await traced(this.#onStep, 'join', () => generations.join(this.#stopping.signal))
           this.#attempt?.rejoined()
           this.#emit('joined', joined)
+          if (joined.stop) {
+            this.#log.info({ event: 'stop-requested' }, 'the pipeline is to stop')
+            this.stop('leave')
+            continue
+          }
         }
         const outcome = await this.#generation(cluster, store, state, topology, joined, retention, upkeep, member)
         if (outcome === 'rejoin') {
@@ -229,6 +236,7 @@ export class Worker {
       log: this.#log,
       onStep: this.#onStep,
       last: this.#lastCheckpoint,
+      reads: this.#options.reads ?? 'all',
       onCommitted: (manifest) => {
         this.#inRow = 0
         retention.committed(manifest)

@@ -21,7 +21,7 @@ import type { Point } from './crash-worker.ts'
 import { Feed, Upstream } from './feed.ts'
 import { TestWorker, until } from './test-worker.ts'
 
-const MODULE = fileURLToPath(new URL('./reference-pipeline.ts', import.meta.url))
+export const REFERENCE: string = fileURLToPath(new URL('./reference-pipeline.ts', import.meta.url))
 
 /** Short waits of the broker's own, so that what takes minutes in production takes seconds here. */
 const QUICK = {
@@ -193,7 +193,7 @@ export class Job implements AsyncDisposable {
 
   start(instance: string, options: StartOptions = {}): TestWorker {
     const worker = new TestWorker({
-      module: MODULE,
+      module: REFERENCE,
       instance,
       env: { ...this.env, ...options.env },
       lives: options.lives ?? [],

@@ -6,6 +6,8 @@
  *  - REF_KEY: `hop` (keyBy through a repartition topic) or `record` (the record's own key, one stage)
  *  - REF_PARTICIPANT: port of a two-phase participant that gets a copy of every output (see participant.ts)
  *  - REF_KAFKA: JSON, TLS and SASL settings
+ *  - REF_HOP_PARTITIONS: of the repartition topic
+ *  - REF_CODE: `changed`: an operator and a state more, in front of the counting
  *  - REF_ROUTE: JSON `{"host:port": "host:port"}`: brokers are reached over a proxy
  */
 import {
@@ -17,6 +19,7 @@ import {
   nullable,
   type Pipeline,
   type PipelineOptions,
+  type Stream,
   utf8,
   valueState,
 } from 'millrace'
@@ -44,6 +47,18 @@ const HASH_START = 2166136261
 const HASH_PRIME = 16777619
 const LAST_MAX = 5
 const environment = process.env
+
+/** What it adds changes nothing but the code. */
+function seenTwice(located: Stream<Located, string>): Stream<Located, string> {
+  if (environment.REF_CODE !== 'changed') return located
+  return located
+    .keyByRecordKey()
+    .withState({ seen: valueState(f64, 0) })
+    .map('seen', (value, { state }) => {
+      state.seen.set(state.seen.get() + 1)
+      return value
+    })
+}
 const route = environment.REF_ROUTE ? (JSON.parse(environment.REF_ROUTE) as Record<string, string>) : undefined
 
 const reference: Pipeline = definePipeline(
@@ -57,7 +72,10 @@ const reference: Pipeline = definePipeline(
       .flatMap((value, { partition, offset }): Located[] =>
         value?.k === undefined ? [] : [{ k: value.k, n: value.n, partition, offset: String(offset) }],
       )
-    const keyed = environment.REF_KEY === 'hop' ? located.keyBy('key', ({ k }) => k) : located.keyByRecordKey()
+    const partitions = Number(environment.REF_HOP_PARTITIONS)
+    const hop = partitions > 0 ? { partitions } : {}
+    const keyed =
+      environment.REF_KEY === 'hop' ? seenTwice(located).keyBy('key', ({ k }) => k, hop) : located.keyByRecordKey()
     const counted = keyed
       .withState({
         count: valueState(f64, 0),

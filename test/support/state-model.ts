@@ -25,6 +25,7 @@ export const states: StateDescriptors = {
   value: valueState(json<Item>()),
   number: valueState(nullable(f64)),
   count: valueState(f64),
+  sum: valueState(f64),
   list: listState(json<Item>()),
   map: mapState(utf8, json<Item>()),
 }
@@ -33,6 +34,7 @@ export interface Handles {
   readonly value: ValueState<Item, undefined>
   readonly number: ValueState<number | null, undefined>
   readonly count: ValueState<number, undefined>
+  readonly sum: ValueState<number, undefined>
   readonly list: ListState<Item>
   readonly map: MapState<string, Item>
 }
@@ -42,6 +44,7 @@ interface Cell {
   value: Item | undefined
   number: number | null | undefined
   count: number | undefined
+  sum: number | undefined
   list: Item[]
   map: Map<string, Item>
 }
@@ -49,7 +52,14 @@ interface Cell {
 type Model = Map<number, Cell>
 
 const cellOf = (model: Model, key: number): Cell => {
-  const cell = model.get(key) ?? { value: undefined, number: undefined, count: undefined, list: [], map: new Map() }
+  const cell = model.get(key) ?? {
+    value: undefined,
+    number: undefined,
+    count: undefined,
+    sum: undefined,
+    list: [],
+    map: new Map(),
+  }
   model.set(key, cell)
   return cell
 }
@@ -129,12 +139,13 @@ export class Pair<B extends ModelledBackend = ModelledBackend> {
       value: state.value.get(),
       number: state.number.get(),
       count: state.count.get(),
+      sum: state.sum.get(),
       list: state.list.get(),
       map: [...state.map.entries()].sort(),
       size: state.map.size,
     }
-    const { value, number, count, list, map } = cellOf(this.model, key)
-    const wanted = { value, number, count, list, map: [...map].sort(), size: map.size }
+    const { value, number, count, sum, list, map } = cellOf(this.model, key)
+    const wanted = { value, number, count, sum, list, map: [...map].sort(), size: map.size }
     // The text is compared because it is fast; both are printed if it differs.
     if (JSON.stringify(found) !== JSON.stringify(wanted)) expect(found).toEqual(wanted)
   }
@@ -161,6 +172,8 @@ export type Operation =
   | 'number.clear'
   | 'count.set'
   | 'count.clear'
+  | 'sum.set'
+  | 'sum.clear'
   | 'list.add'
   | 'list.addAll'
   | 'list.set'
@@ -203,6 +216,14 @@ export const operations: Readonly<Record<Operation, Move>> = {
   'count.clear'(pair: Pair, key: number) {
     pair.at(key).count.clear()
     cellOf(pair.model, key).count = undefined
+  },
+  'sum.set'(pair: Pair, key: number, n: number) {
+    pair.at(key).sum.set(-n)
+    cellOf(pair.model, key).sum = -n
+  },
+  'sum.clear'(pair: Pair, key: number) {
+    pair.at(key).sum.clear()
+    cellOf(pair.model, key).sum = undefined
   },
   'list.add'(pair: Pair, key: number, n: number) {
     pair.at(key).list.add({ n })

@@ -240,6 +240,30 @@ export const CreateTopics: Api<
   },
 }
 
+export const DeleteTopics: Api<
+  { topics: readonly string[]; timeoutMs: number },
+  { readonly name: string; readonly code: number }[]
+> = {
+  name: 'DeleteTopics',
+  key: 20,
+  min: 4,
+  max: 4,
+  flexibleFrom: 4,
+  encode(writer, { topics, timeoutMs }) {
+    writer.array(topics, (name) => writer.string(name))
+    writer.int32(timeoutMs)
+    writer.tags()
+  },
+  decode(reader) {
+    reader.int32()
+    return reader.array(() => {
+      const row = { name: reader.string(), code: reader.int16() }
+      reader.tags()
+      return row
+    })
+  },
+}
+
 export interface ConfigResource {
   readonly type: 'topic' | 'broker'
   readonly name: string

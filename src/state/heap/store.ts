@@ -126,12 +126,10 @@ export class HeapStore implements Cursor, CachedStore {
     out.reset()
     encodeState(this.keySerde, key, out)
     let slot = -1
-    for (let column = 0; column < this.#tables.length; column++) {
-      const bytes = disk.read(this.#stateIds[column] as number, out.view())
-      if (!bytes) continue
+    disk.read(this.#stateIds, out.view(), (column, bytes) => {
       if (slot < 0) slot = this.#claimFor(key)
       ;(this.#tables[column] as StateTable).load(slot, bytes)
-    }
+    })
     return slot
   }
 

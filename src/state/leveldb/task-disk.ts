@@ -4,15 +4,17 @@
 // one may be there in part. What is found at a start is kept only if the chain has the one, directly followed by the other:
 // rows may be replayed again (segment.ts), but those of another history never mix in. Else it is read again from the chain.
 //
-//   key    u32 prefix of the task · u16 length of the key · key · u16 number of the state
-//   value  as the state's serde writes it; lists and maps: collections.ts
+//   key    u32 prefix of the task · u16 length of the key · key · u16 number of the state, or of a pack of them
+//   value  as the state's serde writes it; lists and maps: collections.ts; numbers: packs.ts
 import { yieldToLoop } from '../../base/clock.ts'
 import { MillraceError } from '../../base/errors.ts'
 import type { TaskId } from '../../base/ids.ts'
-import { appendAt, type DiskMap, readMap, writeMap } from '../collections.ts'
+import { readMap } from '../collections.ts'
 import type { CacheBudget, ChainPart, SegmentStates, TaskDisk } from '../disk.ts'
-import { indexOf, Row, SegmentReader, type SegmentRows, type StateIdentity } from '../segment.ts'
+import { Row, type RowTarget, SegmentReader, type SegmentRows, type StateIdentity } from '../segment.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
+import { isPacked, PACKED_MAX, readPack } from './packs.ts'
+import { Writes } from './writes.ts'
 
 export interface ReplaySizes {
   /** Rows replayed between two looks at what else is to be done. */
@@ -35,7 +37,21 @@ interface Marker {
   bytes: number
   /** By their number. */
   states: StateIdentity[]
+  /** States that stand side by side, by the pack's number below FIRST_PACK. */
+  packs: { readonly operator: string; readonly states: number[] }[]
 }
+
+/** Numbers of states are below. */
+const FIRST_PACK = 0x8000
+
+interface Place {
+  readonly pack: number
+  /** In the pack. */
+  readonly place: number
+}
+
+/** How `read` gets at some states: by entry, which of them are in it, and where. */
+type ReadPlan = readonly { readonly entry: number; readonly places: readonly number[] | null; readonly at: number }[]
 
 export const markerKey = (task: TaskId): Buffer => Buffer.concat([Buffer.alloc(PREFIX_BYTES), Buffer.from(task)])
 
@@ -57,6 +73,7 @@ export class LevelTaskDisk implements TaskDisk {
   readonly #from: Buffer
   readonly #to: Buffer
   #scratch: Buffer = Buffer.alloc(256)
+  readonly #plans = new Map<readonly number[], ReadPlan>()
   /** Of the base that is being written: the key after the last one, and the bytes so far. */
   #cursor: Buffer
   #baseBytes = 0
@@ -72,7 +89,7 @@ export class LevelTaskDisk implements TaskDisk {
     this.#task = task
     this.#db = db
     this.budget = budget
-    const fresh: Marker = { prefix, applied: null, applying: null, bytes: 0, states: [] }
+    const fresh: Marker = { prefix, applied: null, applying: null, bytes: 0, states: [], packs: [] }
     this.#marker = readMarker(db.get(markerKey(task))) ?? fresh
     this.#from = prefixBytes(this.#marker.prefix)
     this.#to = prefixBytes(this.#marker.prefix + 1)
@@ -86,11 +103,53 @@ export class LevelTaskDisk implements TaskDisk {
   stateId(identity: StateIdentity): number {
     const { states } = this.#marker
     const known = states.findIndex((each) => each.operator === identity.operator && each.name === identity.name)
-    return known >= 0 ? known : states.push(identity) - 1
+    if (known >= 0) return known
+    const id = states.push(identity) - 1
+    if (isPacked(identity)) this.#packFor(identity.operator).push(id)
+    return id
   }
 
-  read(state: number, key: Buffer): Buffer | undefined {
-    return this.#db.get(this.#keyOf(state, key))
+  /** The operator's last pack, or a new one if that is full. */
+  #packFor(operator: string): number[] {
+    const { packs } = this.#marker
+    const last = packs.findLast((pack) => pack.operator === operator)
+    if (last && last.states.length < PACKED_MAX) return last.states
+    const fresh = { operator, states: [] }
+    packs.push(fresh)
+    return fresh.states
+  }
+
+  #placeOf(state: number): Place | null {
+    const { packs } = this.#marker
+    const pack = packs.findIndex(({ states }) => states.includes(state))
+    return pack < 0 ? null : { pack, place: (packs[pack]?.states ?? []).indexOf(state) }
+  }
+
+  read(states: readonly number[], key: Buffer, found: (place: number, bytes: Buffer) => void): void {
+    for (const { entry, places, at } of this.#readPlan(states)) {
+      const bytes = this.#db.get(this.#keyOf(entry, key))
+      if (!bytes) continue
+      if (!places) found(at, bytes)
+      else
+        readPack(bytes, (place, number) => {
+          const where = places[place]
+          if (where !== undefined && where >= 0) found(where, number)
+        })
+    }
+  }
+
+  #readPlan(states: readonly number[]): ReadPlan {
+    const known = this.#plans.get(states)
+    if (known) return known
+    const { packs } = this.#marker
+    const packed = packs.flatMap((pack, index) => {
+      const places = pack.states.map((state) => states.indexOf(state))
+      return places.some((place) => place >= 0) ? [{ entry: FIRST_PACK + index, places, at: -1 }] : []
+    })
+    const single = states.flatMap((state, at) => (this.#placeOf(state) ? [] : [{ entry: state, places: null, at }]))
+    const plan = [...packed, ...single]
+    this.#plans.set(states, plan)
+    return plan
   }
 
   /** A view that is good until the next one is asked for. */
@@ -124,7 +183,7 @@ export class LevelTaskDisk implements TaskDisk {
   /** Begins anew; a crash on the way leaves nothing that could be taken for something. */
   async #wipe(): Promise<void> {
     const marker = this.#marker
-    Object.assign(marker, { applied: null, applying: UNKNOWN, bytes: 0, states: [] })
+    Object.assign(marker, { applied: null, applying: UNKNOWN, bytes: 0, states: [], packs: [] })
     await this.#write(this.#db.batch())
     await this.#db.clear(this.#from, this.#to)
     marker.applying = null
@@ -154,13 +213,7 @@ export class LevelTaskDisk implements TaskDisk {
     let writes = new Writes(this.#db)
     const reader = new SegmentReader(segment, (identity) => {
       check(identity)
-      const state = this.stateId(identity)
-      return {
-        apply: (op, key, at, value) => {
-          if (op === Row.PUT && value) marker.bytes += key.length + value.length
-          writes.row(this.#keyOf(state, key), identity, op, at, value)
-        },
-      }
+      return this.#target(identity, () => writes)
     })
     for (let done = false; !done; ) {
       done = reader.replay(this.#sizes.rowsPerTurn, which)
@@ -171,6 +224,26 @@ export class LevelTaskDisk implements TaskDisk {
         await this.#write(writes.finish())
         writes = new Writes(this.#db)
       } else await yieldToLoop()
+    }
+  }
+
+  #target(identity: StateIdentity, writes: () => Writes): RowTarget {
+    const marker = this.#marker
+    const state = this.stateId(identity)
+    const packed = this.#placeOf(state)
+    return {
+      apply: (op, key, at, value) => {
+        if (op === Row.PUT && value) marker.bytes += key.length + value.length
+        if (packed) {
+          const name = this.#keyOf(FIRST_PACK + packed.pack, key)
+          writes().number(name, packed.place, marker.packs[packed.pack]?.states.length ?? 0, op, value)
+          return
+        }
+        const name = this.#keyOf(state, key)
+        if (identity.kind === 'list') writes().list(name, op, at, value)
+        else if (identity.kind === 'map') writes().map(name, op, at, value)
+        else writes().value(name, op, value)
+      },
     }
   }
 
@@ -186,7 +259,7 @@ export class LevelTaskDisk implements TaskDisk {
     let read = 0
     for await (const entries of this.#db.entries(this.#cursor, this.#to)) {
       for (const [name, value] of entries) {
-        writeBaseRow(rows, states, name, value)
+        this.#baseRow(rows, states, name, value)
         read += name.length + value.length
       }
       const end = entries.at(-1)?.[0]
@@ -200,82 +273,29 @@ export class LevelTaskDisk implements TaskDisk {
     if (last) this.#marker.bytes = this.#baseBytes
   }
 
+  #baseRow(rows: SegmentRows, states: SegmentStates, name: Buffer, value: Buffer): void {
+    const entry = name.readUInt16BE(name.length - STATE_BYTES)
+    const key = name.subarray(PREFIX_BYTES + 2, -STATE_BYTES)
+    if (entry >= FIRST_PACK) {
+      const packed = this.#marker.packs[entry - FIRST_PACK]?.states ?? []
+      readPack(value, (place, number) => {
+        const state = states.get(packed[place] as number)
+        if (state) rows.raw(state.index, Row.PUT, key, null, number)
+      })
+      return
+    }
+    const state = states.get(entry)
+    // Of a state that is declared no more: a restore has refused it.
+    if (!state) return
+    const { index, identity } = state
+    if (identity.kind !== 'map') return rows.raw(index, Row.PUT, key, null, value)
+    rows.raw(index, Row.DELETE, key, null, null)
+    for (const [at, each] of readMap(value)) rows.raw(index, Row.MAP_PUT, key, Buffer.from(at, 'latin1'), each)
+  }
+
   /** Nothing is written any more when it resolves. */
   close(): Promise<void> {
     this.#closed = true
     return this.#running
-  }
-}
-
-function writeBaseRow(rows: SegmentRows, states: SegmentStates, name: Buffer, value: Buffer): void {
-  const state = states.get(name.readUInt16BE(name.length - STATE_BYTES))
-  // Of a state that is declared no more: a restore has refused it.
-  if (!state) return
-  const { index, identity } = state
-  const key = name.subarray(PREFIX_BYTES + 2, -STATE_BYTES)
-  if (identity.kind !== 'map') return rows.raw(index, Row.PUT, key, null, value)
-  rows.raw(index, Row.DELETE, key, null, null)
-  for (const [entry, each] of readMap(value)) rows.raw(index, Row.MAP_PUT, key, Buffer.from(entry, 'latin1'), each)
-}
-
-/** Writes of one batch. Lists and maps that it changes several times are put together before they are written. */
-class Writes {
-  readonly #db: LevelDatabase
-  readonly #batch: LevelBatch
-  readonly #collections = new Map<string, Buffer | DiskMap | null>()
-
-  constructor(db: LevelDatabase) {
-    this.#db = db
-    this.#batch = db.batch()
-  }
-
-  get length(): number {
-    return this.#batch.length + this.#collections.size
-  }
-
-  /** `name` is only good for this call. */
-  row(name: Buffer, identity: StateIdentity, op: number, at: Buffer | null, value: Buffer | null): void {
-    if (identity.kind === 'list') return this.#listRow(name, op, at, value)
-    if (identity.kind === 'map') return this.#mapRow(name, op, at, value)
-    if (op === Row.PUT && value) this.#batch.put(name, value)
-    else this.#batch.delete(name)
-  }
-
-  #listRow(name: Buffer, op: number, at: Buffer | null, value: Buffer | null): void {
-    const id = name.toString('latin1')
-    if (op === Row.DELETE || !value) this.#collections.set(id, null)
-    else if (op === Row.PUT) this.#collections.set(id, Buffer.from(value))
-    else {
-      const held = this.#collections.get(id)
-      const before = held === undefined ? this.#db.get(name) : (held as Buffer | null)
-      this.#collections.set(id, appendAt(before ?? Buffer.alloc(0), indexOf(at), value))
-    }
-  }
-
-  #mapRow(name: Buffer, op: number, at: Buffer | null, value: Buffer | null): void {
-    const id = name.toString('latin1')
-    if (op === Row.DELETE || !at) {
-      this.#collections.set(id, null)
-      return
-    }
-    const held = this.#collections.get(id)
-    const map = held === undefined ? readMap(this.#db.get(name)) : ((held as DiskMap | null) ?? new Map())
-    if (op === Row.MAP_PUT && value) map.set(at.toString('latin1'), Buffer.from(value))
-    else map.delete(at.toString('latin1'))
-    this.#collections.set(id, map)
-  }
-
-  finish(): LevelBatch {
-    for (const [id, held] of this.#collections) {
-      const name = Buffer.from(id, 'latin1')
-      const value = held instanceof Map ? writeMap(held) : held
-      if (value === null || value.length === 0) this.#batch.delete(name)
-      else this.#batch.put(name, value)
-    }
-    return this.#batch
-  }
-
-  discard(): Promise<void> {
-    return this.#batch.discard()
   }
 }

@@ -1,0 +1,63 @@
+// Numbers of one operator stand side by side in one entry of a key: one read and one write for all of them.
+//
+//   u32 which are there, a bit for each · 8 bytes for each, as `f64` writes them (nothing behind the last one that is there)
+import { assert } from '../../base/assert.ts'
+import type { StateIdentity } from '../segment.ts'
+
+const NUMBER_BYTES = 8
+const MASK_BYTES = 4
+/** In one entry; further ones go into the next. */
+export const PACKED_MAX = 31
+
+/** Reducing and aggregating states are values, too. */
+export const isPacked = ({ kind, serde }: StateIdentity): boolean =>
+  serde === 'f64' && kind !== 'list' && kind !== 'map'
+
+/** What is known of a key's numbers: those that rows have told, and of these which are there. */
+export class Pack {
+  #known = 0
+  #present = 0
+  readonly #bytes: Buffer
+
+  constructor(states: number) {
+    this.#bytes = Buffer.alloc(MASK_BYTES + states * NUMBER_BYTES)
+  }
+
+  /** null: it is gone. */
+  set(place: number, value: Buffer | null): void {
+    const bit = 1 << place
+    this.#known |= bit
+    if (!value) {
+      this.#present &= ~bit
+      return
+    }
+    assert(value.length === NUMBER_BYTES, `a number of ${value.length} bytes`)
+    this.#present |= bit
+    value.copy(this.#bytes, MASK_BYTES + place * NUMBER_BYTES)
+  }
+
+  /** All `states` were told: what the disk has need not be read. */
+  complete(states: number): boolean {
+    return this.#known === 2 ** states - 1
+  }
+
+  /** What rows did not tell is as it was. */
+  over(before: Buffer): void {
+    readPack(before, (place, bytes) => {
+      if ((this.#known & (1 << place)) === 0) this.set(place, bytes)
+    })
+  }
+
+  /** null: nothing is there. A view. */
+  encode(): Buffer | null {
+    if (this.#present === 0) return null
+    this.#bytes.writeUInt32BE(this.#present, 0)
+    return this.#bytes.subarray(0, MASK_BYTES + (32 - Math.clz32(this.#present)) * NUMBER_BYTES)
+  }
+}
+
+export function readPack(entry: Buffer, found: (place: number, bytes: Buffer) => void): void {
+  const present = entry.readUInt32BE(0)
+  for (let place = 0, at = MASK_BYTES; at < entry.length; place++, at += NUMBER_BYTES)
+    if ((present & (1 << place)) !== 0) found(place, entry.subarray(at, at + NUMBER_BYTES))
+}

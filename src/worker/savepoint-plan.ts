@@ -1,0 +1,96 @@
+// What of a savepoint goes where in a pipeline, before anything is done: states by operator and name, whatever the stages, the
+// backend and the parallelism are now.
+import { MillraceError } from '../base/errors.ts'
+import type { Savepoint } from '../checkpoint/savepoint.ts'
+import type { StateIdentity } from '../state/segment.ts'
+import type { Plan, Stage } from './job.ts'
+import { nameOf, refused } from './savepoint.ts'
+
+export interface SavepointDiff {
+  readonly pipeline: { readonly saved: string; readonly now: string }
+  /** States by `operator.name`. */
+  readonly restored: readonly string[]
+  readonly added: readonly string[]
+  readonly dropped: readonly string[]
+  readonly incompatible: readonly { readonly state: string; readonly saved: string; readonly now: string }[]
+  /** Source topics that the savepoint has positions in, or not, or that are read no more. */
+  readonly topics: {
+    readonly kept: readonly string[]
+    readonly added: readonly string[]
+    readonly dropped: readonly string[]
+  }
+}
+
+/** The states that a plan declares, as segments name them. */
+export function declaredStates(plan: Plan): StateIdentity[] {
+  return plan.stages.flatMap((stage) => statesOfStage(stage))
+}
+
+export function statesOfStage(stage: Stage): StateIdentity[] {
+  return stage.nodes.flatMap((node) =>
+    node.kind !== 'keyed'
+      ? []
+      : Object.entries(node.states).map(([name, { kind, serde, mapKey }]) => ({
+          operator: node.id,
+          name,
+          kind,
+          key: node.key.id,
+          serde: serde.id,
+          mapKey: mapKey?.id ?? '',
+        })),
+  )
+}
+
+const describe = ({ kind, key, serde, mapKey }: StateIdentity): string =>
+  `${kind} of ${mapKey ? `${mapKey} → ` : ''}${serde}, key ${key}`
+
+export function diffSavepoint(savepoint: Savepoint, plan: Plan): SavepointDiff {
+  const saved = new Map(savepoint.tasks.flatMap(({ states }) => states.map((each) => [nameOf(each), each] as const)))
+  const now = new Map(declaredStates(plan).map((each) => [nameOf(each), each] as const))
+  const both = [...saved.keys()].filter((name) => now.has(name)).sort()
+  const differ = (name: string): boolean =>
+    describe(saved.get(name) as StateIdentity) !== describe(now.get(name) as StateIdentity)
+  const savedTopics = new Set(savepoint.tasks.flatMap(({ positions }) => positions.map(({ topic }) => topic)))
+  for (const hop of savepoint.hops) savedTopics.delete(hop)
+  const { sourceTopics } = plan
+  return {
+    pipeline: { saved: savepoint.pipeline, now: plan.pipeline },
+    restored: both.filter((name) => !differ(name)),
+    added: [...now.keys()].filter((name) => !saved.has(name)).sort(),
+    dropped: [...saved.keys()].filter((name) => !now.has(name)).sort(),
+    incompatible: both.filter(differ).map((state) => ({
+      state,
+      saved: describe(saved.get(state) as StateIdentity),
+      now: describe(now.get(state) as StateIdentity),
+    })),
+    topics: {
+      kept: sourceTopics.filter((topic) => savedTopics.has(topic)),
+      added: sourceTopics.filter((topic) => !savedTopics.has(topic)),
+      dropped: [...savedTopics].filter((topic) => !sourceTopics.includes(topic)),
+    },
+  }
+}
+
+/** What must be said before it is done. @throws STATE_INCOMPATIBLE, SAVEPOINT_REFUSED */
+export function checkDiff(
+  diff: SavepointDiff,
+  allowed: { readonly droppedState: boolean; readonly otherPipeline: boolean },
+): void {
+  const { pipeline, dropped, incompatible } = diff
+  if (pipeline.saved !== pipeline.now && !allowed.otherPipeline) {
+    throw refused(
+      `the savepoint is of pipeline '${pipeline.saved}', the module is '${pipeline.now}'; if it was renamed, say so: --renamed`,
+    )
+  }
+  if (incompatible.length > 0) {
+    const list = incompatible
+      .map(({ state, saved, now }) => `${state}: saved is ${saved}; the module has ${now}`)
+      .join('; ')
+    throw new MillraceError('STATE_INCOMPATIBLE', `${list}. Give the changed state a new name, or restore the old code`)
+  }
+  if (dropped.length > 0 && !allowed.droppedState) {
+    throw refused(
+      `the savepoint has state that the module does not declare: ${dropped.join(', ')}. If it is to be given up: --allow-dropped-state`,
+    )
+  }
+}
