@@ -19,11 +19,20 @@ export interface Candidate {
   /** It reads this part of what the others read: 1, or more where a system is so slow that it would take most of the time. */
   readonly inputShare: number
   readonly settings: readonly Setting[]
+  /** The same where state is on disk; none: it runs no such workload. */
+  readonly onDisk?: readonly Setting[]
+  /** It runs no other workload. */
+  readonly onDiskOnly?: boolean
   /** It runs the variant that names the fields it uses, of workloads that have one. */
   readonly fieldsNamed?: boolean
 }
 
-const own = { program: millrace, inputShare: 1, settings: [] }
+/** Of the workload's 100,000 keys all fit: about 25 MB. */
+const stateOnDisk: readonly Setting[] = [
+  { name: 'state.backend', value: 'leveldb', why: 'local disk behind a cache of 256 MiB, the default: all keys fit' },
+]
+
+const own = { program: millrace, inputShare: 1, settings: [], onDisk: stateOnDisk }
 
 export const exactlyOnce: Candidate = {
   ...own,
@@ -68,8 +77,9 @@ export const baseline: Candidate = {
 }
 
 /** Whether a candidate can run a workload at all. */
-export function canRun({ program, fieldsNamed }: Candidate, scenario: Scenario): boolean {
-  return (!program.plain || scenario.plain !== undefined) && (!fieldsNamed || scenario.fieldsNamed !== undefined)
+export function canRun({ program, fieldsNamed, onDisk, onDiskOnly }: Candidate, scenario: Scenario): boolean {
+  const able = (!program.plain || scenario.plain !== undefined) && (!fieldsNamed || scenario.fieldsNamed !== undefined)
+  return able && (scenario.onDisk ? onDisk !== undefined : !onDiskOnly)
 }
 
 export const throughputCandidates: readonly Candidate[] = [

@@ -48,7 +48,7 @@ npm run bench -- peers [options]: Millrace beside Kafka Streams, Flink and two l
   --records N        as above; the loops read a tenth
   --runs, --foreign, --repeats, --quick   as above
   --rate N, --seconds N   records per second and length of a latency or recovery run (default 10,000 and 24)
-  --workloads W0,W1  default W0,W1,W2,W4
+  --workloads W0,W1  default W0,W1,W2,W3,W4
   --systems A,B      some only, and nothing is written into the repository; default all: millrace, millrace-fields, kafka-streams, kafka-streams-tuned, flink, flink-tuned, kafkajs, platformatic
 
 npm run bench -- scale [options]: partitions, tasks, sizes of values, workers; an idle deployment and the start of one; writes bench/SCALE.md
@@ -104,7 +104,7 @@ export function parsePeersOptions(argv: readonly string[]): PeersOptions {
     options: {
       ...seriesFlags,
       parts: { type: 'string', default: peersParts.join(',') },
-      workloads: { type: 'string', default: 'W0,W1,W2,W4' },
+      workloads: { type: 'string', default: 'W0,W1,W2,W3,W4' },
       systems: { type: 'string' },
       rate: { type: 'string', default: '10000' },
       seconds: { type: 'string' },

@@ -96,7 +96,7 @@ export async function measureThroughput(order: ThroughputOrder): Promise<Through
 export function argumentsOf(
   stage: Stage,
   scenario: Scenario,
-  { mode, intervalMs, settings, fieldsNamed = false }: Candidate,
+  { mode, intervalMs, settings, onDisk = [], fieldsNamed = false }: Candidate,
   { name, input, output }: { readonly name: string; readonly input: string; readonly output: string },
 ): SystemArguments {
   const { brokers } = stage.broker
@@ -110,7 +110,7 @@ export function argumentsOf(
     intervalMs,
     fieldsNamed,
     store: `${stage.folder}/${name}`,
-    settings: Object.fromEntries(settings.map((setting) => [setting.name, setting.value])),
+    settings: Object.fromEntries((scenario.onDisk ? onDisk : settings).map((setting) => [setting.name, setting.value])),
   }
 }
 

@@ -78,6 +78,29 @@ const flinkSettings: readonly Setting[] = [
   },
 ]
 
+/** The same settings with state on disk. */
+function onDisk(settings: readonly Setting[]): readonly Setting[] {
+  const changed: readonly Setting[] = [
+    {
+      name: kafkaStreamsStore,
+      value: storeSuppliers('RocksDB'),
+      why: 'state on disk; its block cache holds all of it',
+    },
+    { name: 'state.backend.type', value: 'rocksdb', why: 'state on disk; its block cache holds all of it' },
+  ]
+  const replaced = settings.map((setting) => changed.find(({ name }) => name === setting.name) ?? setting)
+  return settings.some(({ name }) => name === 'state.backend.type') ? [...replaced, ...flinkDisk] : replaced
+}
+
+const flinkDisk: readonly Setting[] = [
+  {
+    name: 'execution.checkpointing.incremental',
+    value: 'true',
+    why: 'only new files are uploaded, which is what one would do with much state',
+  },
+  { name: 'taskmanager.memory.managed.size', value: '256m', why: "RocksDB's memory: as much as our cache" },
+]
+
 /** Of the Kafka clients; `producer` and `consumer` are the prefixes under which a system takes their settings. */
 function tunedClients(producer: string, consumer: string): readonly Setting[] {
   return [
@@ -109,6 +132,7 @@ export const kafkaStreams: Candidate = {
   title: 'Kafka Streams',
   program: kafkaStreamsProgram,
   settings: kafkaStreamsSettings,
+  onDisk: onDisk(kafkaStreamsSettings),
 }
 
 /** On the heap its restarted process would have new transactional ids, and the killed one's transaction would wait for its time-out. */
@@ -121,19 +145,22 @@ export const kafkaStreamsOnDisk: Candidate = {
   ),
 }
 
+const kafkaStreamsTunedSettings: readonly Setting[] = [
+  ...kafkaStreamsSettings,
+  ...tunedClients('producer', 'main.consumer'),
+  {
+    name: 'buffered.records.per.partition',
+    value: '10000',
+    why: 'default 1,000; a poll of 10,000 would pause its partition each time',
+  },
+]
+
 export const kafkaStreamsTuned: Candidate = {
   ...kafkaStreams,
   id: 'kafka-streams-tuned',
   title: 'Kafka Streams tuned',
-  settings: [
-    ...kafkaStreamsSettings,
-    ...tunedClients('producer', 'main.consumer'),
-    {
-      name: 'buffered.records.per.partition',
-      value: '10000',
-      why: 'default 1,000; a poll of 10,000 would pause its partition each time',
-    },
-  ],
+  settings: kafkaStreamsTunedSettings,
+  onDisk: onDisk(kafkaStreamsTunedSettings),
 }
 
 export const flink: Candidate = {
@@ -142,13 +169,17 @@ export const flink: Candidate = {
   title: 'Flink',
   program: flinkProgram,
   settings: flinkSettings,
+  onDisk: onDisk(flinkSettings),
 }
+
+const flinkTunedSettings: readonly Setting[] = [...flinkSettings, ...tunedClients('producer', 'consumer')]
 
 export const flinkTuned: Candidate = {
   ...flink,
   id: 'flink-tuned',
   title: 'Flink tuned',
-  settings: [...flinkSettings, ...tunedClients('producer', 'consumer')],
+  settings: flinkTunedSettings,
+  onDisk: onDisk(flinkTunedSettings),
 }
 
 const intervalSettings: readonly string[] = ['commit.interval.ms', 'execution.checkpointing.interval']

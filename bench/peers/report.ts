@@ -4,10 +4,10 @@ import { scenarioOf } from '../scenarios/all.ts'
 import type { Scenario } from '../scenarios/scenario.ts'
 import { counted, disturbance, figure, medianOf, table, throughputTable, workloadsOf } from '../tables.ts'
 import type { ThroughputRun } from '../throughput.ts'
-import { loopShare, ours, oursNaming, peersCandidates, timedWorkload } from './candidates.ts'
+import { loopShare, ours, oursNaming, oursTenth, peersCandidates, timedWorkload } from './candidates.ts'
 import { flink, flinkTuned, jvmFlags, jvmPeers, kafkaStreams, kafkaStreamsTuned } from './jvm-peers.ts'
 import type { About, PeersResults, Throughput } from './results.ts'
-import { brokerRatioMax, cpuRatioMax, cpuRatioMaxNaming, peakRssMbMax } from './targets.ts'
+import { brokerRatioMax, cpuRatioMax, cpuRatioMaxNaming, cpuRatioMaxTenth, peakRssMbMax } from './targets.ts'
 import { latencySection, recoverySection } from './timing-report.ts'
 
 /** With fewer records a JVM still compiles during most of the window. */
@@ -53,6 +53,7 @@ function ratioTable(results: Throughput): string {
   const rows = workloadsOf(results).flatMap((scenario) => [
     ...ratioRow(results, scenario, 'CPU µs/record', cpu, cpuRatioMax[scenario.id]),
     ...ratioRow(results, scenario, 'CPU µs/record, fields named', cpu, cpuRatioMaxNaming[scenario.id], oursNaming),
+    ...ratioRow(results, scenario, 'CPU µs/record, a tenth in memory', cpu, cpuRatioMaxTenth, oursTenth),
     ...ratioRow(results, scenario, 'CPU µs/record, late half', (run) => run.cpuUsPerRecordLate, undefined),
     ...ratioRow(results, scenario, 'broker µs/record', (run) => run.brokerUsPerRecord, brokerRatioMax[scenario.id]),
     ...memoryRow(results, scenario),
@@ -104,6 +105,13 @@ function added(tuned: Candidate, plain: Candidate): readonly Setting[] {
   return tuned.settings.filter((setting) => !plain.settings.includes(setting))
 }
 
+/** What a system has for state on disk, and not else. */
+function diskSettings({ title, settings, onDisk = [] }: Candidate): readonly Setting[] {
+  return onDisk
+    .filter((setting) => !settings.includes(setting))
+    .map((setting) => ({ ...setting, why: `${title}: ${setting.why}` }))
+}
+
 function settingsSection(): string {
   const parts = [
     '**Each JVM**',
@@ -116,6 +124,8 @@ function settingsSection(): string {
     settingsTable(flink.settings),
     '**Flink tuned**, on top of these',
     settingsTable(added(flinkTuned, flink)),
+    '**W3, state on disk**, in place of or on top of these',
+    settingsTable([ours, oursTenth, kafkaStreams, flink].flatMap(diskSettings)),
     ...peersCandidates
       .filter(({ program, settings }) => program.plain && settings.length > 0)
       .flatMap(({ title, settings }) => [`**${title}**`, settingsTable(settings)]),
@@ -137,7 +147,8 @@ function conditions(results: Throughput): string {
 - Every system is one process of its own, started anew for each run, exactly-once, with one thread or slot of work, reading from the beginning into a topic of its own; it commits or checkpoints once a second, the loops with every transaction. ${settings.runs} runs each, systems interleaved; medians [smallest–largest].
 - Window: from 10 % to 90 % of the output, by high watermarks sampled every 50 ms. *Late half*: 50 % to 90 %, with less of the compilers' work in it. CPU: user and system time of all threads of all processes of a system, as the kernel counts it; peak RSS likewise.
 - ${disturbance(results)}
-- *Exact*: a \`read_committed\` reader found every output to be what it must be. W0–W2: each partition equal to the model's, byte for byte and in order. W4: its order across keys is nobody's promise, so each key's outputs are replayed: in one partition, counts without a gap, each sum one more of the key's prices, maximum and text to the byte, every input used once. All systems write the same JSON text.
+- *Exact*: a \`read_committed\` reader found every output to be what it must be. W0–W3: each partition equal to the model's, byte for byte and in order. W4: its order across keys is nobody's promise, so each key's outputs are replayed: in one partition, counts without a gap, each sum one more of the key's prices, maximum and text to the byte, every input used once. All systems write the same JSON text.
+- W3: W2 with state on local disk, LevelDB or RocksDB; all of it fits into every system's cache, but for the row *a tenth in memory*, where ours holds a tenth of the keys and the peers all of them.
 - W4: what crosses the hop between the keys is compact in every system: a long (Kafka Streams), a tuple (Flink), \`object({ bidder, price })\` (Millrace).
 - Targets: ours ÷ the better of Kafka Streams and Flink, each at its better setting; the broker's CPU and memory likewise.`
 }
@@ -163,7 +174,7 @@ ${renderPeersTables(results)}
 
 ${settingsSection()}
 
-The work is written as each system's users would: Kafka Streams' DSL (\`aggregate\` into an in-memory store with its changelog topic; in W4 \`groupByKey\` after a new key, through a repartition topic), Flink's DataStream API (\`keyBy\` and a \`ValueState\`), typed classes and reused Jackson readers and writers in both. In W2 and W4 the peers parse only the fields that the work needs; Millrace parses the whole value, except where it says *fields named*: there W1 is a \`patch\`, and W2 and W4 read by \`json().only()\`. Flink's shuffle stays in memory, since all of its slots are in one process; Millrace and Kafka Streams shuffle through a topic, which survives.
+The work is written as each system's users would: Kafka Streams' DSL (\`aggregate\` into an in-memory store with its changelog topic; in W4 \`groupByKey\` after a new key, through a repartition topic), Flink's DataStream API (\`keyBy\` and a \`ValueState\`), typed classes and reused Jackson readers and writers in both. In W2 to W4 the peers parse only the fields that the work needs; Millrace parses the whole value, except where it says *fields named*: there W1 is a \`patch\`, and W2 and W4 read by \`json().only()\`. Flink's shuffle stays in memory, since all of its slots are in one process; Millrace and Kafka Streams shuffle through a topic, which survives.
 
 ${notMeasured}`
 }

@@ -2,10 +2,13 @@
 import type { Scenario } from '../scenarios/scenario.ts'
 
 /** CPU per record, ours ÷ that of the better JVM peer at its better setting. */
-export const cpuRatioMax: Readonly<Record<Scenario['id'], number>> = { W0: 0.22, W1: 0.47, W2: 0.4, W4: 0.6 }
+export const cpuRatioMax: Readonly<Record<Scenario['id'], number>> = { W0: 0.22, W1: 0.47, W2: 0.4, W3: 0.45, W4: 0.6 }
 
 /** The same where Millrace names the fields that it uses: W1 by `patch`, W2 by `json().only()`. */
 export const cpuRatioMaxNaming: Partial<Readonly<Record<Scenario['id'], number>>> = { W1: 0.3, W2: 0.32 }
+
+/** W3 with a tenth of the keys in our memory, and all of them in the peers'. */
+export const cpuRatioMaxTenth = 1
 
 /** The broker's CPU per record under us ÷ that under the JVM peer which costs it least. */
 export const brokerRatioMax: Partial<Readonly<Record<Scenario['id'], number>>> = { W0: 1, W1: 1, W2: 1 }

@@ -1,11 +1,17 @@
 import type { PlainWork } from '../output-check.ts'
 import { jsonMap } from './json-map.ts'
-import { keyedAggregate } from './keyed-aggregate.ts'
+import { keyedAggregate, keyedAggregateOnDisk } from './keyed-aggregate.ts'
 import { passthrough } from './passthrough.ts'
 import { rekeyedAggregate } from './rekeyed-aggregate.ts'
 import type { Scenario } from './scenario.ts'
 
-export const scenarios: readonly Scenario[] = [passthrough, jsonMap, keyedAggregate, rekeyedAggregate]
+export const scenarios: readonly Scenario[] = [
+  passthrough,
+  jsonMap,
+  keyedAggregate,
+  keyedAggregateOnDisk,
+  rekeyedAggregate,
+]
 
 /** @throws RangeError */
 export function scenarioOf(id: string): Scenario {

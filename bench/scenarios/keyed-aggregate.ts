@@ -1,4 +1,4 @@
-/** W2: count, sum and maximum per record key, one output for every input. Millrace's state is in its checkpoints; the loop's is a Map that a crash loses. */
+/** W2 and W3: count, sum and maximum per record key, one output for every input. Millrace's state is in its checkpoints; the loop's is a Map that a crash loses. */
 import { definePipeline, f64, json, type Serde, utf8, valueState } from 'millrace'
 import { kafkaSink, kafkaSource } from 'millrace/kafka'
 import type { Bid } from '../bids.ts'
@@ -62,4 +62,14 @@ export const keyedAggregate: Scenario = {
   fieldsNamed: pipelineOf(json<Bid>().only('price')),
   plain,
   expect: (reader, input) => expectBytes(reader, input, plain()),
+}
+
+/** W3: W2 with its state on disk, behind a cache. */
+export const keyedAggregateOnDisk: Scenario = {
+  id: 'W3',
+  name: 'keyed-aggregate-on-disk',
+  what: 'count, sum, max per record key, state on disk',
+  onDisk: true,
+  pipeline: keyedAggregate.pipeline,
+  expect: keyedAggregate.expect,
 }

@@ -14,12 +14,14 @@ export interface RunNames {
 }
 
 export interface Scenario {
-  readonly id: 'W0' | 'W1' | 'W2' | 'W4'
+  readonly id: 'W0' | 'W1' | 'W2' | 'W3' | 'W4'
   readonly name: string
   readonly what: string
   /** The target: CPU per record of exactly-once Millrace, at most so much of the kafkajs loop's; undefined: no loop runs it. */
   readonly ratioMax?: number
   pipeline(names: RunNames, options: PipelineOptions): Pipeline
+  /** State is kept on disk: candidates run with the settings that they have for it. */
+  readonly onDisk?: boolean
   /** The same, naming the fields of the value that it uses: the others are neither decoded nor written anew. */
   readonly fieldsNamed?: Scenario['pipeline']
   /** The work with empty state, for loops; none: records move between partitions, which a loop does not do. */

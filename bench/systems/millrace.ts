@@ -14,6 +14,7 @@ const NEVER_MS = 3_600_000
 
 const given = JSON.parse(process.argv[2] ?? '{}') as SystemArguments
 const { scenario, brokers, pipeline, input, output, mode, intervalMs, store } = given
+const cacheBytesMax = given.settings['state.cacheBytesMax']
 const instance = given.settings.instance ?? 'bench-0'
 
 const { pipeline: plainly, fieldsNamed: naming } = scenarioOf(scenario)
@@ -24,6 +25,11 @@ const defined = define(
   {
     kafka: { brokers },
     checkpoint: { mode, store, intervalMs: intervalMs === 0 ? NEVER_MS : intervalMs },
+    state: {
+      backend: given.settings['state.backend'] === 'leveldb' ? 'leveldb' : 'heap',
+      folder: `${store}-state`,
+      ...(cacheBytesMax ? { cacheBytesMax: Number(cacheBytesMax) } : {}),
+    },
     http: { port: 0 },
   },
 )

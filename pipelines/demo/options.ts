@@ -12,11 +12,21 @@ export interface DemoOptions {
   readonly workers: number
   /** Of the bids, the victims and the moments. */
   readonly seed: number
+  /** The pipeline is replaced by its next version, by way of a savepoint; nobody is killed. */
+  readonly savepoint: boolean
 }
 
-export const demoDefaults: DemoOptions = { records: 600_000, rate: 15_000, kills: 5, workers: 2, seed: 1 }
+export const demoDefaults: DemoOptions = {
+  records: 600_000,
+  rate: 15_000,
+  kills: 5,
+  workers: 2,
+  seed: 1,
+  savepoint: false,
+}
 
 export const demoUsage: string = `npm start -- [--records ${demoDefaults.records}] [--rate ${demoDefaults.rate}] [--kills ${demoDefaults.kills}] [--workers ${demoDefaults.workers}] [--seed ${demoDefaults.seed}]
+  --savepoint replaces the pipeline by its next version on the way, and kills nobody (\`npm run demo:savepoint\`)
   KAFKA_BROKERS=host:port,… takes that cluster instead of starting a broker`
 
 /** Why there can be no verdict; `code` is in the last line, the message says what to do. */
@@ -30,18 +40,24 @@ export class DemoError extends Error {
   }
 }
 
+type NumberName = Exclude<keyof DemoOptions, 'savepoint'>
+
 /** @throws DemoError USAGE */
 export function parseDemoOptions(argv: readonly string[]): DemoOptions {
   const flag = { type: 'string' } as const
-  const options = { records: flag, rate: flag, kills: flag, workers: flag, seed: flag } as const
-  let values: Partial<Record<keyof DemoOptions, string>>
+  const options = {
+    ...{ records: flag, rate: flag, kills: flag, workers: flag, seed: flag },
+    savepoint: { type: 'boolean' },
+  } as const
+  let values: Partial<Record<NumberName, string>> & { savepoint?: boolean }
   try {
     values = parseArgs({ args: [...argv], options, strict: true }).values
   } catch (cause) {
     const said = cause instanceof Error ? cause.message : String(cause)
     throw new DemoError('USAGE', `${said}\n${demoUsage}`, { cause })
   }
-  const number = (name: keyof DemoOptions, min: number, max: number): number => {
+  const savepoint = values.savepoint === true
+  const number = (name: NumberName, min: number, max: number): number => {
     const text = values[name]
     if (text === undefined) return demoDefaults[name]
     const value = Number(text.replaceAll('_', ''))
@@ -51,8 +67,9 @@ export function parseDemoOptions(argv: readonly string[]): DemoOptions {
   return {
     records: number('records', 1, 50_000_000),
     rate: number('rate', 1, 1_000_000),
-    kills: number('kills', 0, 1_000),
+    kills: savepoint ? 0 : number('kills', 0, 1_000),
     workers: number('workers', 1, 16),
     seed: number('seed', 0, 2 ** 32 - 1),
+    savepoint,
   }
 }

@@ -21,7 +21,7 @@ import { Feed } from './feed.ts'
 import { Killer, recoveryFigures } from './killer.ts'
 import { DemoError, type DemoOptions } from './options.ts'
 import { OutputWatch } from './output-watch.ts'
-import { PipelineProcess } from './pipeline-process.ts'
+import { type PipelineOptions, PipelineProcess } from './pipeline-process.ts'
 import { number, type Progress, ProgressView } from './progress-view.ts'
 import {
   claimGroup,
@@ -34,8 +34,12 @@ import {
   removeTraces,
   topicsFor,
 } from './topics.ts'
+import { upgrade } from './upgrade.ts'
 
 const pipelineModule = 'pipelines/bid-totals.ts'
+const nextModule = 'pipelines/upgrade/bid-totals.ts'
+/** The next version runs on another number of workers. */
+const nextWorkersMore = 1
 const readyLimitMs = 60_000
 const stallLimitMs = 60_000
 /** The pipeline's own grace period is 30 s. */
@@ -57,6 +61,12 @@ export interface DemoResult {
   readonly exitCode: 0 | 1
 }
 
+/** The pipeline that runs; between two versions there is none. */
+interface Pipelines {
+  current: PipelineProcess
+  replacing: boolean
+}
+
 /** Everything that is up while bids flow. */
 interface Stage {
   readonly setting: DemoSetting
@@ -64,7 +74,10 @@ interface Stage {
   readonly brokers: readonly string[]
   readonly topics: DemoTopics
   readonly kafkaLibs: string | undefined
-  readonly pipeline: PipelineProcess
+  readonly folder: string
+  readonly env: Readonly<Record<string, string>>
+  readonly open: (module: string, workers: number) => PipelineProcess
+  readonly pipelines: Pipelines
   readonly watch: OutputWatch
   readonly logFile: string
 }
@@ -93,18 +106,25 @@ export async function runDemo(setting: DemoSetting): Promise<DemoResult> {
     await createTopics(kafka, topics)
     const kafkaLibs = await jars()
     signal.throwIfAborted()
-    pipeline = new PipelineProcess(pipelineOptions(setting, broker, topics, folder, logFile))
-    setting.onPipeline?.(pipeline)
-    const started = pipeline
-    stack.defer(() => started.close())
+    const open = (module: string, workers: number): PipelineProcess => {
+      const started = new PipelineProcess(pipelineOptions(setting, module, workers, env, logFile))
+      setting.onPipeline?.(started)
+      stack.defer(() => started.close())
+      pipeline = started
+      return started
+    }
+    const env = pipelineEnv(broker, topics, folder)
+    const first = open(pipelineModule, options.workers)
     const watch = new OutputWatch()
     stack.defer(() => watch.stop())
     await watch.start(await openReader({ connection: { brokers: broker.brokers }, kafkaLibs }), topics.totals)
-    await untilRunning(pipeline, options.workers, signal)
-    const stage: Stage = { setting, kafka, brokers: broker.brokers, topics, kafkaLibs, pipeline, watch, logFile }
+    await untilRunning(first, options.workers, signal)
+    const pipelines: Pipelines = { current: first, replacing: false }
+    const { brokers } = broker
+    const stage: Stage = { setting, kafka, brokers, topics, kafkaLibs, folder, env, open, pipelines, watch, logFile }
     const result = await play(stage)
     keep = result.exitCode !== 0
-    if (keep) showLog(pipeline, logFile)
+    if (keep) showLog(pipelines.current, logFile)
     return result
   } catch (error) {
     keep = pipeline !== null && !signal.aborted
@@ -149,20 +169,42 @@ async function jars(): Promise<string | undefined> {
   return kafkaJars((line) => console.log(`checker: ${line}`)).catch(() => undefined)
 }
 
-function pipelineOptions(
-  setting: DemoSetting,
-  broker: TestBroker,
-  topics: DemoTopics,
-  folder: string,
-  logFile: string,
-) {
-  const env = {
+function pipelineEnv(broker: TestBroker, topics: DemoTopics, folder: string): Record<string, string> {
+  return {
     KAFKA_BROKERS: broker.brokers.join(','),
     BIDS_TOPIC: topics.bids,
     TOTALS_TOPIC: topics.totals,
     MILLRACE_STORE: join(folder, 'store'),
+    STATE_FOLDER: join(folder, 'state'),
   }
-  return { module: pipelineModule, workers: setting.options.workers, logFile, env, command: setting.pipelineCommand }
+}
+
+function pipelineOptions(
+  setting: DemoSetting,
+  module: string,
+  workers: number,
+  env: Readonly<Record<string, string>>,
+  logFile: string,
+): PipelineOptions {
+  return { module, workers, logFile, env, command: setting.pipelineCommand }
+}
+
+/** The next version in the place of the first. */
+async function replace(stage: Stage, feed: Feed, signal: AbortSignal): Promise<void> {
+  const { env, folder, open, pipelines, setting } = stage
+  const workers = setting.options.workers + nextWorkersMore
+  pipelines.replacing = true
+  await upgrade(
+    {
+      ...{ feed, env, folder, nextModule, module: pipelineModule, pipeline: pipelines.current },
+      startNext: async () => {
+        pipelines.current = open(nextModule, workers)
+        pipelines.replacing = false
+        await untilRunning(pipelines.current, workers, signal)
+      },
+    },
+    signal,
+  )
 }
 
 async function untilRunning(pipeline: PipelineProcess, workers: number, signal: AbortSignal): Promise<void> {
@@ -181,7 +223,8 @@ async function untilRunning(pipeline: PipelineProcess, workers: number, signal: 
 /** Bids, kills, the orderly stop, the verdict. */
 async function play(stage: Stage): Promise<DemoResult> {
   const { options, signal } = stage.setting
-  const { kafka, pipeline, watch, topics } = stage
+  const { kafka, pipelines, watch, topics } = stage
+  const pipeline = pipelines.current
   const { records, rate, kills, workers, seed } = options
   const feed = new Feed(kafka, { topic: topics.bids, records, rate, seed })
   const durationMs = (records * 1_000) / rate
@@ -192,7 +235,8 @@ async function play(stage: Stage): Promise<DemoResult> {
   let missing: string | null
   view.start()
   try {
-    const work = Promise.all([feed.run(either), killer.run(either)])
+    const replaced = options.savepoint ? replace(stage, feed, either) : undefined
+    const work = Promise.all([feed.run(either), killer.run(either), replaced])
     const alive = guard(stage, either)
     await Promise.race([work, alive])
     missing = await untilCaughtUp(feed, stage)
@@ -200,7 +244,7 @@ async function play(stage: Stage): Promise<DemoResult> {
     over.abort(new DemoError('STOPPED', 'the run is over'))
     view.stop()
   }
-  const drained = await stopPipeline(pipeline)
+  const drained = await stopPipeline(pipelines.current)
   signal.throwIfAborted()
   if (missing !== null) console.log(`error: ${missing}`)
   if (drained !== null) console.log(`error: ${drained}`)
@@ -219,8 +263,8 @@ async function guard(stage: Stage, signal: AbortSignal): Promise<never> {
   }
 }
 
-function assertHealthy({ pipeline, watch }: Stage): void {
-  pipeline.assertAlive()
+function assertHealthy({ pipelines, watch }: Stage): void {
+  if (!pipelines.replacing) pipelines.current.assertAlive()
   if (watch.failure) throw watch.failure
 }
 
@@ -268,7 +312,7 @@ async function judge(stage: Stage): Promise<Verdict> {
   })
 }
 
-function progress(feed: Feed, killer: Killer, { pipeline, watch, setting }: Stage): Progress {
+function progress(feed: Feed, killer: Killer, { pipelines, watch, setting }: Stage): Progress {
   return {
     elapsedMs: feed.elapsedMs,
     in: feed.sent,
@@ -277,7 +321,7 @@ function progress(feed: Feed, killer: Killer, { pipeline, watch, setting }: Stag
     kills: killer.kills.length,
     killsPlanned: setting.options.kills,
     lastRecoveryMs: watch.lastRecoveryMs,
-    workers: [...pipeline.workers.values()].sort((a, b) => a.slot - b.slot),
+    workers: [...pipelines.current.workers.values()].sort((a, b) => a.slot - b.slot),
   }
 }
 

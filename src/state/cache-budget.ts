@@ -29,7 +29,7 @@ export class SharedBudget implements CacheBudget {
   }
 
   leave(store: CachedStore): void {
-    if (this.#stores.delete(store)) this.#used -= store.cacheBytes
+    this.#stores.delete(store)
   }
 
   charge(bytes: number): void {

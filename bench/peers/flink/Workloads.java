@@ -28,7 +28,7 @@ final class Workloads {
     switch (scenario) {
       case "W0" -> passthrough(environment, topics);
       case "W1" -> jsonMap(environment, topics);
-      case "W2" -> totalsByRecordKey(environment, topics);
+      case "W2", "W3" -> totalsByRecordKey(environment, topics);
       case "W4" -> totalsByBidder(environment, topics);
       default -> throw new IllegalArgumentException("workload " + scenario);
     }

@@ -29,7 +29,7 @@ final class Workloads {
     switch (given.scenario) {
       case "W0" -> passthrough(builder, given);
       case "W1" -> jsonMap(builder, given);
-      case "W2" -> totalsByRecordKey(builder, given);
+      case "W2", "W3" -> totalsByRecordKey(builder, given);
       case "W4" -> totalsByBidder(builder, given);
       default -> throw new IllegalArgumentException("workload " + given.scenario);
     }

@@ -7,7 +7,7 @@ import java.util.Map;
 /** What the bench tells a peer: one JSON object, the only argument of its process. */
 @JsonIgnoreProperties(ignoreUnknown = true)
 public final class Arguments {
-  /** The workload: W0, W1, W2 or W4. */
+  /** The workload: W0, W1, W2, W3 (W2 with state on disk, by its settings) or W4. */
   public String scenario;
 
   public List<String> brokers;

@@ -207,8 +207,13 @@ export class HeapStore implements Cursor, CachedStore {
 
   /** Rows are as many as there ever were keys at a time; the rest is of those that are there. */
   get cacheBytes(): number {
-    const values = this.#tables.reduce((sum, table) => sum + table.cacheBytes, 0)
-    return this.slotCount * this.rows.stride * 4 + this.#slots.size * SLOT_BYTES + values
+    return this.slotCount * this.rows.stride * 4 + this.#slots.size * SLOT_BYTES + this.#valueBytes()
+  }
+
+  #valueBytes(): number {
+    let bytes = 0
+    for (const table of this.#tables) bytes += table.cacheBytes
+    return bytes
   }
 
   #charge(budget: CacheBudget): void {
@@ -218,21 +223,23 @@ export class HeapStore implements Cursor, CachedStore {
   }
 
   evict(bytes: number): number {
-    const before = this.cacheBytes
     const slots = this.slotCount
+    let freed = 0
     // Two rounds: in the first one the hand may only take marks away.
-    for (let left = 2 * slots; left > 0 && before - this.cacheBytes < bytes; left--) {
+    for (let left = 2 * slots; left > 0 && freed < bytes; left--) {
       const slot = this.#hand
       this.#hand = slot + 1 < slots ? slot + 1 : 0
       if (this.#keys[slot] === undefined || slot === this.slot || slot === this.#idle) continue
       if (this.#used[slot] === 1) this.#used[slot] = 0
       else if (this.#tables.every((table) => table.onDisk(slot, this.#applied))) {
+        const before = this.#valueBytes()
         for (const table of this.#tables) table.evict(slot)
         this.#forget(slot)
+        freed += SLOT_BYTES + before - this.#valueBytes()
       }
     }
-    this.#charged = this.cacheBytes
-    return before - this.#charged
+    this.#charged -= freed
+    return freed
   }
 
   /** The disk has what the snapshot with this epoch, and those before, had. */
@@ -252,6 +259,8 @@ export class HeapStore implements Cursor, CachedStore {
   /** Nothing is read from it any more. */
   dispose(): void {
     this.#disk?.budget.leave(this)
+    this.#disk?.budget.charge(-this.#charged)
+    this.#charged = 0
   }
 
   /** What a segment calls the states that a disk calls by number. */
