@@ -46,7 +46,7 @@ test('stopped and drained, then other code, backend, workers and partitions of t
   expect(differs.output).toMatch(/restored +count\.count\n.*restored +count\.hash/)
   expect(differs.output).toMatch(/new +seen\.seen/)
   const restored = await command(job, ['restore', place, '--to', REFERENCE], changed)
-  expect([restored.code, restored.output]).toEqual([0, expect.stringContaining('count/4  ')])
+  expect([restored.code, restored.output]).toEqual([0, expect.stringContaining('key/4  ')])
   for (const instance of ['c', 'd', 'e']) job.start(instance, { env: changed })
   await job.progresses(200)
   await job.finish()
