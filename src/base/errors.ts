@@ -53,6 +53,7 @@ export type ErrorCode =
   | 'STATE_VALUE_INVALID'
   | 'STATE_DISK'
   | 'STATE_LOCKED'
+  | 'STATE_DAMAGED'
   | 'TRANSACTION_FENCED'
   | 'TRANSACTION_FAILED'
   | 'TRANSACTION_UNKNOWN'
@@ -139,6 +140,7 @@ export const errorTable: Readonly<Record<ErrorCode, CodeEntry>> = {
   STATE_INCOMPATIBLE: entry('fatal', 3, 'the kind or serde of a state changed since the checkpoint'),
   STATE_VALUE_INVALID: entry('restart', 1, 'a state got a value or key that its serde cannot write'),
   STATE_DISK: entry('restart', 1, 'the local state folder cannot be read or written (disk full, rights)'),
+  STATE_DAMAGED: entry('fatal', 1, 'the local state fails a checksum: the process starts again without it'),
   STATE_LOCKED: entry('fatal', 2, 'another process uses the local state folder'),
   TRANSACTION_FENCED: entry('restart', 1, "another producer took over one of the worker's transactional ids"),
   TRANSACTION_FAILED: entry('restart', 1, 'a transaction cannot go on and is rolled back'),

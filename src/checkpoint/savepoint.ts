@@ -22,6 +22,8 @@ export interface SavedTask {
   readonly task: TaskId
   readonly stage: string
   readonly partition: number
+  /** Its keys are where a `keyBy` sent them, not where the records' producers did. */
+  readonly hop: boolean
   /** The checkpoint that it is a copy of. */
   readonly checkpoint: string
   readonly positions: readonly SourcePosition[]
@@ -43,9 +45,10 @@ export interface Savepoint {
   readonly tasks: readonly SavedTask[]
 }
 
-/** What is to be saved of a task: `read` gives the segments of its chain, oldest first, verified. */
-export interface TaskToSave extends Omit<SavedTask, 'file' | 'segments'> {
+/** What is to be saved of a task: `read` gives the segments of its chain, oldest first, verified, and `states` then what is in them. */
+export interface TaskToSave extends Omit<SavedTask, 'file' | 'segments' | 'states'> {
   read(): AsyncIterable<Buffer>
+  states(): readonly StateIdentity[]
 }
 
 const invalid = (folder: string, what: string, cause?: unknown): MillraceError =>
@@ -68,6 +71,7 @@ export async function writeSavepoint(
     for (const [index, task] of tasks.entries()) saved.push(await writeTask(partial, `${index}.rows`, task))
     const savepoint: Savepoint = { ...head, tasks: saved }
     await writeDurably(join(partial, MANIFEST), [Buffer.from(encodeManifest(savepoint))])
+    await syncFolder(partial)
     await rename(partial, place)
     await syncFolder(dirname(place))
     return savepoint
@@ -78,7 +82,7 @@ export async function writeSavepoint(
   }
 }
 
-async function writeTask(folder: string, file: string, { read, ...task }: TaskToSave): Promise<SavedTask> {
+async function writeTask(folder: string, file: string, { read, states, ...task }: TaskToSave): Promise<SavedTask> {
   const segments: { length: number; checksum: string }[] = []
   const copies = async function* (): AsyncGenerator<Buffer> {
     for await (const segment of read()) {
@@ -87,7 +91,7 @@ async function writeTask(folder: string, file: string, { read, ...task }: TaskTo
     }
   }
   await writeDurably(join(folder, file), copies())
-  return { ...task, file, segments }
+  return { ...task, states: states(), file, segments }
 }
 
 async function writeDurably(path: string, parts: Iterable<Buffer> | AsyncIterable<Buffer>): Promise<void> {
@@ -151,9 +155,11 @@ export async function* readSegments(folder: string, { task, file, segments }: Sa
     let position = 0
     for (const { length, checksum } of segments) {
       const bytes = Buffer.allocUnsafe(length)
-      const { bytesRead } = await opened.read(bytes, 0, length, position)
-      if (bytesRead < length)
-        throw invalid(folder, `${file}, the state of task ${task}, ends at ${position + bytesRead}: it is cut`)
+      let filled = 0
+      for (let read = 1; read > 0 && filled < length; filled += read)
+        read = (await opened.read(bytes, filled, length - filled, position + filled)).bytesRead
+      if (filled < length)
+        throw invalid(folder, `${file}, the state of task ${task}, ends at ${position + filled}: it is cut`)
       if (crcHex(crc32c(bytes)) !== checksum)
         throw invalid(folder, `${file}, the state of task ${task}, fails its checksum at byte ${position}`)
       yield bytes

@@ -109,8 +109,10 @@ export class DirectoryStore implements CheckpointStore {
       const file = await open(join(this.location, name), 'r')
       try {
         const bytes = Buffer.allocUnsafe(length)
-        const { bytesRead } = await file.read(bytes, 0, length, position)
-        return bytes.subarray(0, bytesRead)
+        let filled = 0
+        for (let read = 1; read > 0 && filled < length; filled += read)
+          read = (await file.read(bytes, filled, length - filled, position + filled)).bytesRead
+        return bytes.subarray(0, filled)
       } finally {
         await file.close()
       }

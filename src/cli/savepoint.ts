@@ -51,7 +51,7 @@ async function create(argv: readonly string[]): Promise<number> {
   const folder = textFlag(values, 'out')
   if (folder === undefined) throw new MillraceError('USAGE', 'millrace savepoint create: --out DIR is required')
   const { plan, settings } = await loadPipeline(module, overridesOf(values))
-  const log = createLogger({ pipeline: plan.pipeline }, 'warn')
+  const log = createLogger({ pipeline: plan.pipeline }, 'error')
   const store = typeof settings.store === 'string' ? new DirectoryStore(settings.store) : settings.store
   const cluster = await plan.factory.connect(settings.kafka, `${settings.instance}-savepoint`, log)
   try {
@@ -159,7 +159,7 @@ async function restore(argv: readonly string[]): Promise<number> {
     droppedState: values['allow-dropped-state'] === true,
     otherPipeline: values.renamed === true,
   })
-  const log = createLogger({ pipeline: plan.pipeline }, 'warn')
+  const log = createLogger({ pipeline: plan.pipeline }, 'error')
   const store = typeof settings.store === 'string' ? new DirectoryStore(settings.store) : settings.store
   const offsets = await offsetsOf(values)
   const strange = [...offsets.keys()].filter((topic) => !plan.sourceTopics.includes(topic))

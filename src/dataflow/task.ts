@@ -317,12 +317,18 @@ export class Task {
       const { keepsSegments } = this.#state
       this.#options.onAck({ task: this.id, checkpoint, positions, handles, keepsSegments, ...this.#state.take() })
     })
-    return !done
+    // Who waits for the disk is woken.
+    return !done && !this.#state.waiting
   }
 
   /** State takes more memory than it may: a checkpoint lets go of it. */
   get overBudget(): boolean {
     return this.#state.overBudget
+  }
+
+  /** So much more that it must not read before a checkpoint is through. */
+  get mustWait(): boolean {
+    return this.#state.mustWait
   }
 
   /** The snapshot acked last is committed; `segment`: the name of its state's segment, null if it has none. @throws STATE_DISK */

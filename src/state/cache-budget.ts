@@ -1,8 +1,9 @@
 // How much memory the states of a worker may take that are on disk, too: one limit for all of its tasks, busy and idle ones.
 import type { CacheBudget, CachedStore } from './disk.ts'
 
-/** What is freed beyond the limit, of the limit, so that not every new key looks for another one to go. */
+/** What is freed beyond the limit, so that not every new key looks for another one to go: of the limit, and at most. */
 const FREED_SHARE = 1 / 64
+const FREED_BYTES_MAX = 512 * 1024
 
 export class SharedBudget implements CacheBudget {
   readonly #bytesMax: number
@@ -24,6 +25,10 @@ export class SharedBudget implements CacheBudget {
     return this.#used > this.#bytesMax
   }
 
+  get full(): boolean {
+    return this.#used > 2 * this.#bytesMax
+  }
+
   join(store: CachedStore): void {
     this.#stores.add(store)
   }
@@ -38,7 +43,7 @@ export class SharedBudget implements CacheBudget {
 
   relieve(): void {
     if (this.#used <= this.#tryAgainAt) return
-    const step = this.#bytesMax * FREED_SHARE
+    const step = Math.min(this.#bytesMax * FREED_SHARE, FREED_BYTES_MAX)
     const goal = this.#bytesMax - step
     // Largest first: a store whose task is idle gives back what a busy one needs.
     for (const store of [...this.#stores].sort((a, b) => b.cacheBytes - a.cacheBytes)) {

@@ -18,13 +18,15 @@ export interface CacheBudget {
   relieve(): void
   /** More can go than before: it is on disk now. */
   applied(): void
-  /** More than the limit is held, by changes that no checkpoint has yet. */
+  /** More than the limit is held. */
   readonly over: boolean
+  /** Twice the limit: no more records until some of it can go. */
+  readonly full: boolean
 }
 
 export interface CachedStore {
   readonly cacheBytes: number
-  /** Forgets what is on disk as it is here, until `bytes` are free or all slots were looked at; gives how many bytes. */
+  /** Forgets what is on disk as it is here, until `bytes` are free or many slots were looked at; gives how many bytes. */
   evict(bytes: number): number
 }
 
@@ -36,7 +38,9 @@ export interface TaskDisk {
   readonly budget: CacheBudget
   /** Estimated bytes of all entries. */
   readonly bytes: number
-  /** The number of a state, given at its first use. @throws STATE_INCOMPATIBLE if it was another kind of state before */
+  /** Differs from task to task: so that not all begin a base at the same time. */
+  readonly stagger: number
+  /** The number of a state, given at its first use. */
   stateId(identity: StateIdentity): number
   /** Gives what it has of a key, for those of `states` (an array that stays the same) of which it has something: by their place there. */
   read(states: readonly number[], key: Buffer, found: (place: number, bytes: Buffer) => void): void

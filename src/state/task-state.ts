@@ -8,10 +8,11 @@ import type { ChainPart, TaskDisk } from './disk.ts'
 import type { HeapStore } from './heap/store.ts'
 import { releaseSegment, replaySegment, SegmentWriter, type StateIdentity } from './segment.ts'
 
-/** Segments of a chain at most; a base in slices must be complete before. */
+/** Segments of a chain at most; a base in slices must be complete before. With a disk, there are more if its base has more slices. */
 export const CHAIN_SEGMENTS_MAX = 16
 const BASE_SLICES_MAX = 4
 const BASE_SLICE_SLOTS = 50_000
+/** Of a base from disk: what a checkpoint holds in memory, and writes, beyond the changes. */
 const BASE_SLICE_BYTES = 8 * 2 ** 20
 
 interface Base {
@@ -53,6 +54,9 @@ export class TaskState {
   /** The segment taken last, which the disk will want when it is committed. */
   #taken: readonly Buffer[] | null = null
   #applying: Promise<void> = Promise.resolve()
+  /** The disk has not yet all that is committed. */
+  #behind = false
+  #encoded = false
 
   constructor(stores: readonly HeapStore[], options: TaskStateOptions = {}) {
     this.#stores = stores
@@ -76,6 +80,16 @@ export class TaskState {
     return this.#disk?.budget.over === true && this.changed
   }
 
+  /** So much more that no record may come before some of it can go: a checkpoint or the disk is on the way. */
+  get mustWait(): boolean {
+    return this.#disk?.budget.full === true && (this.changed || this.#behind)
+  }
+
+  /** All that can be encoded is; the disk is still being read. */
+  get waiting(): boolean {
+    return this.#reading === 'yes' && this.#encoded
+  }
+
   /** The segment is read again when it is committed: its memory is not to be used before. */
   get keepsSegments(): boolean {
     return this.#disk !== null
@@ -85,8 +99,10 @@ export class TaskState {
   begin(): void {
     assert(this.#writer === null, 'I2: a snapshot began while the one before was not encoded')
     this.#writer = new SegmentWriter()
-    this.#slice = this.#nextSlice()
-    this.#reading = this.#slice && this.#disk ? 'no' : 'done'
+    const slice = this.#nextSlice()
+    this.#slice = slice
+    this.#encoded = false
+    this.#reading = slice && this.#disk ? 'no' : 'done'
   }
 
   /** The barrier reached one operator: the synchronous part of its snapshot. */
@@ -100,14 +116,7 @@ export class TaskState {
   }
 
   #nextSlice(): Slice | null {
-    if (!this.#base && this.#chainLength >= CHAIN_SEGMENTS_MAX - BASE_SLICES_MAX) {
-      const slots = this.#stores.map((store) => store.slotCount)
-      const total = slots.reduce((sum, count) => sum + count, 0)
-      // After a restore in the middle of a base the chain has its slices already: a new base gets what is left.
-      const room = Math.min(BASE_SLICES_MAX, CHAIN_SEGMENTS_MAX - this.#chainLength)
-      const wanted = this.#disk ? this.#disk.bytes / this.#baseSliceBytes : total / this.#baseSliceSlots
-      this.#base = { slices: Math.max(1, Math.min(room, Math.ceil(wanted))), slots, next: 0 }
-    }
+    this.#base ??= this.#disk ? this.#baseOfDisk(this.#disk) : this.#baseOfHeap()
     if (!this.#base) {
       this.#mark = 'delta'
       return null
@@ -118,12 +127,29 @@ export class TaskState {
     return { index, of, bytes: (this.#disk?.bytes ?? 0) / of }
   }
 
+  #baseOfHeap(): Base | null {
+    if (this.#chainLength < CHAIN_SEGMENTS_MAX - BASE_SLICES_MAX) return null
+    const slots = this.#stores.map((store) => store.slotCount)
+    const total = slots.reduce((sum, count) => sum + count, 0)
+    // After a restore in the middle of a base the chain has its slices already: a new base gets what is left.
+    const room = Math.min(BASE_SLICES_MAX, CHAIN_SEGMENTS_MAX - this.#chainLength)
+    const slices = Math.max(1, Math.min(room, Math.ceil(total / this.#baseSliceSlots)))
+    return { slices, slots, next: 0 }
+  }
+
+  /** Slices of equal size; the larger the state, the longer the chain, so that a base is a small part of what is written. */
+  #baseOfDisk({ bytes, stagger }: TaskDisk): Base | null {
+    const slices = Math.max(1, Math.ceil(bytes / this.#baseSliceBytes))
+    const begin = CHAIN_SEGMENTS_MAX - BASE_SLICES_MAX + (slices > 1 ? 2 * slices + stagger : 0)
+    return this.#chainLength < begin ? null : { slices, slots: [], next: 0 }
+  }
+
   /** Encodes frozen state until `expired()`; true when all of it is encoded. @throws STATE_DISK */
   encode(expired: () => boolean): boolean {
     if (this.#reading === 'no') void this.#readBase()
     if (this.#reading instanceof Error) throw this.#reading
-    const encoded = this.#stores.every((store) => store.encode(expired))
-    return encoded && this.#reading === 'done'
+    this.#encoded = this.#stores.every((store) => store.encode(expired))
+    return this.#encoded && this.#reading === 'done'
   }
 
   /** The disk is as the checkpoint before left it, until this one is committed: its rows come before what changed since. */
@@ -150,12 +176,13 @@ export class TaskState {
     const writer = this.#writer
     assert(writer, 'I2: a segment was taken before it was frozen')
     this.#writer = null
+    const slices = this.#base?.slices ?? 1
     if (this.#mark === 'base-last' || this.#mark === 'base-whole') this.#base = null
     const segment = writer.finish(this.#mark === 'delta' ? 'drop-empty' : 'keep-empty')
     if (this.#mark === 'base-whole') this.#chainLength = 1
-    else if (this.#mark === 'base-last') this.#chainLength = BASE_SLICES_MAX
+    else if (this.#mark === 'base-last') this.#chainLength = this.#disk ? slices : BASE_SLICES_MAX
     else if (segment) this.#chainLength++
-    assert(this.#chainLength <= CHAIN_SEGMENTS_MAX, `a chain of ${this.#chainLength} segments`)
+    assert(this.#disk || this.#chainLength <= CHAIN_SEGMENTS_MAX, `a chain of ${this.#chainLength} segments`)
     this.#taken = segment
     return { segment, mark: this.#mark }
   }
@@ -171,6 +198,7 @@ export class TaskState {
     await this.#applying
     if (!disk) return
     const epochs = this.#stores.map((store) => store.epoch)
+    this.#behind = true
     this.#applying = this.#apply(disk, ref, segment, epochs)
     // Who asks next gets the error.
     this.#applying.catch(() => this.#wake())
@@ -187,7 +215,10 @@ export class TaskState {
       releaseSegment(segment)
     }
     for (const [index, store] of this.#stores.entries()) store.applied(epochs[index] as number)
+    this.#behind = false
     disk.budget.applied()
+    disk.budget.relieve()
+    this.#wake()
   }
 
   /** The disk has all that is committed. */

@@ -172,8 +172,13 @@ export class Attempt {
       onDelivered: (id, checkpoint) => this.#coordinator?.delivered(id, checkpoint),
       onFailure: (error) => this.#fail(error),
     })
-    await task.restore(restored.positions, chain)
-    await task.open(new Map(restored.handles.map(({ operator, handle }) => [operator, [handle]])))
+    try {
+      await task.restore(restored.positions, chain)
+      await task.open(new Map(restored.handles.map(({ operator, handle }) => [operator, [handle]])))
+    } catch (error) {
+      task.dispose()
+      throw error
+    }
     this.#members.set(taskPlan.id, { plan: taskPlan, task, pointer: restored.pointer, chain: restored.chain })
     const hops = new Set(plan.hops.map(({ topic }) => topic))
     this.#reader.assign(restored.positions.filter(({ topic }) => reads === 'all' || hops.has(topic)))
@@ -380,7 +385,7 @@ export class Attempt {
     for (let i = 0; i < tasks.length; i++) {
       const task = tasks[(start + i) % tasks.length]
       if (!task) continue
-      while (task.step(end, read && !this.#heldBack.has(task)) === 'more') {
+      while (task.step(end, read && !task.mustWait && !this.#heldBack.has(task)) === 'more') {
         worked = true
         if (monotonicMs() >= end) return true
       }

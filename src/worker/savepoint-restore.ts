@@ -11,11 +11,11 @@ import { partitionOf } from '../base/murmur2.ts'
 import { encodeFile, encodePointer, fileName, parseFileName, segmentRef } from '../checkpoint/file.ts'
 import { readSegments, type SavedTask, type Savepoint } from '../checkpoint/savepoint.ts'
 import type { CheckpointStore } from '../checkpoint/store.ts'
-import type { Cluster, CommittedOffset } from '../dataflow/ports.ts'
+import type { Cluster, CommittedOffset, TopicInfo } from '../dataflow/ports.ts'
 import { SegmentReader, SegmentWriter, type StateIdentity } from '../state/segment.ts'
-import { names, type Plan, type Settings } from './job.ts'
+import { names, type Plan, type Settings, type Stage } from './job.ts'
 import type { ResetTarget } from './reset.ts'
-import { checkStopped, nameOf, pointersOf, refused } from './savepoint.ts'
+import { checkStopped, nameOf, pointersOf, readsHop, refused, unreadHops } from './savepoint.ts'
 import { statesOfStage } from './savepoint-plan.ts'
 import { prepareTopology, type TaskPlan, type Topology } from './topology.ts'
 
@@ -50,79 +50,112 @@ export interface RestoreResult {
 
 /** @throws GROUP_NOT_EMPTY, SAVEPOINT_REFUSED, SAVEPOINT_INVALID */
 export async function restoreSavepoint(options: RestoreOptions): Promise<RestoreResult> {
-  const { cluster, plan, settings, store, savepoint, acceptRewrite, log } = options
-  await checkStopped(cluster, plan.group, plan.pipeline)
+  const { cluster, plan, settings, store, savepoint, log } = options
+  for (const name of new Set([savepoint.pipeline, plan.pipeline])) await checkStopped(cluster, names.group(name), name)
   await store.open(plan.pipeline)
   const open = (await cluster.openTransactions(names.prefix(plan.pipeline))).filter(
     (id) => names.instanceOf(plan.pipeline, id) !== undefined,
   )
   await cluster.resolveTransactions(open)
-  if (!acceptRewrite) await checkNothingSince(cluster, savepoint, options)
-  // What is in them belongs to another time; and their partitions may be others now.
+  // All that may be refused comes before anything is changed.
+  await verify(options)
+  const committed = await cluster.committedOffsets(plan.group, null)
+  await checkSources(options, committed)
   for (const hop of plan.hops) await cluster.deleteTopic(hop.topic)
   const topology = await prepareTopology(cluster, plan, settings, log)
-  const committed = await cluster.committedOffsets(plan.group, null)
-  const positions = new Map<TaskPlan, SourcePosition[]>()
-  for (const task of topology.tasks) positions.set(task, await positionsOf(options, task, topology))
+  checkHandles(savepoint, plan, topology)
   const id = await nextId(store, savepoint, committed, topology)
   const tasks: { task: string; rows: number; positions: SourcePosition[] }[] = []
   const offsets: (SourcePosition & { metadata: string })[] = []
   for (const task of topology.tasks) {
     const writer = await rowsFor(options, task, topology)
-    const chosen = positions.get(task) as SourcePosition[]
-    const metadata = await writeTask(options, topology, task, id, chosen, writer, committed)
-    offsets.push(...chosen.map((position) => ({ ...position, metadata })))
-    tasks.push({ task: task.id, rows: writer.rowCount, positions: chosen })
+    const positions: SourcePosition[] = []
+    for (const { topic, partition } of task.inputs)
+      positions.push(await positionOf(options, task.stage, topic, partition))
+    const metadata = await writeTask(options, topology, task, id, positions, writer, committed)
+    offsets.push(...positions.map((position) => ({ ...position, metadata })))
+    tasks.push({ task: task.id, rows: writer.rowCount, positions })
   }
   await cluster.resetOffsets(plan.group, offsets)
   return { checkpoint: id.toString(), tasks }
 }
 
-/** @throws SAVEPOINT_REFUSED */
-async function checkNothingSince(
-  cluster: Cluster,
-  savepoint: Savepoint,
-  { plan, offsets }: RestoreOptions,
-): Promise<void> {
-  const groups = [...new Set([names.group(savepoint.pipeline), plan.group])]
-  const rows = (await Promise.all(groups.map((group) => cluster.committedOffsets(group, null)))).flat()
-  const saved = savepoint.tasks
-    .flatMap(({ positions }) => positions)
-    .filter(({ topic }) => !savepoint.hops.includes(topic))
-  const beyond = saved.filter(({ topic, partition, offset }) =>
-    rows.some((row) => row.topic === topic && row.partition === partition && row.offset > offset),
+/** Every byte, before a decision is based on it. @throws SAVEPOINT_INVALID */
+async function verify({ folder, savepoint }: RestoreOptions): Promise<void> {
+  for (const task of savepoint.tasks) for await (const _ of readSegments(folder, task));
+}
+
+/** Source topics as they are now, against what was saved and what was read since. @throws SAVEPOINT_REFUSED, TOPIC_UNKNOWN */
+async function checkSources(options: RestoreOptions, committed: readonly CommittedOffset[]): Promise<void> {
+  const { cluster, plan, savepoint, offsets, acceptRewrite } = options
+  const other =
+    savepoint.pipeline === plan.pipeline ? [] : await cluster.committedOffsets(names.group(savepoint.pipeline), null)
+  const known = [...committed, ...other].filter(({ offset }) => offset >= 0n)
+  const differing: string[] = []
+  for (const stage of plan.stages) {
+    for (const topic of stage.sources.flatMap(({ kind, topics }) => (kind === 'source' ? topics : []))) {
+      const now = (await cluster.topics([topic])).get(topic)
+      if (!now)
+        throw new MillraceError(
+          'TOPIC_UNKNOWN',
+          `topic ${topic}, which '${plan.pipeline}' reads, is missing on the cluster`,
+        )
+      if (!offsets.has(topic)) checkTopic(savepoint, stage, now)
+      for (let partition = 0; partition < now.partitions; partition++) {
+        const { offset } = await positionOf(options, stage, topic, partition)
+        const read = known.filter((row) => row.topic === topic && row.partition === partition)
+        if (read.some((row) => row.offset !== offset)) differing.push(`${partitionKey(topic, partition)}@${offset}`)
+      }
+    }
+  }
+  const lost = await unreadHops(cluster, plan)
+  differing.push(
+    ...lost.map(({ topic, partition, records }) => `${partitionKey(topic, partition)} (${records} unread records go)`),
   )
-  const moved = [...offsets.keys()]
-  if (beyond.length === 0 && moved.length === 0) return
-  const where = [
-    ...beyond.map(({ topic, partition, offset }) => `${topic}-${partition}@${offset}`),
-    ...moved.map((topic) => `--offsets ${topic}`),
-  ]
+  if (acceptRewrite) return
+  if (differing.length > 0) {
+    throw refused(
+      `the restored pipeline goes on from ${differing.join(', ')}, which is not where it is now: output may be written again, or left out. If that is meant: --accept-rewrite`,
+    )
+  }
+  if (known.length === 0)
+    throw refused(
+      `group ${names.group(savepoint.pipeline)} has no offsets any more, so nobody knows what was read since the savepoint: output may be written again. If that is meant: --accept-rewrite`,
+    )
+}
+
+/** What other systems prepared for a decided checkpoint is theirs to commit, by the task that has it. @throws SAVEPOINT_REFUSED */
+function checkHandles(savepoint: Savepoint, plan: Plan, topology: Topology): void {
+  const now = new Set(topology.tasks.map(({ id }) => id))
+  const left = savepoint.tasks.filter(({ task, handles }) => handles.length > 0 && !now.has(task))
+  if (
+    left.length === 0 &&
+    (savepoint.pipeline === plan.pipeline || savepoint.tasks.every(({ handles }) => handles.length === 0))
+  )
+    return
   throw refused(
-    `a restore goes on from ${where.join(', ')}, while the pipeline has read other records since: their output may be written again, or left out. If that is meant: --accept-rewrite`,
+    `two-phase sinks of ${left.map(({ task }) => task).join(', ') || savepoint.pipeline} have transactions that are prepared, which no task of '${plan.pipeline}' would commit: let the old code run and stop in order once, then take another savepoint`,
   )
 }
 
 /** @throws SAVEPOINT_REFUSED */
-async function positionsOf(options: RestoreOptions, task: TaskPlan, topology: Topology): Promise<SourcePosition[]> {
+async function positionOf(
+  options: RestoreOptions,
+  stage: Stage,
+  topic: string,
+  partition: number,
+): Promise<SourcePosition> {
   const { cluster, plan, savepoint, offsets } = options
-  const hops = new Set(plan.hops.map((hop) => hop.topic))
-  const chosen: SourcePosition[] = []
-  for (const { topic, partition } of task.inputs) {
-    const at = (offset: bigint): SourcePosition => ({ topic, partition, offset, leaderEpoch: -1 })
-    const given = offsets.get(topic)
-    const saved = savepoint.tasks
-      .flatMap(({ positions }) => positions)
-      .find((position) => position.topic === topic && position.partition === partition)
-    if (hops.has(topic)) chosen.push(at((await cluster.logRange(topic, partition)).start))
-    else if (given) chosen.push(at(await givenOffset(cluster, topic, partition, given)))
-    else {
-      checkCount(savepoint, task, topic, topology)
-      const source = task.stage.sources.find((each) => each.topics.includes(topic))
-      chosen.push(saved ?? at(await cluster.startOffset(topic, partition, source?.connector.start ?? 'earliest')))
-    }
-  }
-  return chosen
+  const at = (offset: bigint): SourcePosition => ({ topic, partition, offset, leaderEpoch: -1 })
+  if (plan.hops.some((hop) => hop.topic === topic)) return at((await cluster.logRange(topic, partition)).start)
+  const given = offsets.get(topic)
+  if (given) return at(await givenOffset(cluster, topic, partition, given))
+  const saved = savepoint.tasks
+    .flatMap(({ positions }) => positions)
+    .find((position) => position.topic === topic && position.partition === partition)
+  if (saved) return saved
+  const source = stage.sources.find((each) => each.topics.includes(topic))
+  return at(await cluster.startOffset(topic, partition, source?.connector.start ?? 'earliest'))
 }
 
 async function givenOffset(
@@ -141,14 +174,21 @@ async function givenOffset(
   )
 }
 
-/** Unread records of a keyed stage lie where their keys were: they would meet the state of other keys. */
-function checkCount(savepoint: Savepoint, task: TaskPlan, topic: string, topology: Topology): void {
-  const was = savepoint.topics[topic]
-  const now = topology.topics.get(topic)
-  if (!task.stage.keyed || !was || !now || was.partitions === now.partitions) return
-  throw refused(
-    `topic ${topic} of the keyed stage '${task.stage.id}' had ${was.partitions} partitions, now ${now.partitions}: its unread records are not where their keys belong now. Read the old partitions to their ends before the savepoint, and say where to begin: --offsets ${topic}=latest (or another place)`,
-  )
+/** @throws SAVEPOINT_REFUSED */
+function checkTopic(savepoint: Savepoint, stage: Stage, now: TopicInfo): void {
+  const was = savepoint.topics[now.name]
+  if (!was) return
+  if (was.id !== now.id) {
+    throw refused(
+      `topic ${now.name} was deleted and created again since the savepoint, or is on another cluster: its offsets mean other records. Say where to begin: --offsets ${now.name}=earliest (or another place)`,
+    )
+  }
+  // Unread records lie where their keys were: they would meet the state of other keys.
+  if (stage.keyed && was.partitions !== now.partitions) {
+    throw refused(
+      `topic ${now.name} of the keyed stage '${stage.id}' had ${was.partitions} partitions, now ${now.partitions}: its unread records are not where their keys belong now. Read the old partitions to their ends before the savepoint, and say where to begin: --offsets ${now.name}=latest (or another place)`,
+    )
+  }
 }
 
 async function nextId(
@@ -219,9 +259,10 @@ async function rowsFor(
   for (const saved of savepoint.tasks) {
     if (!saved.states.some((each) => declared.has(nameOf(each)))) continue
     const tasksThen = savepoint.tasks.filter((each) => each.stage === saved.stage).length
-    // With as many tasks as before every key is where it was.
-    if (tasksThen === tasksNow && saved.partition !== task.partition) continue
-    const belongs = tasksThen === tasksNow ? () => true : ownedBy(task.partition, tasksNow, saved)
+    // As many tasks, chosen in the same way: every key is where it was.
+    const same = tasksThen === tasksNow && saved.hop === readsHop(task.stage)
+    if (same && saved.partition !== task.partition) continue
+    const belongs = same ? () => true : ownedBy(task.partition, tasksNow, saved, tasksThen)
     await copyRows(folder, saved, writer, declared, belongs)
   }
   return writer
@@ -229,8 +270,8 @@ async function rowsFor(
 
 type Belongs = (key: Buffer, identity: StateIdentity) => boolean
 
-/** Keys are where the default partitioner puts them: murmur2 of their bytes. */
-function ownedBy(partition: number, tasks: number, saved: SavedTask): Belongs {
+/** Keys go where the default partitioner puts them: murmur2 of their bytes. They must have been there before. */
+function ownedBy(partition: number, tasks: number, saved: SavedTask, tasksThen: number): Belongs {
   return (key, identity) => {
     const nullable = identity.key.startsWith('nullable(')
     if (nullable && key[0] === NULL_KEY) {
@@ -239,6 +280,11 @@ function ownedBy(partition: number, tasks: number, saved: SavedTask): Belongs {
       )
     }
     const start = nullable ? 1 : 0
+    if (partitionOf(key, start, key.length - start, tasksThen) !== saved.partition) {
+      throw refused(
+        `operator '${identity.operator}' has a key in task ${saved.task} that Kafka's default partitioner would not have put there: the records' producers use another one, so nobody knows where the key belongs among ${tasks} partitions. Keep ${tasksThen} partitions, or route by keyBy`,
+      )
+    }
     return partitionOf(key, start, key.length - start, tasks) === partition
   }
 }

@@ -15,7 +15,7 @@ import {
 import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { Cluster, CommittedOffset } from '../dataflow/ports.ts'
 import { SegmentReader, type StateIdentity } from '../state/segment.ts'
-import type { Plan, Settings } from './job.ts'
+import type { Plan, Settings, Stage } from './job.ts'
 import { Recovery, type RestoredTask } from './recovery.ts'
 import { prepareTopology, type TaskPlan, type Topology } from './topology.ts'
 
@@ -41,7 +41,13 @@ export async function createSavepoint(options: SavepointOptions): Promise<Savepo
     try {
       return await copyAll(options, topology)
     } catch (error) {
-      if (attempt === ATTEMPTS || !isCode(error, 'CHECKPOINT_MISSING', 'GENERATION_STALE')) throw error
+      if (!isCode(error, 'CHECKPOINT_MISSING', 'GENERATION_STALE')) throw error
+      const running = !['Empty', 'Dead'].includes(await cluster.groupState(plan.group))
+      if (!running) throw error
+      if (attempt === ATTEMPTS)
+        throw refused(
+          `'${plan.pipeline}' runs on faster than its checkpoints can be copied (${ATTEMPTS} attempts); use --stop`,
+        )
       log.info({ attempt }, 'the pipeline went on meanwhile: copying again')
     }
   }
@@ -53,6 +59,8 @@ async function copyAll(options: SavepointOptions, topology: Topology): Promise<S
   const committed = await cluster.committedOffsets(plan.group, null)
   const recovery = new Recovery({ cluster, plan, store, topology, log, onStep: () => {} })
   const restored = await recovery.recover(topology.tasks, new Set(), new AbortController().signal)
+  // Looking at the tasks has repaired what a crash left undecided: more may be in sight now.
+  if (plan.hops.length > 0) await checkAtRest(cluster, plan)
   const strangers = restored.filter(({ pointer, incomplete }) => pointer === null || incomplete)
   if (strangers.length > 0) {
     const names = strangers.map(({ task }) => task.id).join(', ')
@@ -60,8 +68,7 @@ async function copyAll(options: SavepointOptions, topology: Topology): Promise<S
       `${names} of '${plan.pipeline}' ${strangers.length === 1 ? 'has' : 'have'} no committed checkpoint yet: let the pipeline run once`,
     )
   }
-  const tasks: TaskToSave[] = []
-  for (const each of restored) tasks.push(await taskToSave(each, recovery))
+  const tasks = restored.map((each) => taskToSave(each, recovery))
   const topics = [...topology.topics].map(([name, { id, partitions }]) => [name, { id, partitions }] as const)
   const savepoint = await writeSavepoint(
     folder,
@@ -78,24 +85,29 @@ async function copyAll(options: SavepointOptions, topology: Topology): Promise<S
   return savepoint
 }
 
-async function taskToSave(restored: RestoredTask, recovery: Recovery): Promise<TaskToSave> {
+function taskToSave(restored: RestoredTask, recovery: Recovery): TaskToSave {
   const { task, pointer, positions, handles } = restored
-  const parts = recovery.chainOf(restored)
   const states = new Map<string, StateIdentity>()
-  for (const part of parts) for (const identity of statesOf(await part.read())) states.set(nameOf(identity), identity)
   return {
     task: task.id,
     stage: task.stage.id,
     partition: task.partition,
+    hop: readsHop(task.stage),
     checkpoint: pointer?.checkpoint.toString() ?? '0',
     positions,
     handles,
-    states: [...states.values()],
+    states: () => [...states.values()],
     async *read() {
-      for (const part of parts) yield await part.read()
+      for (const part of recovery.chainOf(restored)) {
+        const segment = await part.read()
+        for (const identity of statesOf(segment)) states.set(nameOf(identity), identity)
+        yield segment
+      }
     },
   }
 }
+
+export const readsHop = (stage: Stage): boolean => stage.sources.some(({ kind }) => kind === 'hop')
 
 /** What a segment's dictionary names. */
 function statesOf(segment: Buffer): StateIdentity[] {

@@ -10,6 +10,7 @@ import type { Plan, Settings } from './job.ts'
 import type { Topology } from './topology.ts'
 
 const LOOK_EVERY_MS = 100
+const ASK_EVERY_MS = 2_000
 
 export interface StopRequest {
   readonly cluster: Cluster
@@ -27,8 +28,12 @@ export async function requestStop(request: StopRequest): Promise<void> {
   const empty = async (): Promise<boolean> => ['Empty', 'Dead'].includes(await cluster.groupState(plan.group))
   if (await empty()) return
   log.info({ group: plan.group }, 'asking the workers to stop')
-  await joinAndLeave(request)
-  while (!(await empty())) {
+  // A worker that was late for one assignment gets the next.
+  for (let asked = Number.NEGATIVE_INFINITY; !(await empty()); ) {
+    if (monotonicMs() - asked > ASK_EVERY_MS) {
+      await joinAndLeave(request)
+      asked = monotonicMs()
+    }
     if (monotonicMs() > deadline) {
       const text = `workers of '${plan.pipeline}' were asked to stop, and group ${plan.group} still has members: stop them where they run`
       throw new MillraceError('DRAIN_TIMEOUT', text)

@@ -37,7 +37,8 @@ function taskOf(partition: number, segments: readonly string[]): TaskToSave {
     checkpoint: checkpointId(7).toString(),
     positions: [{ topic: 't', partition, offset: 2n ** 60n, leaderEpoch: 3 }],
     handles: [],
-    states: [identity],
+    hop: false,
+    states: () => [identity],
     async *read() {
       for (const segment of segments) yield Buffer.from(segment)
     },
@@ -139,7 +140,10 @@ describe('against a module', () => {
         { kafka: { brokers: ['x:1'] } },
       ),
     )
-  const saved = (): Savepoint => ({ ...head, tasks: [{ ...taskOf(0, []), file: '0.rows', segments: [] }] })
+  const saved = (): Savepoint => ({
+    ...head,
+    tasks: [{ ...taskOf(0, []), states: [identity], file: '0.rows', segments: [] }],
+  })
   const none = { droppedState: false, otherPipeline: false }
 
   test('the same states, one new, one gone', () => {

@@ -6,6 +6,7 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
+import { ClassicLevel } from 'classic-level'
 import { silentLogger } from '../../src/base/log.ts'
 import { f64, json, type ListState, listState, type Serde, utf8, type ValueState, valueState } from '../../src/index.ts'
 import { LevelBackend } from '../../src/state/leveldb/backend.ts'
@@ -128,6 +129,56 @@ test('F25 a damaged disk is emptied and read again', async () => {
   const back = keep(await task.comeTo(folder))
   expect(back.read).toHaveLength(1)
   expect(seen(back, 'a')).toEqual([1, ['a1']])
+})
+
+test('F25 a value that changed on disk is told, and the next process begins with an empty folder', async () => {
+  const task = await open()
+  await checkpoint(task, ['a', 'b'])
+  await task.settled()
+  await task.leave()
+  const place = join(folder, 'tested', 'worker')
+  const raw = new ClassicLevel<Buffer, Buffer>(place, { keyEncoding: 'buffer', valueEncoding: 'buffer' })
+  for await (const [key, value] of raw.iterator({ gt: Buffer.from([0, 0, 0, 1]) })) {
+    value[0] = (value[0] as number) ^ 1
+    await raw.put(key, value)
+  }
+  await raw.close()
+  const damaged = keep(await task.comeTo(folder))
+  expect(() => at(damaged, 'a')).toThrow(/^STATE_DAMAGED: state folder .*fails its checksum/)
+  await damaged.leave()
+  const back = keep(await task.comeTo(folder))
+  expect(back.read).toHaveLength(1)
+  expect(seen(back, 'a')).toEqual([1, ['a1']])
+})
+
+test('−0 is the key 0', async () => {
+  const task = keep(
+    await TaskOnDisk.open({ count: valueState(f64) }, f64 as Serde<unknown>, { cacheBytesMax: 1 }, folder),
+  )
+  const count = task.handles.count as ValueState<number, undefined>
+  for (const key of [-0, 0, 1, -0]) {
+    task.store.setKey(key)
+    count.set((count.get() ?? 0) + 1)
+    task.freeze()
+    await task.complete()
+  }
+  task.store.setKey(0)
+  expect(count.get()).toBe(3)
+})
+
+test('the memory that an entry is thought to take does not grow with its changes', async () => {
+  const task = await open()
+  const sizesSeen: number[] = []
+  for (let round = 0; round < 40; round++) {
+    const { items, note } = at(task, 'a')
+    items.set(['x'.repeat(20)])
+    note.set({ text: 'y'.repeat(20) })
+    at(task, `other ${round % 2}`).items.clear()
+    task.freeze()
+    await task.complete()
+    sizesSeen.push(task.store.cacheBytes)
+  }
+  expect(new Set(sizesSeen.slice(2)).size).toBe(1)
 })
 
 test('a folder that another process uses is refused by name', async () => {

@@ -26,6 +26,8 @@ const tableOf = { value: ValueTable, reducing: ValueTable, aggregating: ValueTab
 
 /** Of a slot beside its row: the key, the places where it is looked up. */
 const SLOT_BYTES = 160
+/** Looked at in one go. */
+const SLOTS_PER_EVICTION = 32 * 1024
 
 export class HeapStore implements Cursor, CachedStore {
   readonly operator: string
@@ -63,6 +65,7 @@ export class HeapStore implements Cursor, CachedStore {
   #emptied: number[] = []
   /** Of `cacheBytes`, what the budget knows of. */
   #charged = 0
+  #disposed = false
 
   constructor(
     operator: string,
@@ -114,7 +117,9 @@ export class HeapStore implements Cursor, CachedStore {
   }
 
   /** All handles speak of `key` from here on. */
-  setKey(key: unknown): void {
+  setKey(given: unknown): void {
+    // −0 is 0, in a Map as on disk.
+    const key = given === 0 ? 0 : given
     this.#key = key
     const slot = this.#slots.get(typeof key === 'object' ? this.#identity(key) : key)
     this.#moveTo(slot ?? (this.#disk ? this.#load(key, this.#disk) : -1))
@@ -217,6 +222,7 @@ export class HeapStore implements Cursor, CachedStore {
   }
 
   #charge(budget: CacheBudget): void {
+    if (this.#disposed) return
     const bytes = this.cacheBytes
     budget.charge(bytes - this.#charged)
     this.#charged = bytes
@@ -225,8 +231,8 @@ export class HeapStore implements Cursor, CachedStore {
   evict(bytes: number): number {
     const slots = this.slotCount
     let freed = 0
-    // Two rounds: in the first one the hand may only take marks away.
-    for (let left = 2 * slots; left > 0 && freed < bytes; left--) {
+    // Two rounds: in the first one the hand may only take marks away. Not all at once: records are waiting.
+    for (let left = Math.min(2 * slots, SLOTS_PER_EVICTION); left > 0 && freed < bytes; left--) {
       const slot = this.#hand
       this.#hand = slot + 1 < slots ? slot + 1 : 0
       if (this.#keys[slot] === undefined || slot === this.slot || slot === this.#idle) continue
@@ -258,6 +264,7 @@ export class HeapStore implements Cursor, CachedStore {
 
   /** Nothing is read from it any more. */
   dispose(): void {
+    this.#disposed = true
     this.#disk?.budget.leave(this)
     this.#disk?.budget.charge(-this.#charged)
     this.#charged = 0

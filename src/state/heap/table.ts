@@ -102,19 +102,19 @@ export abstract class StateTable {
   evict(slot: number): void {
     if (this.has(slot)) this.erase(slot)
     this.#setEpoch(slot, 0)
-    this.resize(slot, 0, 'is')
+    this.resize(slot, 0)
   }
 
   /** Bytes that the values take beside the rows, roughly; 0 where that is not asked for. */
   cacheBytes = 0
 
-  /** The slot's value was read or written as so many bytes. */
-  protected resize(_slot: number, _bytes: number, _how: 'is' | 'more'): void {}
+  /** The slot's value takes so many bytes as written; 0: it is gone. */
+  protected resize(_slot: number, _bytes: number): void {}
 
   /** Takes over what is on disk. */
   load(slot: number, bytes: Buffer): void {
     this.restore(slot, Row.PUT, null, bytes)
-    this.resize(slot, bytes.length, 'is')
+    this.resize(slot, bytes.length)
   }
 
   /** Clean and empty: nothing keeps the slot. */
@@ -176,6 +176,7 @@ export abstract class StateTable {
     if (!writer) return
     if (!this.has(slot)) {
       this.row(writer, slot, Row.DELETE, null, null)
+      this.resize(slot, 0)
       this.#setEpoch(slot, -this.#current)
       this.owner.released(slot)
       return
@@ -190,8 +191,8 @@ export abstract class StateTable {
     const full = this.owner.inBase(slot)
     const before = writer.bytes
     try {
-      this.encodeSlot(writer, slot, full)
-      this.resize(slot, writer.bytes - before, full || this.wholeAlways ? 'is' : 'more')
+      const parts = this.encodeSlot(writer, slot, full)
+      this.resize(slot, (writer.bytes - before) * parts)
     } catch (error) {
       if (error instanceof MillraceError) throw error
       const { operator, name, serde } = this.identity
@@ -200,10 +201,8 @@ export abstract class StateTable {
     }
   }
 
-  /** Rows have the whole value. */
-  protected readonly wholeAlways: boolean = true
-
-  protected abstract encodeSlot(writer: SegmentRows, slot: number, full: boolean): void
+  /** Gives how many times what it wrote the whole value is. */
+  protected abstract encodeSlot(writer: SegmentRows, slot: number, full: boolean): number
 
   protected row(writer: SegmentRows, slot: number, op: number, writeAt: Write | null, writeValue: Write | null): void {
     writer.row(this.stateIndex, op, this.owner.keySerde, this.owner.keyOf(slot), writeAt, writeValue)

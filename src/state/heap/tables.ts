@@ -30,13 +30,12 @@ abstract class ObjectTable extends StateTable {
   protected readonly values: unknown[] = []
   readonly #sizes: number[] | null = this.owner.cached ? [] : null
 
-  protected override resize(slot: number, bytes: number, how: 'is' | 'more'): void {
+  protected override resize(slot: number, bytes: number): void {
     const sizes = this.#sizes
     if (!sizes) return
-    const before = sizes[slot] ?? 0
-    const now = bytes * OBJECT_FACTOR + (how === 'more' ? before : 0)
+    const now = bytes * OBJECT_FACTOR
+    this.cacheBytes += now - (sizes[slot] ?? 0)
     sizes[slot] = now
-    this.cacheBytes += now - before
   }
 
   override has(slot: number): boolean {
@@ -92,9 +91,10 @@ export class NumberTable extends StateTable {
     this.#rows.removeNumber(slot, this.#numberColumn)
   }
 
-  protected override encodeSlot(writer: SegmentRows, slot: number): void {
+  protected override encodeSlot(writer: SegmentRows, slot: number): number {
     const value = this.#rows.number(slot, this.#numberColumn) as number
     writer.number(this.stateIndex, this.owner.keySerde, this.owner.keyOf(slot), value)
+    return 1
   }
 
   override restore(slot: number, op: number, _at: Buffer | null, value: Buffer | null): void {
@@ -126,9 +126,10 @@ export class ValueTable extends ObjectTable {
     }
   }
 
-  protected override encodeSlot(writer: SegmentRows, slot: number): void {
+  protected override encodeSlot(writer: SegmentRows, slot: number): number {
     const value = this.values[slot]
     this.row(writer, slot, Row.PUT, null, (out) => encodeState(this.descriptor.serde, value, out))
+    return 1
   }
 
   override restore(slot: number, op: number, _at: Buffer | null, value: Buffer | null): void {
@@ -143,8 +144,6 @@ class ListSlot {
 }
 
 export class ListTable extends ObjectTable {
-  protected override readonly wholeAlways: boolean = false
-
   handle(cursor: Cursor): ListState<unknown> {
     return {
       get: () => {
@@ -185,13 +184,14 @@ export class ListTable extends ObjectTable {
     list.items.push(ownBytes(value))
   }
 
-  protected override encodeSlot(writer: SegmentRows, slot: number, full: boolean): void {
+  protected override encodeSlot(writer: SegmentRows, slot: number, full: boolean): number {
     const list = this.values[slot] as ListSlot
     const from = full ? 0 : list.written
     const writeItems: Write = (out) => encodeItems(this.descriptor.serde, list.items, from, out)
     if (from === 0) this.row(writer, slot, Row.PUT, null, writeItems)
     else this.row(writer, slot, Row.LIST_APPEND, (out) => out.uvarint(from), writeItems)
     list.written = list.items.length
+    return list.items.length / Math.max(1, list.items.length - from)
   }
 
   override restore(slot: number, op: number, at: Buffer | null, value: Buffer | null): void {
@@ -238,11 +238,9 @@ class MapSlot {
 }
 
 export class MapTable extends ObjectTable {
-  protected override readonly wholeAlways: boolean = false
-
   override load(slot: number, bytes: Buffer): void {
     for (const [key, value] of readMap(bytes)) this.restore(slot, Row.MAP_PUT, Buffer.from(key, 'latin1'), value)
-    this.resize(slot, bytes.length, 'is')
+    this.resize(slot, bytes.length)
   }
 
   handle(cursor: Cursor): MapState<unknown, unknown> {
@@ -318,7 +316,7 @@ export class MapTable extends ObjectTable {
     if (map.entries.size === 0) this.values[slot] = undefined
   }
 
-  protected override encodeSlot(writer: SegmentRows, slot: number, full: boolean): void {
+  protected override encodeSlot(writer: SegmentRows, slot: number, full: boolean): number {
     const map = this.values[slot] as MapSlot
     const whole = full || map.fresh
     if (whole) this.row(writer, slot, Row.DELETE, null, null)
@@ -334,8 +332,10 @@ export class MapTable extends ObjectTable {
         this.row(writer, slot, Row.MAP_PUT, writeMapKey, writeValue)
       }
     }
+    const written = whole ? map.entries.size : map.dirty.size
     map.dirty = new Map()
     map.fresh = false
+    return map.entries.size / Math.max(1, written)
   }
 
   override restore(slot: number, op: number, mapKey: Buffer | null, value: Buffer | null): void {

@@ -1,8 +1,14 @@
 // The only import of classic-level: a worker's LevelDB, with bytes as keys and values. Reads are synchronous, writes go in
 // batches. It is a cache of checkpoints: what a power loss takes away is replayed from them, so no write waits for the disk.
-import { mkdir } from 'node:fs/promises'
+//
+// LevelDB does not check its blocks when it reads them, so each value carries a checksum of its key and itself. What is found
+// damaged is not repaired: the folder is marked, the process ends, and the next one begins with an empty folder.
+import { existsSync, writeFileSync } from 'node:fs'
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { type ChainedBatch, ClassicLevel } from 'classic-level'
-import { isCode, MillraceError, messageOf } from '../../base/errors.ts'
+import { crc32c } from '../../base/crc32c.ts'
+import { MillraceError, messageOf } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 
 type Level = ClassicLevel<Buffer, Buffer>
@@ -12,6 +18,9 @@ const WRITE_BUFFER_BYTES = 16 * 2 ** 20
 /** Read ahead by an iterator. */
 const ITERATOR_BYTES = 256 * 1024
 const ENTRIES_PER_READ = 1_000
+const CHECKSUM_BYTES = 4
+/** In the folder: what is there is not to be used. */
+const DAMAGED = 'DAMAGED'
 
 export class LevelDatabase {
   readonly folder: string
@@ -26,11 +35,12 @@ export class LevelDatabase {
   static async open(folder: string, log: Logger): Promise<LevelDatabase> {
     try {
       await mkdir(folder, { recursive: true })
-      return new LevelDatabase(folder, await openLevel(folder))
+      if (!existsSync(join(folder, DAMAGED))) return new LevelDatabase(folder, await openLevel(folder))
+      log.warn({ folder }, 'the local state was found damaged: it is emptied and read from checkpoints again')
     } catch (error) {
       const cause = (error as { cause?: { code?: string } }).cause
       if (cause?.code === 'LEVEL_LOCKED') {
-        const text = `state folder ${folder} is in use by another process; give each worker an instance name of its own (--instance), or another folder (state.dir)`
+        const text = `state folder ${folder} is in use by another process; give each worker an instance name of its own (--instance), or another folder (state.folder)`
         throw new MillraceError('STATE_LOCKED', text, { cause: error })
       }
       if (cause?.code !== 'LEVEL_CORRUPTION') throw diskError(folder, 'opened', error)
@@ -41,35 +51,48 @@ export class LevelDatabase {
     }
     try {
       await ClassicLevel.destroy(folder)
+      await rm(join(folder, DAMAGED), { force: true })
       return new LevelDatabase(folder, await openLevel(folder))
     } catch (error) {
       throw diskError(folder, 'emptied', error)
     }
   }
 
+  /** @throws STATE_DAMAGED, STATE_DISK */
   get(key: Buffer): Buffer | undefined {
+    let stored: Buffer | undefined
     try {
-      return this.#db.getSync(key)
+      stored = this.#db.getSync(key)
     } catch (error) {
-      throw diskError(this.folder, 'read', error)
+      throw this.#failure('read', error)
     }
+    return stored && this.#checked(key, stored)
+  }
+
+  #checked(key: Buffer, stored: Buffer): Buffer {
+    const end = stored.length - CHECKSUM_BYTES
+    if (end >= 0) {
+      const value = stored.subarray(0, end)
+      if (stored.readUInt32LE(end) === checksum(key, value)) return value
+    }
+    throw this.#damaged(`the value of ${key.toString('hex')} fails its checksum`)
   }
 
   batch(): LevelBatch {
-    return new LevelBatch(this.folder, this.#db.batch())
+    return new LevelBatch(this.#db.batch(), (error) => this.#failure('written', error))
   }
 
-  /** Entries from `from` (included) to `to` (not), in the order of their bytes, some at a time. */
+  /** Entries from `from` (included) to `to` (not), in the order of their bytes, some at a time. @throws STATE_DAMAGED, STATE_DISK */
   async *entries(from: Buffer, to: Buffer): AsyncGenerator<[Buffer, Buffer][]> {
     const iterator = this.#db.iterator({ gte: from, lt: to, highWaterMarkBytes: ITERATOR_BYTES, fillCache: false })
     try {
       for (;;) {
-        const entries = await iterator.nextv(ENTRIES_PER_READ)
+        const entries = await iterator.nextv(ENTRIES_PER_READ).catch((error: unknown) => {
+          throw this.#failure('read', error)
+        })
         if (entries.length === 0) return
-        yield entries
+        yield entries.map(([key, stored]) => [key, this.#checked(key, stored)] as [Buffer, Buffer])
       }
-    } catch (error) {
-      throw diskError(this.folder, 'read', error)
     } finally {
       await iterator.close()
     }
@@ -79,13 +102,32 @@ export class LevelDatabase {
     try {
       await this.#db.clear({ gte: from, lt: to })
     } catch (error) {
-      throw diskError(this.folder, 'cleared', error)
+      throw this.#failure('cleared', error)
     }
   }
 
   async close(): Promise<void> {
     await this.#db.close()
   }
+
+  #failure(what: string, error: unknown): MillraceError {
+    const code = (error as { code?: string }).code
+    return code === 'LEVEL_CORRUPTION' ? this.#damaged(messageOf(error), error) : diskError(this.folder, what, error)
+  }
+
+  #damaged(what: string, cause?: unknown): MillraceError {
+    try {
+      writeFileSync(join(this.folder, DAMAGED), '')
+    } catch {
+      // The disk takes nothing more; then it is found damaged again.
+    }
+    const text = `state folder ${this.folder} is damaged: ${what}; the worker starts again and reads its state from checkpoints. If it happens again, replace the disk`
+    return new MillraceError('STATE_DAMAGED', text, { cause })
+  }
+}
+
+function checksum(key: Buffer, value: Buffer): number {
+  return crc32c(value, crc32c(key))
 }
 
 async function openLevel(folder: string): Promise<Level> {
@@ -100,12 +142,13 @@ async function openLevel(folder: string): Promise<Level> {
 
 /** Writes that become visible at once, or not at all. */
 export class LevelBatch {
-  readonly #folder: string
   readonly #batch: ChainedBatch<Level, Buffer, Buffer>
+  readonly #failure: (error: unknown) => MillraceError
+  #scratch = Buffer.alloc(256)
 
-  constructor(folder: string, batch: ChainedBatch<Level, Buffer, Buffer>) {
-    this.#folder = folder
+  constructor(batch: ChainedBatch<Level, Buffer, Buffer>, failure: (error: unknown) => MillraceError) {
     this.#batch = batch
+    this.#failure = failure
   }
 
   get length(): number {
@@ -113,18 +156,23 @@ export class LevelBatch {
   }
 
   put(key: Buffer, value: Buffer): void {
-    this.#batch.put(key, value)
+    const end = value.length + CHECKSUM_BYTES
+    if (this.#scratch.length < end) this.#scratch = Buffer.alloc(end * 2)
+    value.copy(this.#scratch)
+    this.#scratch.writeUInt32LE(checksum(key, value), value.length)
+    this.#batch.put(key, this.#scratch.subarray(0, end))
   }
 
   delete(key: Buffer): void {
     this.#batch.del(key)
   }
 
+  /** @throws STATE_DAMAGED, STATE_DISK */
   async write(): Promise<void> {
     try {
       await this.#batch.write()
     } catch (error) {
-      throw diskError(this.#folder, 'written', error)
+      throw this.#failure(error)
     }
   }
 
@@ -134,7 +182,6 @@ export class LevelBatch {
 }
 
 function diskError(folder: string, what: string, error: unknown): MillraceError {
-  if (isCode(error, 'STATE_DISK')) return error as MillraceError
   const cause = (error as { cause?: unknown }).cause
   const text = `state folder ${folder} could not be ${what}: ${messageOf(cause ?? error)}; check rights and free space`
   return new MillraceError('STATE_DISK', text, { cause: error })

@@ -17,9 +17,11 @@ export const isPacked = ({ kind, serde }: StateIdentity): boolean =>
 export class Pack {
   #known = 0
   #present = 0
+  readonly states: number
   readonly #bytes: Buffer
 
   constructor(states: number) {
+    this.states = states
     this.#bytes = Buffer.alloc(MASK_BYTES + states * NUMBER_BYTES)
   }
 
@@ -36,9 +38,33 @@ export class Pack {
     value.copy(this.#bytes, MASK_BYTES + place * NUMBER_BYTES)
   }
 
-  /** All `states` were told: what the disk has need not be read. */
-  complete(states: number): boolean {
-    return this.#known === 2 ** states - 1
+  /** All were told: what the disk has need not be read. */
+  get complete(): boolean {
+    return this.#known === 2 ** this.states - 1
+  }
+
+  clear(): void {
+    this.#known = 0
+    this.#present = 0
+  }
+
+  /** The same, in memory of its own. */
+  copy(): Pack {
+    const other = new Pack(this.states)
+    other.#known = this.#known
+    other.#present = this.#present
+    this.#bytes.copy(other.#bytes)
+    return other
+  }
+
+  /** What `later` knows goes for it. */
+  under(later: Pack): void {
+    for (let place = 0; place < this.states; place++) {
+      const bit = 1 << place
+      if ((later.#known & bit) === 0) continue
+      const at = MASK_BYTES + place * NUMBER_BYTES
+      this.set(place, (later.#present & bit) === 0 ? null : later.#bytes.subarray(at, at + NUMBER_BYTES))
+    }
   }
 
   /** What rows did not tell is as it was. */

@@ -23,7 +23,7 @@ export interface ReplaySizes {
   readonly writesPerBatch: number
 }
 
-export const replaySizes: ReplaySizes = { rowsPerTurn: 1_000, writesPerBatch: 5_000 }
+export const replaySizes: ReplaySizes = { rowsPerTurn: 500, writesPerBatch: 2_000 }
 const PREFIX_BYTES = 4
 const STATE_BYTES = 2
 const KEY_BYTES_MAX = 0xffff
@@ -40,6 +40,9 @@ interface Marker {
   /** States that stand side by side, by the pack's number below FIRST_PACK. */
   packs: { readonly operator: string; readonly states: number[] }[]
 }
+
+/** Checkpoints over which the tasks of a worker spread the beginnings of their bases. */
+const STAGGER_MAX = 8
 
 /** Numbers of states are below. */
 const FIRST_PACK = 0x8000
@@ -98,6 +101,10 @@ export class LevelTaskDisk implements TaskDisk {
 
   get bytes(): number {
     return this.#marker.bytes
+  }
+
+  get stagger(): number {
+    return this.#marker.prefix % STAGGER_MAX
   }
 
   stateId(identity: StateIdentity): number {
@@ -210,7 +217,8 @@ export class LevelTaskDisk implements TaskDisk {
   ): Promise<void> {
     const marker = this.#marker
     marker.applying = ref
-    let writes = new Writes(this.#db)
+    const repetition = which === 'changes' ? 'once' : 'again'
+    let writes = new Writes(this.#db, repetition)
     const reader = new SegmentReader(segment, (identity) => {
       check(identity)
       return this.#target(identity, () => writes)
@@ -222,7 +230,7 @@ export class LevelTaskDisk implements TaskDisk {
       if (done) Object.assign(marker, { applied: ref, applying: null })
       if (done || writes.length >= this.#sizes.writesPerBatch) {
         await this.#write(writes.finish())
-        writes = new Writes(this.#db)
+        writes = new Writes(this.#db, repetition)
       } else await yieldToLoop()
     }
   }
@@ -233,7 +241,7 @@ export class LevelTaskDisk implements TaskDisk {
     const packed = this.#placeOf(state)
     return {
       apply: (op, key, at, value) => {
-        if (op === Row.PUT && value) marker.bytes += key.length + value.length
+        if (value) marker.bytes += key.length + value.length + (at?.length ?? 0)
         if (packed) {
           const name = this.#keyOf(FIRST_PACK + packed.pack, key)
           writes().number(name, packed.place, marker.packs[packed.pack]?.states.length ?? 0, op, value)

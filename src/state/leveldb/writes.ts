@@ -5,23 +5,32 @@ import { indexOf, Row } from '../segment.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
 import { Pack } from './packs.ts'
 
-type Gathered = { readonly states: number; readonly pack: Pack } | Buffer | DiskMap | null
+type Gathered = Pack | Buffer | DiskMap | null
 
 const NOTHING = Buffer.alloc(0)
+
+/** `once`: no key has all of its numbers told in one go and then one of them again: true of what one snapshot wrote. */
+export type Repetition = 'once' | 'again'
 
 export class Writes {
   readonly #db: LevelDatabase
   readonly #batch: LevelBatch
+  readonly #repetition: Repetition
   /** By the entry's name (latin1). */
   readonly #gathered = new Map<string, Gathered>()
+  /** Numbers whose rows follow one another, and their entry. */
+  #pack = new Pack(1)
+  #packName = NOTHING
+  #packLength = 0
 
-  constructor(db: LevelDatabase) {
+  constructor(db: LevelDatabase, repetition: Repetition) {
     this.#db = db
     this.#batch = db.batch()
+    this.#repetition = repetition
   }
 
   get length(): number {
-    return this.#batch.length + this.#gathered.size
+    return this.#batch.length + this.#gathered.size + (this.#packLength > 0 ? 1 : 0)
   }
 
   // `name` is good for one call only.
@@ -33,13 +42,37 @@ export class Writes {
 
   /** One of `states` numbers in an entry. */
   number(name: Buffer, place: number, states: number, op: number, value: Buffer | null): void {
-    const id = name.toString('latin1')
-    let held = this.#gathered.get(id) as { readonly states: number; readonly pack: Pack } | undefined
-    if (!held) {
-      held = { states, pack: new Pack(states) }
-      this.#gathered.set(id, held)
+    if (!this.#samePack(name, states)) {
+      this.#endPack()
+      if (this.#pack.states !== states) this.#pack = new Pack(states)
+      if (this.#packName.length < name.length) this.#packName = Buffer.alloc(name.length * 2)
+      this.#packLength = name.copy(this.#packName)
     }
-    held.pack.set(place, op === Row.PUT ? value : null)
+    this.#pack.set(place, op === Row.PUT ? value : null)
+  }
+
+  #samePack(name: Buffer, states: number): boolean {
+    const length = this.#packLength
+    return states === this.#pack.states && length === name.length && name.compare(this.#packName, 0, length) === 0
+  }
+
+  #endPack(): void {
+    if (this.#packLength === 0) return
+    const name = this.#packName.subarray(0, this.#packLength)
+    this.#packLength = 0
+    if (this.#pack.complete && this.#repetition === 'once') this.#put(name, this.#pack.encode())
+    else {
+      const id = name.toString('latin1')
+      const held = this.#gathered.get(id) as Pack | undefined
+      if (held) held.under(this.#pack)
+      else this.#gathered.set(id, this.#pack.copy())
+    }
+    this.#pack.clear()
+  }
+
+  #put(name: Buffer, value: Buffer | null): void {
+    if (value === null || value.length === 0) this.#batch.delete(name)
+    else this.#batch.put(name, value)
   }
 
   list(name: Buffer, op: number, at: Buffer | null, value: Buffer | null): void {
@@ -67,22 +100,20 @@ export class Writes {
   }
 
   finish(): LevelBatch {
+    this.#endPack()
     for (const [id, held] of this.#gathered) {
       const name = Buffer.from(id, 'latin1')
-      const value = this.#encode(name, held)
-      if (value === null || value.length === 0) this.#batch.delete(name)
-      else this.#batch.put(name, value)
+      this.#put(name, this.#encode(name, held))
     }
     return this.#batch
   }
 
   #encode(name: Buffer, held: Gathered): Buffer | null {
-    if (held === null || Buffer.isBuffer(held)) return held
     if (held instanceof Map) return writeMap(held)
-    const { states, pack } = held
-    const before = pack.complete(states) ? undefined : this.#db.get(name)
-    if (before) pack.over(before)
-    return pack.encode()
+    if (!(held instanceof Pack)) return held
+    const before = held.complete ? undefined : this.#db.get(name)
+    if (before) held.over(before)
+    return held.encode()
   }
 
   discard(): Promise<void> {
