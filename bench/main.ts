@@ -8,6 +8,7 @@ import { runPauseBench } from './pause.ts'
 import { runPeersBench } from './peers/peers-bench.ts'
 import { Progress } from './progress.ts'
 import { runScaleBench } from './scale/scale-bench.ts'
+import { runStateBench } from './state/state-bench.ts'
 
 async function main([first, ...rest]: readonly string[]): Promise<number> {
   if (process.argv.includes('--help')) {
@@ -26,6 +27,7 @@ async function main([first, ...rest]: readonly string[]): Promise<number> {
 
 function run(first: string | undefined, rest: readonly string[], progress: Progress): Promise<boolean> {
   if (first === 'peers') return runPeersBench(parsePeersOptions(rest), progress)
+  if (first === 'state') return runStateBench(rest, progress)
   if (first === 'scale') return runScaleBench(parseScaleOptions(rest), progress)
   return runMillraceBench(parseBenchOptions(process.argv.slice(2)), progress)
 }

@@ -54,6 +54,8 @@ npm run bench -- peers [options]: Millrace beside Kafka Streams, Flink and two l
 npm run bench -- scale [options]: partitions, tasks, sizes of values, workers; an idle deployment and the start of one; writes bench/SCALE.md
   --records, --runs, --foreign, --repeats, --quick   as above
 
+npm run bench -- state [--large]: keyed state on the heap and on disk, by number of keys; writes bench/STATE.md
+
 npm run bench -- pause: how long records stand still for a checkpoint of a million keys; writes bench/PAUSE.md
 `
 

@@ -11,7 +11,14 @@ export {
 } from './api/stream.ts'
 export { type Disposition, type ErrorCode, errorTable, MillraceError } from './base/errors.ts'
 export type { Headers } from './dataflow/batch.ts'
-export type { AsyncMapOptions, ProcessContext, ProcessFunction, RecordContext } from './dataflow/functions.ts'
+export type {
+  AsyncMapOptions,
+  ProcessContext,
+  ProcessFunction,
+  RecordContext,
+  TimerContext,
+  Timers,
+} from './dataflow/functions.ts'
 export type { PipelineOptions } from './plan/options.ts'
 export type { Pipeline } from './plan/plan.ts'
 export {

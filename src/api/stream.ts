@@ -13,6 +13,7 @@ import type { SinkConnector, SourceConnector } from '../dataflow/ports.ts'
 import type { DeepReadonly, StateDescriptors, StateHandles } from '../state/descriptors.ts'
 import { checkFieldNames } from '../state/json-projection.ts'
 import { anyKey, type Key, type RoundTrip, type Serde } from '../state/serde.ts'
+import { TIMERS, timersState } from '../state/timers.ts'
 
 /** True for types that survive JSON unchanged: others need a serde of their own where a record crosses a topic. */
 export type JsonSafe<T> = T extends string | number | boolean | null
@@ -267,18 +268,19 @@ export class StatefulStream<V, K, D extends StateDescriptors> {
     })
   }
 
-  /** The full form: `emit` any number of results, `open` and `close` hooks. */
+  /** The full form: `emit` any number of results, timers, `open` and `close` hooks. */
   process<Out>(name: string, functions: ProcessFunction<V, K, D, Out>): Stream<Out, K> {
     return this.#operator(name, functions as unknown as OperatorFunctions)
   }
 
   #operator<R>(name: string, functions: OperatorFunctions): Stream<R, K> {
+    const states = functions.onTimer ? { ...this.#states, [TIMERS]: timersState() } : this.#states
     const node: PlanNode = {
       kind: 'keyed',
       id: operatorId(name),
       name,
       inputs: [this.#input],
-      states: this.#states,
+      states,
       functions,
       key: this.#key,
     }

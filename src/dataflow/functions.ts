@@ -19,18 +19,37 @@ export interface RecordContext<K = unknown> {
   readonly offset: bigint
 }
 
+/** Timers of the current key, in processing time: the clock of the machine. For functions with `onTimer`. */
+export interface Timers {
+  /** The machine's clock, in ms since 1970. */
+  now(): number
+  /** `onTimer` is called for the current key at `time` (ms since 1970) or soon after; at once if that is over. Twice the same is once. @throws TypeError */
+  set(time: number): void
+  delete(time: number): void
+}
+
 export interface ProcessContext<K, D extends StateDescriptors, Out> {
   readonly key: K
   readonly state: StateHandles<D>
   readonly record: RecordContext<K>
+  /** Only for functions that have `onTimer`. @throws PLAN_INVALID without */
+  readonly timers: Timers
   /** Sends a result on, with the input's key and timestamp. @throws CALL_OVER after `onRecord` has returned */
   emit(value: Out): void
 }
 
-/** A keyed function with access to everything. `open` runs once per task before its first record, `close` after its last. */
+/** What a timer's function gets: no record, since none caused the call. What it emits has the timer's time as its timestamp. */
+export type TimerContext<K, D extends StateDescriptors, Out> = Omit<ProcessContext<K, D, Out>, 'record'>
+
+/**
+ * A keyed function with access to everything. `open` runs once per task before its first record, `close` after its last. Timers are
+ * state: what fires is part of a checkpoint like what a record causes, so results of a timer are there once. They fire between
+ * records, in the order of their times.
+ */
 export interface ProcessFunction<V, K, D extends StateDescriptors, Out> {
   open?(): void
   onRecord(value: V, context: ProcessContext<K, D, Out>): void
+  onTimer?(time: number, context: TimerContext<K, D, Out>): void
   close?(): void
 }
 
@@ -44,6 +63,7 @@ export interface OperatorContext extends ProcessContext<unknown, StateDescriptor
 export interface OperatorFunctions {
   open?(): void
   onRecord(value: unknown, context: OperatorContext): void
+  onTimer?(time: number, context: TimerContext<unknown, StateDescriptors, unknown>): void
   close?(): void
 }
 

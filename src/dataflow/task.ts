@@ -4,7 +4,7 @@
 //   inject ─▶ positions noted, barrier through the chain ─▶ terminals reached, state frozen ─▶ encoded ─▶ ack
 import { AssertionError } from 'node:assert'
 import { assert } from '../base/assert.ts'
-import { monotonicMs } from '../base/clock.ts'
+import { monotonicMs, wallMs } from '../base/clock.ts'
 import { isCode, MillraceError, messageOf } from '../base/errors.ts'
 import { type CheckpointId, type OperatorId, operatorId, type TaskId } from '../base/ids.ts'
 import type { SourcePosition, TaskSnapshot } from '../base/messages.ts'
@@ -109,6 +109,7 @@ export class Task {
       input.leaderEpoch = position.leaderEpoch
     }
     await this.#state.restore(chain)
+    for (const operator of this.#chain.keyed) await operator.restoreTimers()
   }
 
   /** Tells the other systems' sinks what the checkpoint decided, then runs the `open` hooks. */
@@ -157,6 +158,10 @@ export class Task {
         result = 'blocked'
         return
       }
+      if (this.#fireTimers(deadlineMs)) {
+        result = 'more'
+        return
+      }
       for (let tried = 0; tried < this.#inputs.length; tried++) {
         const input = this.#inputs[this.#turn++ % this.#inputs.length]
         if (input && this.#consume(input, deadlineMs)) {
@@ -166,6 +171,22 @@ export class Task {
       }
     })
     return result
+  }
+
+  /** Wall time of the next timer; Infinity: none. */
+  get nextTimerMs(): number {
+    return Math.min(...this.#chain.keyed.map((operator) => operator.nextTimerMs))
+  }
+
+  #fireTimers(deadlineMs: number): boolean {
+    let fired = false
+    for (const operator of this.#chain.keyed) {
+      // Most have none: no look at the clock for them.
+      if (operator.nextTimerMs === Number.POSITIVE_INFINITY) continue
+      if (operator.fire(wallMs(), () => monotonicMs() >= deadlineMs)) fired = true
+      this.#throwLatched()
+    }
+    return fired
   }
 
   /** True if something was there to do. */

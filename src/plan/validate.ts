@@ -2,6 +2,7 @@
 import { MillraceError } from '../base/errors.ts'
 import type { OperatorId } from '../base/ids.ts'
 import type { Graph, NodeOf, PlanNode } from '../dataflow/graph.ts'
+import { TIMERS } from '../state/timers.ts'
 import type { Pipeline } from './plan.ts'
 
 const PIPELINE_NAME = /^[a-z0-9-]+$/
@@ -88,6 +89,8 @@ function stateMistakes(graph: Graph): string[] {
   for (const node of graph.nodes) {
     if (node.kind !== 'keyed') continue
     for (const [name, state] of Object.entries(node.states)) {
+      if (name.startsWith('$') && name !== TIMERS)
+        mistakes.push(`state '${name}' of '${node.name}': names that begin with $ are Millrace's own`)
       const other = owners.get(state)
       if (other !== undefined)
         mistakes.push(

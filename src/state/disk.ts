@@ -44,6 +44,8 @@ export interface TaskDisk {
   stateId(identity: StateIdentity): number
   /** Gives what it has of a key, for those of `states` (an array that stays the same) of which it has something: by their place there. */
   read(states: readonly number[], key: Buffer, found: (place: number, bytes: Buffer) => void): void
+  /** Goes through all entries of a state: the whole task is read. */
+  each(state: number, found: (key: Buffer, bytes: Buffer) => void): Promise<void>
   /** Brings it to where the chain ends; what of it is there already is not read. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE, STATE_DISK */
   restore(chain: readonly ChainPart[], check: (identity: StateIdentity) => void): Promise<void>
   /** Takes over what a committed checkpoint changed; the memory of the parts is then used again. Resolves when it can be read. */

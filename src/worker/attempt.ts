@@ -2,7 +2,7 @@
 // clean rebalance keeps the attempt (and the state of tasks that stay); a roll-back throws it away as a whole, so that no
 // late result of it can touch the next.
 import { assert } from '../base/assert.ts'
-import { monotonicMs, startTimer, yieldToLoop } from '../base/clock.ts'
+import { monotonicMs, startTimer, wallMs, yieldToLoop } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
 import type { CheckpointId, TaskId } from '../base/ids.ts'
 import { type StepListener, type TaskSnapshot, traced } from '../base/messages.ts'
@@ -370,7 +370,8 @@ export class Attempt {
     if (worked) return yieldToLoop()
     // Batches that wait for more get their turn soon; an idle worker sleeps.
     const pause = this.#changed ? Math.min(due === undefined || due === 0 ? 20 : due, 20) : IDLE_MS
-    await this.#sleep(pause)
+    const timer = Math.min(...this.#order.map((task) => task.nextTimerMs)) - wallMs()
+    await this.#sleep(this.#reading ? Math.max(0, Math.min(pause, timer)) : pause)
   }
 
   /** One slice of work: encode what is frozen, then records, later stages first. */

@@ -8,11 +8,11 @@ import { type CheckpointId, checkpointId, partitionKey } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { SourcePosition } from '../base/messages.ts'
 import { partitionOf } from '../base/murmur2.ts'
-import { encodeFile, encodePointer, fileName, parseFileName, segmentRef } from '../checkpoint/file.ts'
+import { encodeFile, encodePointer, fileName, parseFileName, type SegmentRef, segmentRef } from '../checkpoint/file.ts'
 import { readSegments, type SavedTask, type Savepoint } from '../checkpoint/savepoint.ts'
 import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { Cluster, CommittedOffset, TopicInfo } from '../dataflow/ports.ts'
-import { SegmentReader, SegmentWriter, type StateIdentity } from '../state/segment.ts'
+import { type RowTarget, SegmentReader, SegmentWriter, type StateIdentity } from '../state/segment.ts'
 import { names, type Plan, type Settings, type Stage } from './job.ts'
 import type { ResetTarget } from './reset.ts'
 import { checkStopped, nameOf, pointersOf, readsHop, refused, unreadHops } from './savepoint.ts'
@@ -21,6 +21,9 @@ import { prepareTopology, type TaskPlan, type Topology } from './topology.ts'
 
 /** In front of a key's bytes where its serde is nullable (state/serde.ts). */
 const NULL_KEY = 0
+/** Of a restored segment, about. */
+const SEGMENT_BYTES = 64 * 2 ** 20
+const ROWS_PER_LOOK = 10_000
 
 export interface RestoreOptions {
   readonly cluster: Cluster
@@ -68,13 +71,12 @@ export async function restoreSavepoint(options: RestoreOptions): Promise<Restore
   const tasks: { task: string; rows: number; positions: SourcePosition[] }[] = []
   const offsets: (SourcePosition & { metadata: string })[] = []
   for (const task of topology.tasks) {
-    const writer = await rowsFor(options, task, topology)
     const positions: SourcePosition[] = []
     for (const { topic, partition } of task.inputs)
       positions.push(await positionOf(options, task.stage, topic, partition))
-    const metadata = await writeTask(options, topology, task, id, positions, writer, committed)
+    const { metadata, rows } = await writeTask(options, topology, task, id, positions, committed)
     offsets.push(...positions.map((position) => ({ ...position, metadata })))
-    tasks.push({ task: task.id, rows: writer.rowCount, positions })
+    tasks.push({ task: task.id, rows, positions })
   }
   await cluster.resetOffsets(plan.group, offsets)
   return { checkpoint: id.toString(), tasks }
@@ -204,58 +206,67 @@ async function nextId(
   return checkpointId(highest + 1n)
 }
 
+/** A file for each segment: no more than one of them is in memory. The last one has the whole chain, and is the task's checkpoint. */
 async function writeTask(
-  { plan, settings, store, savepoint }: RestoreOptions,
+  options: RestoreOptions,
   topology: Topology,
   task: TaskPlan,
   id: CheckpointId,
   positions: readonly SourcePosition[],
-  writer: SegmentWriter,
   committed: readonly CommittedOffset[],
-): Promise<string> {
+): Promise<{ readonly metadata: string; readonly rows: number }> {
+  const { plan, settings, store, savepoint } = options
   const topics = [...topology.topics].map(
     ([name, info]) => [name, { id: info.id, partitions: info.partitions }] as const,
   )
-  const incarnation = nonce()
-  const name = fileName(id, 'savepoint', incarnation)
   const saved = savepoint.tasks.find((each) => each.task === task.id)
-  const file = encodeFile(
-    name,
-    {
-      ...{
-        pipeline: plan.pipeline,
-        checkpoint: id,
-        instance: 'savepoint',
-        incarnation,
-        mode: settings.mode,
-        transaction: null,
-      },
-      topics: Object.fromEntries(topics),
-    },
-    [
+  let chain: readonly SegmentRef[] = []
+  let metadata = ''
+  let rows = 0
+  for await (const writer of rowsFor(options, task, topology)) {
+    const incarnation = nonce()
+    const mark = chain.length === 0 ? 'base-whole' : 'delta'
+    const file = encodeFile(
+      fileName(id, 'savepoint', incarnation),
       {
-        task: task.id,
-        parent: pointersOf(committed, task)[0] ?? null,
-        positions,
-        handles: savepoint.pipeline === plan.pipeline ? (saved?.handles ?? []) : [],
-        segment: writer.finish('drop-empty'),
-        chain: (at, position, parts) => (parts ? [segmentRef(at, position, parts, 'base-whole')] : []),
+        ...{ pipeline: plan.pipeline, checkpoint: id, instance: 'savepoint', incarnation, mode: settings.mode },
+        transaction: null,
+        topics: Object.fromEntries(topics),
       },
-    ],
-  )
-  await store.create(name, file.parts)
-  return encodePointer(file.pointer)
+      [
+        {
+          task: task.id,
+          parent: pointersOf(committed, task)[0] ?? null,
+          positions,
+          handles: savepoint.pipeline === plan.pipeline ? (saved?.handles ?? []) : [],
+          segment: writer.finish('drop-empty'),
+          chain: (at, position, parts) => (parts ? [...chain, segmentRef(at, position, parts, mark)] : chain),
+        },
+      ],
+    )
+    await store.create(file.pointer.file, file.parts)
+    chain = file.manifest.tasks[0]?.chain ?? []
+    metadata = encodePointer(file.pointer)
+    rows += writer.rowCount
+  }
+  return { metadata, rows }
 }
 
-/** All rows that belong to a task now. */
-async function rowsFor(
+/** All rows that belong to a task now, in segments of bounded size; the last one may be empty. */
+async function* rowsFor(
   { folder, savepoint }: RestoreOptions,
   task: TaskPlan,
   topology: Topology,
-): Promise<SegmentWriter> {
-  const writer = new SegmentWriter()
-  const declared = new Map(statesOfStage(task.stage).map((each) => [nameOf(each), writer.register(each)] as const))
+): AsyncGenerator<SegmentWriter> {
+  const states = statesOfStage(task.stage)
+  const begin = (): SegmentWriter => {
+    const writer = new SegmentWriter()
+    for (const each of states) writer.register(each)
+    return writer
+  }
+  const declared = new Map(states.map((each, index) => [nameOf(each), index]))
   const tasksNow = topology.tasks.filter((each) => each.stage === task.stage).length
+  let writer = begin()
   for (const saved of savepoint.tasks) {
     if (!saved.states.some((each) => declared.has(nameOf(each)))) continue
     const tasksThen = savepoint.tasks.filter((each) => each.stage === saved.stage).length
@@ -263,9 +274,33 @@ async function rowsFor(
     const same = tasksThen === tasksNow && saved.hop === readsHop(task.stage)
     if (same && saved.partition !== task.partition) continue
     const belongs = same ? () => true : ownedBy(task.partition, tasksNow, saved, tasksThen)
-    await copyRows(folder, saved, writer, declared, belongs)
+    for await (const segment of readSegments(folder, saved)) {
+      const reader = new SegmentReader([segment], (identity) =>
+        copyTo(() => writer, declared.get(nameOf(identity)), identity, belongs),
+      )
+      for (let done = false; !done; ) {
+        done = reader.replay(ROWS_PER_LOOK)
+        if (writer.bytes < SEGMENT_BYTES) continue
+        yield writer
+        writer = begin()
+      }
+    }
   }
-  return writer
+  yield writer
+}
+
+function copyTo(
+  writer: () => SegmentWriter,
+  state: number | undefined,
+  identity: StateIdentity,
+  belongs: Belongs,
+): RowTarget {
+  if (state === undefined) return { apply() {} }
+  return {
+    apply: (op, key, at, value) => {
+      if (belongs(key, identity)) writer().raw(state, op, key, at, value)
+    },
+  }
 }
 
 type Belongs = (key: Buffer, identity: StateIdentity) => boolean
@@ -286,27 +321,6 @@ function ownedBy(partition: number, tasks: number, saved: SavedTask, tasksThen: 
       )
     }
     return partitionOf(key, start, key.length - start, tasks) === partition
-  }
-}
-
-async function copyRows(
-  folder: string,
-  saved: SavedTask,
-  writer: SegmentWriter,
-  declared: ReadonlyMap<string, number>,
-  belongs: Belongs,
-): Promise<void> {
-  for await (const segment of readSegments(folder, saved)) {
-    const reader = new SegmentReader([segment], (identity) => {
-      const state = declared.get(nameOf(identity))
-      if (state === undefined) return { apply() {} }
-      return {
-        apply: (op, key, at, value) => {
-          if (belongs(key, identity)) writer.raw(state, op, key, at, value)
-        },
-      }
-    })
-    reader.replay(Number.POSITIVE_INFINITY)
   }
 }
 

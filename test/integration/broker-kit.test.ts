@@ -103,6 +103,14 @@ describe('one broker', () => {
 })
 
 describe('the probes', () => {
+  test('one that has ended says so to whoever asks it, and lets nobody wait', async () => {
+    const { brokers } = broker
+    const producer = await JavaProducer.start({ brokers })
+    await producer.close()
+    await expect(producer.flush()).rejects.toThrow(/PROBE_FAILED: the Java probe ended before it answered/)
+    await expect(producer.send({ topic: 'money', value: 'late' })).rejects.toThrow(/PROBE_FAILED/)
+  })
+
   test('they tell committed from aborted and open transactions', async () => {
     const { brokers } = broker
     await using admin = await JavaAdmin.start({ brokers })

@@ -13,6 +13,7 @@ import type { PartitionReader, PartitionWriter, ReaderElement, TransactionHandle
 import { type StepResult, Task } from '../../src/dataflow/task.ts'
 import { definePipeline, type PipelineBuilder } from '../../src/index.ts'
 import { makePlan } from '../../src/plan/plan.ts'
+import type { TaskDisk } from '../../src/state/disk.ts'
 import { buildBatch, plainRecords } from './batches.ts'
 
 export interface Written {
@@ -27,6 +28,8 @@ export interface RunnerOptions {
   readonly stage?: number
   readonly mode?: 'exactly-once' | 'at-least-once'
   readonly partitions?: number
+  /** Where keyed state is; default: on the heap. */
+  readonly disk?: TaskDisk
   /** Default: what is written is noted. */
   readonly writer?: (topic: string) => PartitionWriter
 }
@@ -77,7 +80,7 @@ export class TaskRunner {
         mode: options.mode ?? 'exactly-once',
         channelCapacityRecords: 100,
         hops: plan.hopTargets,
-        disk: null,
+        disk: options.disk ?? null,
         writer: options.writer ?? ((topic) => this.#writer(topic, options.partitions ?? 1)),
         openTwoPhase: (operator, connector) =>
           connector.open({ pipeline: 'tested', operator, partition: 0, log: silentLogger }),

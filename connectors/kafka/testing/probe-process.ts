@@ -33,6 +33,8 @@ export class ProbeProcess implements AsyncDisposable {
   readonly #waiting: PromiseWithResolvers<ProbeLine>[] = []
   #onLine: ((line: ProbeLine) => void) | undefined
   #failure: BrokerKitError | undefined
+  /** It has ended, well or not: it answers nobody. */
+  #over: BrokerKitError | undefined
   #stderr = ''
   /** Pieces of a line whose end has not come yet. */
   readonly #partial: string[] = []
@@ -56,8 +58,8 @@ export class ProbeProcess implements AsyncDisposable {
     )
     child.once('close', (status, signal) => {
       if (status !== 0) this.#fail(this.#endedEarly(`ended with ${signal ?? `status ${status}`}`))
-      const early = this.#endedEarly('ended')
-      for (const each of this.#waiting.splice(0)) each.reject(this.#failure ?? early)
+      this.#over = this.#failure ?? this.#endedEarly('ended')
+      for (const each of this.#waiting.splice(0)) each.reject(this.#over)
       resolve()
     })
     this.#ended = promise
@@ -75,7 +77,7 @@ export class ProbeProcess implements AsyncDisposable {
 
   /** Sends a line and waits for the one line that answers it. Answers come in the order of the requests. */
   async request(line: ProbeLine): Promise<ProbeLine> {
-    if (this.#failure !== undefined) throw this.#failure
+    this.#assertAlive()
     const answer = Promise.withResolvers<ProbeLine>()
     this.#waiting.push(answer)
     this.#child.stdin.write(`${JSON.stringify(line)}\n`)
@@ -84,13 +86,18 @@ export class ProbeProcess implements AsyncDisposable {
 
   /** Sends a line that is not answered; resolves when the pipe takes more. */
   async send(line: ProbeLine): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure
+    this.#assertAlive()
     if (this.#child.stdin.write(`${JSON.stringify(line)}\n`)) return
     const drained = Promise.withResolvers<void>()
     this.#child.stdin.once('drain', drained.resolve)
     await Promise.race([drained.promise, this.#ended])
     this.#child.stdin.removeListener('drain', drained.resolve)
     if (this.#failure !== undefined) throw this.#failure
+  }
+
+  #assertAlive(): void {
+    const error = this.#failure ?? this.#over
+    if (error !== undefined) throw error
   }
 
   /** Resolves when the probe has ended by itself. @throws what ended it, if that was a failure */

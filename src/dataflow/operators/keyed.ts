@@ -6,8 +6,9 @@ import { hashOf } from '../../state/heap/key-index.ts'
 import type { HeapStore } from '../../state/heap/store.ts'
 import { type ColumnarBatch, KEY_AT, KEY_LENGTH, STRIDE } from '../batch.ts'
 import { type Downstream, RECORDS_PER_LOOK } from '../element.ts'
-import type { OperatorContext, OperatorFunctions } from '../functions.ts'
+import type { OperatorContext, OperatorFunctions, Timers } from '../functions.ts'
 import type { RecordOrigin, StreamRecord, TaskContext } from '../record.ts'
+import { OperatorTimers } from './operator-timers.ts'
 
 /** What the function sees; one object per operator, valid during a call. */
 class Context implements OperatorContext {
@@ -17,9 +18,17 @@ class Context implements OperatorContext {
   readonly #operator: OperatorId
   readonly #task: TaskContext
   readonly #next: Downstream
+  readonly #timers: Timers | null
 
-  constructor(operator: OperatorId, task: TaskContext, state: StateHandles<StateDescriptors>, next: Downstream) {
+  constructor(
+    operator: OperatorId,
+    task: TaskContext,
+    state: StateHandles<StateDescriptors>,
+    next: Downstream,
+    timers: Timers | null,
+  ) {
     this.#operator = operator
+    this.#timers = timers
     this.#task = task
     this.state = state
     this.#next = next
@@ -33,6 +42,12 @@ class Context implements OperatorContext {
 
   get key(): unknown {
     return this.record.key
+  }
+
+  get timers(): Timers {
+    if (this.#timers) return this.#timers
+    const text = `operator '${this.#operator}' uses timers, and its function has no onTimer: add one`
+    throw new MillraceError('PLAN_INVALID', text)
   }
 
   /** An own property, because users destructure it. */
@@ -56,6 +71,7 @@ export class KeyedOperator implements Downstream {
   readonly #task: TaskContext
   readonly #context: Context
   readonly #next: Downstream
+  readonly #timers: OperatorTimers | null
   readonly #onBarrier: () => void
   /** Nobody reads it; without it the compiler leaves out what `prefetch` reads. */
   touched = 0
@@ -79,7 +95,8 @@ export class KeyedOperator implements Downstream {
     this.#functions = functions
     this.#task = task
     this.#next = next
-    this.#context = new Context(id, task, store.handles, next)
+    this.#timers = functions.onTimer ? new OperatorTimers(id, store, () => this.#context.key) : null
+    this.#context = new Context(id, task, store.handles, next, this.#timers)
     this.#onBarrier = () => onBarrier(this)
   }
 
@@ -99,6 +116,34 @@ export class KeyedOperator implements Downstream {
     this.#context.current = record
     this.#functions.onRecord(record.value, this.#context)
     this.#context.current = null
+  }
+
+  /** Wall time of its next timer; Infinity: none. */
+  get nextTimerMs(): number {
+    return this.#timers?.nextTime ?? Number.POSITIVE_INFINITY
+  }
+
+  /** After a restore: what is pending is found in the state. */
+  async restoreTimers(): Promise<void> {
+    await this.#timers?.restore()
+  }
+
+  /** Calls the function for what is due at `nowMs`, one timer after the other, until `expired()`. True if there was any. */
+  fire(nowMs: number, expired: () => boolean): boolean {
+    const timers = this.#timers
+    let fired = false
+    while (timers && timers.nextTime <= nowMs) {
+      const due = timers.take()
+      if (due) {
+        fired = true
+        this.#task.current = this.id
+        this.#context.current = timers.recordOf(due, this.#task)
+        this.#functions.onTimer?.(due.time, this.#context)
+        this.#context.current = null
+      }
+      if (expired()) break
+    }
+    return fired
   }
 
   /**

@@ -3,6 +3,7 @@
 // may go when all of it is there, and changes get there by way of checkpoints (`TaskDisk.apply`).
 import { ByteWriter } from '../../base/byte-writer.ts'
 import { MillraceError } from '../../base/errors.ts'
+import { readMap } from '../collections.ts'
 import type { StateDescriptor, StateDescriptors } from '../descriptors.ts'
 import type { CacheBudget, CachedStore, TaskDisk } from '../disk.ts'
 import type { RowTarget, SegmentWriter, StateIdentity } from '../segment.ts'
@@ -104,6 +105,21 @@ export class HeapStore implements Cursor, CachedStore {
     }
     this.handles = handles
     disk?.budget.join(this)
+  }
+
+  /** Every entry's key of a map state, of every key: for what is kept in memory besides. */
+  async eachMapKey(state: string, found: (key: unknown, mapKey: unknown) => void): Promise<void> {
+    const column = this.#tables.findIndex(({ identity }) => identity.name === state)
+    const table = this.#tables[column] as MapTable
+    if (!this.#disk) {
+      for (let slot = 0; slot < this.slotCount; slot++)
+        for (const mapKey of table.keysOf(slot)) found(this.#keys[slot], mapKey)
+      return
+    }
+    await this.#disk.each(this.#stateIds[column] as number, (key, bytes) => {
+      const decoded = decodeState(this.keySerde, Buffer.from(key))
+      for (const mapKey of readMap(bytes).keys()) found(decoded, table.decodeKey(Buffer.from(mapKey, 'latin1')))
+    })
   }
 
   /** The disk is restored: its states have their numbers. */

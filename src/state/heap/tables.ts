@@ -29,6 +29,8 @@ const OBJECT_FACTOR = 3
 abstract class ObjectTable extends StateTable {
   protected readonly values: unknown[] = []
   readonly #sizes: number[] | null = this.owner.cached ? [] : null
+  /** Of those written last: what a value takes that was not written yet. */
+  #usual = 0
 
   protected override resize(slot: number, bytes: number): void {
     const sizes = this.#sizes
@@ -36,6 +38,12 @@ abstract class ObjectTable extends StateTable {
     const now = bytes * OBJECT_FACTOR
     this.cacheBytes += now - (sizes[slot] ?? 0)
     sizes[slot] = now
+    if (bytes > 0) this.#usual += (bytes - this.#usual) / 16
+  }
+
+  override mark(slot: number): void {
+    super.mark(slot)
+    if (this.#sizes && (this.#sizes[slot] ?? 0) === 0) this.resize(slot, this.#usual)
   }
 
   override has(slot: number): boolean {
@@ -238,6 +246,16 @@ class MapSlot {
 }
 
 export class MapTable extends ObjectTable {
+  /** Of the entries of a slot. */
+  keysOf(slot: number): unknown[] {
+    const map = this.values[slot] as MapSlot | undefined
+    return map ? [...map.entries.values()].map(({ key }) => key) : []
+  }
+
+  decodeKey(bytes: Buffer): unknown {
+    return decodeState(this.#keySerde(), bytes)
+  }
+
   override load(slot: number, bytes: Buffer): void {
     for (const [key, value] of readMap(bytes)) this.restore(slot, Row.MAP_PUT, Buffer.from(key, 'latin1'), value)
     this.resize(slot, bytes.length)

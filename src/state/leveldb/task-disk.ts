@@ -145,6 +145,13 @@ export class LevelTaskDisk implements TaskDisk {
     }
   }
 
+  async each(state: number, found: (key: Buffer, bytes: Buffer) => void): Promise<void> {
+    for await (const entries of this.#db.entries(this.#from, this.#to)) {
+      for (const [name, bytes] of entries)
+        if (name.readUInt16BE(name.length - STATE_BYTES) === state) found(keyIn(name), bytes)
+    }
+  }
+
   #readPlan(states: readonly number[]): ReadPlan {
     const known = this.#plans.get(states)
     if (known) return known
@@ -283,7 +290,7 @@ export class LevelTaskDisk implements TaskDisk {
 
   #baseRow(rows: SegmentRows, states: SegmentStates, name: Buffer, value: Buffer): void {
     const entry = name.readUInt16BE(name.length - STATE_BYTES)
-    const key = name.subarray(PREFIX_BYTES + 2, -STATE_BYTES)
+    const key = keyIn(name)
     if (entry >= FIRST_PACK) {
       const packed = this.#marker.packs[entry - FIRST_PACK]?.states ?? []
       readPack(value, (place, number) => {
@@ -307,3 +314,5 @@ export class LevelTaskDisk implements TaskDisk {
     return this.#running
   }
 }
+
+const keyIn = (name: Buffer): Buffer => name.subarray(PREFIX_BYTES + 2, -STATE_BYTES)

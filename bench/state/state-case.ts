@@ -1,0 +1,192 @@
+/**
+ * One case of the state bench, in a process of its own: W2's count, sum and maximum per key through a store and its task's state,
+ * as a task has them, without a broker. Prints a line of JSON.
+ */
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { f64, type Serde, utf8, valueState } from 'millrace'
+import { Random } from '../../pipelines/nexmark/generator.ts'
+import { yieldToLoop } from '../../src/base/clock.ts'
+import { taskId } from '../../src/base/ids.ts'
+import { silentLogger } from '../../src/base/log.ts'
+import type { SegmentMark } from '../../src/base/messages.ts'
+import { hashOf } from '../../src/state/heap/key-index.ts'
+import { HeapStore } from '../../src/state/heap/store.ts'
+import { LevelBackend } from '../../src/state/leveldb/backend.ts'
+import { nextChain, TaskState } from '../../src/state/task-state.ts'
+import type { CaseResult, StateCase } from './state-bench.ts'
+
+const given = JSON.parse(process.argv[2] ?? '{}') as StateCase
+/** As a task has it. */
+const look = 64
+/** Records between two turns of the event loop. */
+const turn = 2_048
+const sliceMs = 4
+/** A key and three numbers of 8 bytes. */
+const dirtyBytesOf = (key: Buffer): number => key.length + 24
+
+interface Segment {
+  readonly mark: SegmentMark
+  readonly ref: string
+  readonly bytes: Buffer
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'millrace-state-bench-'))
+const keyAt = (index: number): Buffer => Buffer.from(`auction-${index}`)
+
+async function open(place: string): Promise<{ store: HeapStore; state: TaskState; close(): Promise<void> }> {
+  const onDisk = given.backend === 'leveldb'
+  const backend = onDisk
+    ? await LevelBackend.open({
+        folder: place,
+        pipeline: 'p',
+        instance: 'i',
+        cacheBytesMax: given.cacheBytesMax,
+        log: silentLogger,
+      })
+    : null
+  const disk = backend ? await backend.open(taskId('totals', 0)) : null
+  const states = { count: valueState(f64, 0), sum: valueState(f64, 0), max: valueState(f64, 0) }
+  const store = new HeapStore('totals', states, utf8 as Serde<unknown>, undefined, disk)
+  const state = new TaskState([store], { disk })
+  return { store, state, close: async () => backend?.close() }
+}
+
+/** Of Zipf's law with exponent 1, by its inverse; or even. */
+function chooser(): () => number {
+  const random = new Random(7)
+  if (given.keysAre === 'uniform') return () => Math.floor(random.next() * given.keys)
+  const logKeys = Math.log(given.keys)
+  return () => Math.min(given.keys - 1, Math.floor(Math.exp(random.next() * logKeys)) - 1)
+}
+
+const { store, state, close } = await open(join(folder, 'a'))
+await state.restore([])
+const { count, sum, max } = store.handles as unknown as Record<
+  'count' | 'sum' | 'max',
+  { get(): number; set(value: number): void }
+>
+const pauses: { freeze: number[]; slice: number[] } = { freeze: [], slice: [] }
+let chain: readonly Segment[] = []
+let checkpoints = 0
+let segmentBytes = 0
+let deltaBytes = 0
+let dirtyBytes = 0
+let overhead = 0
+const dirty = new Set<number>()
+
+function update(index: number, key: Buffer, hash: number): void {
+  if (!store.findKey(key, 0, key.length, hash)) store.setKeyOf(key.toString('latin1'), key, 0, key.length, hash)
+  const price = index % 1_000
+  count.set(count.get() + 1)
+  sum.set(sum.get() + price)
+  max.set(Math.max(max.get(), price))
+}
+
+async function checkpoint(): Promise<void> {
+  const begun = performance.now()
+  state.begin()
+  state.freeze(store)
+  pauses.freeze.push(performance.now() - begun)
+  for (let complete = false; !complete; ) {
+    const from = performance.now()
+    complete = state.encode(() => performance.now() >= from + sliceMs)
+    pauses.slice.push(performance.now() - from)
+    if (!complete) await yieldToLoop()
+  }
+  const { segment, mark } = state.take()
+  const ref = `segment-${checkpoints++}`
+  const bytes = Buffer.concat([...(segment ?? [])])
+  segmentBytes += bytes.length
+  if (mark === 'delta') deltaBytes += bytes.length
+  if (mark === 'delta') dirtyBytes += [...dirty].reduce((total, index) => total + dirtyBytesOf(keyAt(index)), 0)
+  dirty.clear()
+  chain = nextChain(chain, segment && { mark, ref, bytes })
+  await state.committed(segment && ref)
+}
+
+async function run(records: number, next: () => number, every: number): Promise<void> {
+  const hashes = new Int32Array(look)
+  const keys: Buffer[] = []
+  const indices: number[] = []
+  let since = 0
+  for (let done = 0; done < records; done += look) {
+    for (let i = 0; i < look; i++) {
+      const index = next()
+      const key = keyAt(index)
+      indices[i] = index
+      keys[i] = key
+      hashes[i] = hashOf(key, 0, key.length)
+    }
+    store.prefetch(hashes, look)
+    for (let i = 0; i < look; i++) update(indices[i] as number, keys[i] as Buffer, hashes[i] as number)
+    for (let i = 0; i < look; i++) dirty.add(indices[i] as number)
+    since += look
+    if (since >= every || (since >= turn && (state.overBudget || state.mustWait))) {
+      since = 0
+      await checkpoint()
+    } else if (done % turn === 0) await yieldToLoop()
+  }
+}
+
+/** What choosing keys and noting them costs without any state, to be taken off. */
+function overheadOf(records: number, next: () => number): number {
+  const begun = process.cpuUsage()
+  for (let i = 0; i < records; i++) {
+    const index = next()
+    const key = keyAt(index)
+    overhead ^= hashOf(key, 0, key.length)
+    dirty.add(index)
+    if (dirty.size > given.recordsPerCheckpoint) dirty.clear()
+  }
+  dirty.clear()
+  const { user, system } = process.cpuUsage(begun)
+  return ((user + system) * 1_000) / records
+}
+
+let filled = 0
+await run(given.keys, () => filled++ % given.keys, given.recordsPerCheckpoint)
+await state.settled()
+const next = chooser()
+await run(given.records / 4, next, given.recordsPerCheckpoint)
+Object.assign(pauses, { freeze: [], slice: [] })
+const before = { checkpoints, segmentBytes, deltaBytes, dirtyBytes }
+const cpu = process.cpuUsage()
+await run(given.records, next, given.recordsPerCheckpoint)
+await state.settled()
+const used = process.cpuUsage(cpu)
+const gross = ((used.user + used.system) * 1_000) / given.records
+const idle = overheadOf(Math.min(given.records, 1_000_000), chooser())
+const peakRssBytes = process.resourceUsage().maxRSS * 1024
+const cachedKeys = store.keyCount
+state.dispose()
+await close()
+
+const restoring = await open(join(folder, 'b'))
+const chainBytes = chain.reduce((total, { bytes }) => total + bytes.length, 0)
+const began = performance.now()
+await restoring.state.restore(chain.map(({ ref, bytes }) => ({ ref, read: async () => bytes })))
+const restoreMs = performance.now() - began
+await restoring.close()
+
+const diskBytes = (place: string): number => {
+  const names = readdirSync(place, { recursive: true, withFileTypes: true })
+  return names.reduce((total, each) => total + (each.isFile() ? statSync(join(each.parentPath, each.name)).size : 0), 0)
+}
+const result: CaseResult = {
+  cpuNsPerRecord: gross - idle,
+  freezeMs: pauses.freeze,
+  sliceMs: pauses.slice,
+  checkpoints: checkpoints - before.checkpoints,
+  bytesPerCheckpoint: (segmentBytes - before.segmentBytes) / (checkpoints - before.checkpoints),
+  deltaPerDirty: (deltaBytes - before.deltaBytes) / (dirtyBytes - before.dirtyBytes),
+  allPerDirty: (segmentBytes - before.segmentBytes) / (dirtyBytes - before.dirtyBytes),
+  restoreMbPerS: chainBytes / 1e6 / (restoreMs / 1_000),
+  peakRssMb: peakRssBytes / 2 ** 20,
+  cachedKeys,
+  diskMb: given.backend === 'leveldb' ? diskBytes(join(folder, 'a')) / 2 ** 20 : 0,
+}
+process.stdout.write(`${JSON.stringify(result)}\n`)
+rmSync(folder, { recursive: true, force: true })
+process.exit(overhead === Number.MAX_VALUE ? 1 : 0)
