@@ -6,6 +6,7 @@ import { fetch as fetchRaw } from '../../checker/requests.ts'
 import type { Numbers } from '../support/case-pipeline.ts'
 import type { Between } from '../support/feature-pipeline.ts'
 import { Site, type Subject } from '../support/site.ts'
+import { until } from '../support/test-worker.ts'
 
 let site: Site
 beforeAll(async () => {
@@ -68,6 +69,33 @@ describe('operators under SIGKILL', () => {
     )
     expect(values.filter((value) => value.startsWith('two'))).toEqual(second.map((value) => `two:${value}`))
   })
+
+  test.each(['heap', 'leveldb'] as const)(
+    'timers, state on %s: each fires once, also those that were pending',
+    async (backend) => {
+      const subject = await site.feature('alarms')
+      const given = batches(300, true)
+      const env = {
+        ...SMALL_STEPS,
+        MILLRACE_STATE_BACKEND: backend,
+        MILLRACE_STATE_FOLDER: await subject.anotherStore(),
+      }
+      const cli = subject.start(['run', '--leave'], env)
+      await cli.runs()
+      await subject.crash(cli, given)
+      await until('all timers have fired', async () => (await subject.values()).length >= given.flat().length)
+      expect((await cli.stop()).code).toBe(0)
+      const values = (await subject.values()).map((text) => text.split(' '))
+      expect(values.map(([value]) => Number(value)).sort((a, b) => a - b)).toEqual(
+        given.flat().map((_, index) => index),
+      )
+      // Keys are k0 to k3 by turns.
+      for (const key of [0, 1, 2, 3]) {
+        const paid = values.filter(([value]) => (Number(value) % 300) % 4 === key).map(([, count]) => Number(count))
+        expect(paid).toEqual(paid.map((_, index) => index + 1))
+      }
+    },
+  )
 
   test.each(['ordered', 'unordered'] as const)('asyncMap, %s: each result once', async (order) => {
     const subject = await site.feature('async', { order })

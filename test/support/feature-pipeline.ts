@@ -11,6 +11,7 @@ import {
   f64,
   int64,
   json,
+  mapState,
   nullable,
   type Pipeline,
   type PipelineBuilder,
@@ -21,7 +22,16 @@ import {
 } from 'millrace'
 import { kafkaSink, kafkaSource } from 'millrace/kafka'
 
-export type FeatureShape = 'routes' | 'codecs' | 'mixed' | 'async' | 'async-between' | 'keys' | 'hooks' | 'slow-hop'
+export type FeatureShape =
+  | 'routes'
+  | 'codecs'
+  | 'mixed'
+  | 'async'
+  | 'async-between'
+  | 'keys'
+  | 'hooks'
+  | 'slow-hop'
+  | 'alarms'
 
 export interface Feature {
   readonly name: string
@@ -59,6 +69,9 @@ const textSink = kafkaSink({ topic: given.output, key: nullable(utf8), value: ut
 function texts(pipeline: PipelineBuilder, name = 'in', topics = given.inputs): Stream<string, string | null> {
   return pipeline.from(name, kafkaSource({ topic: topics, key: nullable(utf8), value: utf8 }))
 }
+
+/** Longer than a worker takes to be killed and to come back. */
+const ALARM_MS = 1_500
 
 /** A few milliseconds that depend on the value only: the same in every life. */
 async function slow(value: string): Promise<string> {
@@ -133,6 +146,26 @@ const shapes: Readonly<Record<FeatureShape, (pipeline: PipelineBuilder) => void>
         return { ...counted, after: state.after.get(), sum: state.sum.get() }
       })
       .to('out', kafkaSink({ topic: given.output, key: nullable(utf8), value: json<Between>() })),
+
+  /** Each value comes out when its timer fires, a while later; several of a key are pending at a time. */
+  alarms: (pipeline) =>
+    texts(pipeline)
+      .keyByRecordKey()
+      .withState({ owed: mapState(f64, utf8), paid: valueState(f64, 0) })
+      .process<string>('alarm', {
+        onRecord(value, { state, timers }) {
+          // No two of them are the same.
+          const time = timers.now() + ALARM_MS + Number(value) / 65_536
+          state.owed.set(time, value)
+          timers.set(time)
+        },
+        onTimer(time, { state, emit }) {
+          state.paid.set(state.paid.get() + 1)
+          emit(`${state.owed.get(time) ?? 'nothing'} ${state.paid.get()}`)
+          state.owed.delete(time)
+        },
+      })
+      .to('out', textSink),
 
   /** Its second stage takes ten milliseconds for a value. */
   'slow-hop': (pipeline) =>
