@@ -143,7 +143,7 @@ function conditions(results: Throughput): string {
   const broker =
     settings.broker === 'java' ? `one node, heap ${settings.brokerHeapMb} MB, on the same cores` : settings.broker
   return `- Broker: ${broker}; replication 1, no TLS.
-- Input: ${settings.records.toLocaleString('en')} bids, 210 bytes of JSON each, key = auction, 100,000 keys evenly, ${settings.partitions} partitions, no compression. The loops read 1/${loopShare} of it: they are slower, and their cost does not change on the way.
+- Input: ${settings.records.toLocaleString('en')} bids, 210 bytes of JSON each, key = auction, 100,000 keys evenly, ${settings.partitions} partitions, no compression. The loops, and W3 with a tenth in memory, read 1/${loopShare} of it: they are slower, and their cost does not change on the way.
 - Every system is one process of its own, started anew for each run, exactly-once, with one thread or slot of work, reading from the beginning into a topic of its own; it commits or checkpoints once a second, the loops with every transaction. ${settings.runs} runs each, systems interleaved; medians [smallest–largest].
 - Window: from 10 % to 90 % of the output, by high watermarks sampled every 50 ms. *Late half*: 50 % to 90 %, with less of the compilers' work in it. CPU: user and system time of all threads of all processes of a system, as the kernel counts it; peak RSS likewise.
 - ${disturbance(results)}

@@ -23,7 +23,7 @@ export interface RecordContext<K = unknown> {
 export interface Timers {
   /** The machine's clock, in ms since 1970. */
   now(): number
-  /** `onTimer` is called for the current key at `time` (ms since 1970) or soon after; at once if that is over. Twice the same is once. @throws TypeError */
+  /** `onTimer` is called for the current key at `time` (ms since 1970) or soon after; at once if that is over. Whole milliseconds: rounded up. Twice the same is once. @throws TypeError */
   set(time: number): void
   delete(time: number): void
 }

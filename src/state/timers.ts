@@ -34,9 +34,9 @@ export function timersState(): StateDescriptor<TimerState> {
   return mapState(timerSerde, boolean)
 }
 
-/** @throws TypeError */
-export function checkTime(time: number): void {
-  if (typeof time === 'number' && Number.isFinite(time) && time >= 0) return
+/** Rounded up: records have whole milliseconds, and nothing fires before its time. @throws TypeError */
+export function wholeTime(time: number): number {
+  if (typeof time === 'number' && Number.isFinite(time) && time >= 0) return Math.ceil(time)
   throw new TypeError(`a timer's time is milliseconds since 1970, a finite number from 0 up; ${String(time)} found`)
 }
 

@@ -154,8 +154,8 @@ const shapes: Readonly<Record<FeatureShape, (pipeline: PipelineBuilder) => void>
       .withState({ owed: mapState(f64, utf8), paid: valueState(f64, 0) })
       .process<string>('alarm', {
         onRecord(value, { state, timers }) {
-          // No two of them are the same.
-          const time = timers.now() + ALARM_MS + Number(value) / 65_536
+          // Values rise, so no two times are the same.
+          const time = timers.now() + ALARM_MS + Number(value)
           state.owed.set(time, value)
           timers.set(time)
         },

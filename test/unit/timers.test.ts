@@ -101,6 +101,16 @@ test('set twice is once; deleted is not at all; set again is again', async () =>
   expect(at(runner, 3_000)).toEqual(['a@2000 1', 'b@2200 1'])
 })
 
+test('times are whole milliseconds, rounded up', async () => {
+  const runner = await started()
+  ask(runner, 'a', { set: [2_000.25, 2_001] })
+  expect(at(runner, 2_000)).toEqual([])
+  expect(at(runner, 2_001)).toEqual(['a@2001 1'])
+  ask(runner, 'a', { set: [3_000.5] })
+  ask(runner, 'a', { delete: [3_000.5] })
+  expect(at(runner, 4_000)).toEqual([])
+})
+
 test('one that is over already fires at once; a function may set the next one', async () => {
   const runner = await started()
   ask(runner, 'a', { set: [5] })

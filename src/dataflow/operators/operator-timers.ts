@@ -4,7 +4,7 @@ import { wallMs } from '../../base/clock.ts'
 import type { OperatorId } from '../../base/ids.ts'
 import type { HeapStore } from '../../state/heap/store.ts'
 import { bytes, type Serde } from '../../state/serde.ts'
-import { checkTime, TIMERS, TimerQueue, type TimerState } from '../../state/timers.ts'
+import { TIMERS, TimerQueue, type TimerState, wholeTime } from '../../state/timers.ts'
 import { ColumnarBatch, HEADERS_AT, KEY_AT, KEY_LENGTH, RECORD_END, STRIDE, VALUE_AT, VALUE_LENGTH } from '../batch.ts'
 import type { Timers } from '../functions.ts'
 import { StreamRecord, type TaskContext } from '../record.ts'
@@ -35,8 +35,8 @@ export class OperatorTimers implements Timers {
     return wallMs()
   }
 
-  set(time: number): void {
-    checkTime(time)
+  set(given: number): void {
+    const time = wholeTime(given)
     const key = this.#keyOf()
     if (this.#pending.has(time)) return
     this.#pending.set(time, true)
@@ -45,7 +45,7 @@ export class OperatorTimers implements Timers {
 
   delete(time: number): void {
     this.#keyOf()
-    this.#pending.delete(time)
+    this.#pending.delete(wholeTime(time))
   }
 
   get nextTime(): number {
