@@ -54,4 +54,5 @@ export {
   utf8,
   uuid,
 } from './state/serde.ts'
+export type { SchemaOutput, StandardSchema } from './state/standard-schema.ts'
 export type { RestartStrategy } from './worker/restart.ts'

@@ -167,11 +167,12 @@ export class StreamRecord implements RecordContext {
 
   /** The value's bytes as they were read serve a sink whose serde writes the same format. */
   valueIsRawFor(serde: Encoder<unknown>): boolean {
-    return this.#valueState !== CHANGED && !this.#patched && this.origin.value.id === serde.id
+    const { value } = this.origin
+    return this.#valueState !== CHANGED && !this.#patched && value.id === serde.id && !value.validates
   }
 
   keyIsRawFor(serde: Encoder<unknown>): boolean {
-    return this.origin.key.id === serde.id
+    return this.origin.key.id === serde.id && !this.origin.key.validates
   }
 
   get timestamp(): number {

@@ -30,6 +30,7 @@ type Values = Record<string, unknown>
 class Parts {
   readonly copies: boolean
   readonly appends: boolean
+  readonly validates: boolean
   readonly #what: string
   readonly #names: readonly (string | number)[]
   readonly #serdes: readonly Serde<unknown>[]
@@ -41,6 +42,7 @@ class Parts {
     this.#serdes = serdes
     this.copies = serdes.every((serde) => serde.copies)
     this.appends = serdes.every((serde) => serde.appends)
+    this.validates = serdes.some((serde) => serde.validates)
   }
 
   /** `value`: by name. */
@@ -83,6 +85,7 @@ class ObjectSerde implements Serde<Values> {
   readonly nullable = false
   readonly copies: boolean
   readonly appends: boolean
+  readonly validates: boolean
   readonly #parts: Parts
 
   constructor(fields: Readonly<Record<string, Serde<unknown>>>) {
@@ -94,6 +97,7 @@ class ObjectSerde implements Serde<Values> {
     this.#parts = new Parts('field', names, serdes)
     this.copies = this.#parts.copies
     this.appends = this.#parts.appends
+    this.validates = this.#parts.validates
   }
 
   encode(value: Values, out: ByteWriter): void {
@@ -110,6 +114,7 @@ class TupleSerde implements Serde<unknown[]> {
   readonly nullable = false
   readonly copies: boolean
   readonly appends: boolean
+  readonly validates: boolean
   readonly #items: number
   readonly #parts: Parts
 
@@ -120,6 +125,7 @@ class TupleSerde implements Serde<unknown[]> {
     this.#parts = new Parts('item', [...serdes.keys()], serdes)
     this.copies = this.#parts.copies
     this.appends = this.#parts.appends
+    this.validates = this.#parts.validates
   }
 
   encode(value: unknown[], out: ByteWriter): void {

@@ -5,6 +5,7 @@ import { shortSlice, utf8Slice } from '../base/byte-writer.ts'
 import { MillraceError } from '../base/errors.ts'
 import { PatchedJson } from './json-patch.ts'
 import { checkFieldNames, JsonProjection } from './json-projection.ts'
+import { type SchemaOutput, type StandardSchema, validated } from './standard-schema.ts'
 
 /**
  * Encodes and decodes one type. `id` names the byte format and is stored with state: an unequal id on restore is refused
@@ -24,6 +25,11 @@ export interface Serde<T> {
    * write right into its batch. All built-in serdes do.
    */
   readonly appends?: boolean
+  /**
+   * True: `decode` refuses or changes what others take as it is (a schema). Bytes of such a serde never pass undecoded to a sink. The
+   * format is the same: state may change between `json()` and `json(schema)`.
+   */
+  readonly validates?: boolean
   encode(value: T, out: ByteWriter): void
   decode(bytes: Buffer, start: number, end: number): T
 }
@@ -156,9 +162,22 @@ export interface JsonSerde<T> extends Serde<T> {
   only<K extends keyof T & string>(...fields: readonly K[]): Serde<Pick<T, K>>
 }
 
-/** JSON as UTF-8. The type is the caller's promise; values that JSON cannot write (undefined, functions, BigInt, cycles) are refused. */
-export function json<T>(): JsonSerde<T> {
-  return jsonSerde as unknown as JsonSerde<T>
+/**
+ * JSON as UTF-8. Values that JSON cannot write (undefined, functions, BigInt, cycles) are refused. Without a schema the type is the
+ * caller's promise; with one, of any library that follows standardschema.dev (zod, valibot, arktype), each value that is read is checked,
+ * and is what the schema makes of it: an issue is a decode error. A schema must answer at once.
+ * @example json<Order>(); json(z.object({ id: z.string() }))
+ */
+export function json<T>(): JsonSerde<T>
+export function json<S extends StandardSchema>(schema: S): Serde<SchemaOutput<S>>
+export function json(schema?: StandardSchema): Serde<unknown> {
+  if (schema === undefined) return jsonSerde
+  const { id, nullable, copies, appends, encode } = jsonSerde
+  return {
+    ...({ id, nullable, copies, appends, encode } as Serde<unknown>),
+    validates: true,
+    decode: (from, start, end) => validated(schema, jsonSerde.decode(from, start, end)),
+  }
 }
 
 /** It is `json()` itself: its bytes are the JSON text of the whole value. */
@@ -203,6 +222,7 @@ export function nullable<T>(serde: Serde<T>): Serde<T | null> {
     nullable: true,
     copies: serde.copies ?? false,
     appends: serde.appends ?? false,
+    validates: serde.validates ?? false,
     encode(value, out) {
       if (value !== null) serde.encode(value, out)
     },
