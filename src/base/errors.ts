@@ -66,6 +66,8 @@ export type ErrorCode =
   | 'SERIALIZE_FAILED'
   | 'SINK_RECORD_TOO_LARGE'
   | 'SINK_PARTITION_INVALID'
+  | 'SINK_UNWRITABLE'
+  | 'SINK_TRANSACTION_LOST'
   | 'ASYNC_FAILED'
   | 'RESTARTS_EXHAUSTED'
   | 'DRAIN_TIMEOUT'
@@ -154,6 +156,8 @@ export const errorTable: Readonly<Record<ErrorCode, CodeEntry>> = {
   SERIALIZE_FAILED: entry('restart', 1, 'a value cannot be written by the serde of its sink'),
   SINK_RECORD_TOO_LARGE: entry('fatal', 3, "a record is larger than its topic's max.message.bytes"),
   SINK_PARTITION_INVALID: entry('restart', 1, 'a partitioner or topic function chose something that does not exist'),
+  SINK_UNWRITABLE: entry('restart', 1, 'the place of a sink on another system cannot be written (disk full, rights)'),
+  SINK_TRANSACTION_LOST: entry('fatal', 3, 'what a sink had prepared for a committed checkpoint is gone'),
   ASYNC_FAILED: entry('restart', 1, 'an asyncMap function failed or timed out after its retries'),
   RESTARTS_EXHAUSTED: entry('fatal', 1, 'the restart strategy allows no further attempt'),
   DRAIN_TIMEOUT: entry('fatal', 1, 'the orderly stop did not finish within the grace period'),

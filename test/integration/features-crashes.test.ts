@@ -1,6 +1,9 @@
 // Goal: every operator keeps the promise when its worker is killed in the middle: union, flatMap, filter, asyncMap in both
 // orders, several keyed operators with calls under way between them; and at-least-once mode loses nothing. Method: the
 // command line as a child process; SIGKILL to the worker whenever part of a batch is committed.
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
 import { fetch as fetchRaw } from '../../checker/requests.ts'
 import type { Numbers } from '../support/case-pipeline.ts'
@@ -96,6 +99,20 @@ describe('operators under SIGKILL', () => {
       }
     },
   )
+
+  test('files: each line once, and in the order of the topic beside them', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'millrace-files-'))
+    const subject = await site.feature('files', { file: folder })
+    const given = batches(1_000, false)
+    await survives(subject, given)
+    const names = (await readdir(folder)).sort()
+    expect(names.filter((name) => name.startsWith('.'))).toEqual([])
+    const texts = await Promise.all(names.map((name) => readFile(join(folder, name), 'utf8')))
+    const lines = texts.flatMap((text) => text.trimEnd().split('\n')).map((line) => JSON.parse(line) as string)
+    expect(lines).toEqual(given.flat())
+    expect(await subject.values()).toEqual(given.flat())
+    await rm(folder, { recursive: true })
+  })
 
   test.each(['ordered', 'unordered'] as const)('asyncMap, %s: each result once', async (order) => {
     const subject = await site.feature('async', { order })

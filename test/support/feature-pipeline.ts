@@ -20,6 +20,7 @@ import {
   utf8,
   valueState,
 } from 'millrace'
+import { fileSink } from 'millrace/file'
 import { kafkaSink, kafkaSource } from 'millrace/kafka'
 
 export type FeatureShape =
@@ -32,6 +33,7 @@ export type FeatureShape =
   | 'hooks'
   | 'slow-hop'
   | 'alarms'
+  | 'files'
 
 export interface Feature {
   readonly name: string
@@ -166,6 +168,13 @@ const shapes: Readonly<Record<FeatureShape, (pipeline: PipelineBuilder) => void>
         },
       })
       .to('out', textSink),
+
+  /** Into files and a topic: they must agree. */
+  files: (pipeline) => {
+    const stream = texts(pipeline)
+    stream.to('archive', fileSink({ folder: given.file ?? '', value: json<string>() }))
+    stream.to('out', textSink)
+  },
 
   /** Its second stage takes ten milliseconds for a value. */
   'slow-hop': (pipeline) =>

@@ -32,6 +32,7 @@ const surface: Readonly<Record<string, readonly string[]>> = {
     'valueState',
   ],
   'millrace/kafka': ['kafkaSink', 'kafkaSource'],
+  'millrace/file': ['fileSink'],
   'millrace/connector': [
     'ByteReader',
     'ByteWriter',

@@ -1,0 +1,1 @@
+export { type FileSinkOptions, fileSink } from './sink.ts'
