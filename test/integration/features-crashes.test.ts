@@ -73,6 +73,41 @@ describe('operators under SIGKILL', () => {
     expect(values.filter((value) => value.startsWith('two'))).toEqual(second.map((value) => `two:${value}`))
   })
 
+  test.each(['ordered', 'unordered'] as const)('asyncMap, %s: each result once', async (order) => {
+    const subject = await site.feature('async', { order })
+    const given = batches(400, false)
+    await survives(subject, given)
+    const values = await subject.values()
+    if (order === 'ordered') expect(values).toEqual(given.flat())
+    else expect([...values].sort()).toEqual(given.flat().sort())
+  })
+
+  test('two keyed operators with an asyncMap between them: both states exact', async () => {
+    const subject = await site.feature('async-between', { partitions: 2 })
+    const given = batches(400, true)
+    await survives(subject, given, 2)
+    const records = await site.read(subject.output)
+    const seen = new Map<string, Between[]>()
+    for (const { key, value } of records) {
+      const before = seen.get(String(key)) ?? []
+      seen.set(String(key), [...before, JSON.parse(String(value)) as Between])
+    }
+    expect(seen.size).toBe(4)
+    for (const [key, results] of seen) {
+      const inputs = given
+        .flat()
+        .filter((each) => each.startsWith(`${key}:`))
+        .map((each) => each.split(':')[1])
+      const expected = inputs.map((value, index) => {
+        const count = index + 1
+        return { value, before: count, after: count, sum: (count * (count + 1)) / 2 }
+      })
+      expect(results).toEqual(expected)
+    }
+  })
+})
+
+describe('timers and files under SIGKILL', () => {
   test.each(['heap', 'leveldb'] as const)(
     'timers, state on %s: each fires once, also those that were pending',
     async (backend) => {
@@ -112,39 +147,6 @@ describe('operators under SIGKILL', () => {
     expect(lines).toEqual(given.flat())
     expect(await subject.values()).toEqual(given.flat())
     await rm(folder, { recursive: true })
-  })
-
-  test.each(['ordered', 'unordered'] as const)('asyncMap, %s: each result once', async (order) => {
-    const subject = await site.feature('async', { order })
-    const given = batches(400, false)
-    await survives(subject, given)
-    const values = await subject.values()
-    if (order === 'ordered') expect(values).toEqual(given.flat())
-    else expect([...values].sort()).toEqual(given.flat().sort())
-  })
-
-  test('two keyed operators with an asyncMap between them: both states exact', async () => {
-    const subject = await site.feature('async-between', { partitions: 2 })
-    const given = batches(400, true)
-    await survives(subject, given, 2)
-    const records = await site.read(subject.output)
-    const seen = new Map<string, Between[]>()
-    for (const { key, value } of records) {
-      const before = seen.get(String(key)) ?? []
-      seen.set(String(key), [...before, JSON.parse(String(value)) as Between])
-    }
-    expect(seen.size).toBe(4)
-    for (const [key, results] of seen) {
-      const inputs = given
-        .flat()
-        .filter((each) => each.startsWith(`${key}:`))
-        .map((each) => each.split(':')[1])
-      const expected = inputs.map((value, index) => {
-        const count = index + 1
-        return { value, before: count, after: count, sum: (count * (count + 1)) / 2 }
-      })
-      expect(results).toEqual(expected)
-    }
   })
 })
 
