@@ -174,7 +174,7 @@ export class HeapStore implements Cursor, CachedStore {
     if (this.slot < 0 || typeof key === 'object' || length > KEY_BYTES_MAX) return
     const written = this.#keyBytes
     written.reset()
-    this.keySerde.encode(key, written)
+    this.keySerde.encode(this.#key, written)
     if (written.view().equals(bytes.subarray(start, start + length)))
       this.#index.add(bytes, start, length, hash, this.slot)
   }
