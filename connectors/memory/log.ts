@@ -1,13 +1,22 @@
 // A partitioned log in memory, for tests of engines and of connectors: batches with offsets, transactions that abort, control
 // records that take an offset. It lives as long as the process.
 import { ByteWriter } from '../../src/base/byte-writer.ts'
-import { ColumnarBatch, STRIDE } from '../../src/dataflow/batch.ts'
+import {
+  ColumnarBatch,
+  type Headers,
+  KEY_AT,
+  KEY_LENGTH,
+  STRIDE,
+  VALUE_AT,
+  VALUE_LENGTH,
+} from '../../src/dataflow/batch.ts'
 
 export interface MemoryRecord {
   readonly key: Buffer | null
   readonly value: Buffer | null
   /** Milliseconds since 1970. Default 0. */
   readonly timestamp?: number
+  readonly headers?: Headers
 }
 
 /** What stands at an offset and behind it, up to `nextOffset`. */
@@ -60,6 +69,11 @@ export class MemoryLog {
     return this.#entries(partition).at(-1)?.nextOffset ?? 0n
   }
 
+  /** All records of a partition that readers get. */
+  records(partition: number): MemoryRecord[] {
+    return this.#entries(partition).flatMap(({ batch }) => (batch ? recordsOf(batch) : []))
+  }
+
   /** What holds `offset`, whole; undefined: it is not written yet. */
   at(partition: number, offset: bigint): LogEntry | undefined {
     return this.#entries(partition).find((entry) => entry.nextOffset > offset)
@@ -81,10 +95,10 @@ function encodeBatch(topic: string, partition: number, base: bigint, records: re
     if (part) out.bytes(part)
     return [at, part ? part.length : -1]
   }
-  for (const [index, { key, value }] of records.entries()) {
+  for (const [index, { key, value, headers = [] }] of records.entries()) {
     const headersAt = (): number => {
       const at = out.position
-      out.varint(0)
+      putHeaders(out, headers)
       return at
     }
     fields.set([index, ...put(key), ...put(value), headersAt(), out.position, 0], index * STRIDE)
@@ -99,5 +113,30 @@ function encodeBatch(topic: string, partition: number, base: bigint, records: re
     bytes: out.copy(),
     fields,
     timestamps: Float64Array.from(records, (record) => record.timestamp ?? 0),
+  })
+}
+
+function putHeaders(out: ByteWriter, headers: Headers): void {
+  out.varint(headers.length)
+  for (const [name, value] of headers) {
+    const bytes = Buffer.from(name, 'utf8')
+    out.varint(bytes.length)
+    out.bytes(bytes)
+    out.varint(value ? value.length : -1)
+    if (value) out.bytes(value)
+  }
+}
+
+function recordsOf(batch: ColumnarBatch): MemoryRecord[] {
+  const { bytes, fields, timestamps } = batch
+  const part = (at: number, length: number): Buffer | null => (length < 0 ? null : bytes.subarray(at, at + length))
+  return Array.from({ length: batch.count }, (_, index) => {
+    const row = index * STRIDE
+    return {
+      key: part(fields[row + KEY_AT] as number, fields[row + KEY_LENGTH] as number),
+      value: part(fields[row + VALUE_AT] as number, fields[row + VALUE_LENGTH] as number),
+      timestamp: timestamps[index] as number,
+      headers: batch.headersOf(index),
+    }
   })
 }

@@ -8,7 +8,20 @@ export interface Timer {
 
 /** Wall time in milliseconds since 1970: for log lines, metrics and record timestamps, never for a deadline. */
 export function wallMs(): number {
-  return Date.now()
+  return wall()
+}
+
+let wall: () => number = () => Date.now()
+
+/** For tests of pipelines: while `run` runs, wall time is what `now` says. */
+export function withWallClock<T>(now: () => number, run: () => T): T {
+  const before = wall
+  wall = now
+  try {
+    return run()
+  } finally {
+    wall = before
+  }
 }
 
 /** Milliseconds on a clock that never jumps. */

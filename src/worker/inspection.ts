@@ -161,41 +161,61 @@ export class Inspection {
 
   /** One state of one operator as of the newest committed checkpoints, task by task. @throws USAGE, STATE_INCOMPATIBLE */
   async *state(operator: string, state: string): AsyncGenerator<StateRow> {
-    const { key, descriptor } = this.#declared(operator, state)
+    const { plan, store } = this.#options
+    declared(plan, operator, state)
     for (const { task, entry } of await this.tasks()) {
-      const rows = new Rows()
+      const segments: Buffer[] = []
       for (const ref of entry.chain) {
-        const bytes = await this.#options.store.readRange(ref.file, ref.position, ref.length)
-        if (!bytes) throw missing(ref.file, this.#options.store)
+        const bytes = await store.readRange(ref.file, ref.position, ref.length)
+        if (!bytes) throw missing(ref.file, store)
         if (bytes.length !== ref.length || crcHex(crc32c(bytes)) !== ref.checksum) {
           const text = `checkpoint file ${ref.file}: the state of task ${task} at byte ${ref.position} fails its checksum; see \`millrace checkpoints verify\``
           throw new MillraceError('CHECKPOINT_CORRUPT', text)
         }
-        replaySegment(bytes, (identity) => {
-          if (identity.operator !== operator || identity.name !== state) return { apply() {} }
-          checkIdentity(identity, key, descriptor)
-          return rows
-        })
+        segments.push(bytes)
       }
-      for (const [at, cell] of rows.cells) {
-        const value = contentOf(cell, descriptor)
-        if (value !== undefined) yield { task, key: decodeState(key, Buffer.from(at, 'latin1')), value }
-      }
+      for (const row of stateRows(plan, segments, operator, state)) yield { task, ...row }
     }
   }
+}
 
-  #declared(operator: string, state: string): { key: Serde<unknown>; descriptor: StateDescriptor<unknown> } {
-    const keyed = this.#options.plan.graph.nodes.filter((node) => node.kind === 'keyed')
-    const node = keyed.find((each) => each.name === operator)
-    if (!node) {
-      const names = keyed.map((each) => each.name).join(', ') || 'none'
-      throw new MillraceError('USAGE', `no operator '${operator}' has state; those that have: ${names}`)
-    }
-    const descriptor = node.states[state]
-    if (descriptor) return { key: node.key, descriptor }
-    const names = Object.keys(node.states).join(', ') || 'none'
-    throw new MillraceError('USAGE', `operator '${operator}' has no state '${state}'; it has ${names}`)
+/** What the segments of a task's chain come to, for one state. @throws USAGE, STATE_INCOMPATIBLE */
+export function stateRows(
+  plan: Plan,
+  segments: readonly Buffer[],
+  operator: string,
+  state: string,
+): { readonly key: unknown; readonly value: unknown }[] {
+  const { key, descriptor } = declared(plan, operator, state)
+  const rows = new Rows()
+  for (const bytes of segments) {
+    replaySegment(bytes, (identity) => {
+      if (identity.operator !== operator || identity.name !== state) return { apply() {} }
+      checkIdentity(identity, key, descriptor)
+      return rows
+    })
   }
+  return [...rows.cells].flatMap(([at, cell]) => {
+    const value = contentOf(cell, descriptor)
+    return value === undefined ? [] : [{ key: decodeState(key, Buffer.from(at, 'latin1')), value }]
+  })
+}
+
+function declared(
+  plan: Plan,
+  operator: string,
+  state: string,
+): { key: Serde<unknown>; descriptor: StateDescriptor<unknown> } {
+  const keyed = plan.graph.nodes.filter((node) => node.kind === 'keyed')
+  const node = keyed.find((each) => each.name === operator)
+  if (!node) {
+    const names = keyed.map((each) => each.name).join(', ') || 'none'
+    throw new MillraceError('USAGE', `no operator '${operator}' has state; those that have: ${names}`)
+  }
+  const descriptor = node.states[state]
+  if (descriptor) return { key: node.key, descriptor }
+  const names = Object.keys(node.states).join(', ') || 'none'
+  throw new MillraceError('USAGE', `operator '${operator}' has no state '${state}'; it has ${names}`)
 }
 
 function missing(file: string, store: CheckpointStore): MillraceError {

@@ -209,7 +209,7 @@ export function stagePartitions(stage: Stage, topics: ReadonlyMap<string, TopicI
   return widest
 }
 
-function stageTasks(stage: Stage, topics: ReadonlyMap<string, TopicInfo>): TaskPlan[] {
+export function stageTasks(stage: Stage, topics: ReadonlyMap<string, TopicInfo>): TaskPlan[] {
   const count = stagePartitions(stage, topics)
   return Array.from({ length: count }, (_, partition) => {
     const inputs = stage.sources.flatMap(({ operator, connector }) =>

@@ -49,6 +49,7 @@ const surface: Readonly<Record<string, readonly string[]>> = {
     'JavaCodec',
     'JavaProbeError',
     'JavaProducer',
+    'PipelineTester',
     'brokerKitErrorCodes',
     'findBrokerKinds',
     'javaClientConfig',

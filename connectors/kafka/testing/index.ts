@@ -1,8 +1,6 @@
-// The broker kit and the Java probes; the package's entry point `millrace/testing`.
+// A pipeline in memory, the broker kit and the Java probes; the package's entry point `millrace/testing`.
 
-// CORE: what src/testing.ts offers (imports point from connectors to src, never back) is exported here:
-// export { … } from '../../../src/testing.ts'
-
+export { PipelineTester, type TesterOptions, type TestOutput, type TestRecord } from '../../memory/index.ts'
 export { type BrokerKindReport, findBrokerKinds } from './broker-kinds.ts'
 export { BrokerKitError, type BrokerKitErrorCode, brokerKitErrorCodes } from './errors.ts'
 export {
