@@ -4,17 +4,15 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
-import { ByteWriter } from '../../src/base/byte-writer.ts'
 import { taskId } from '../../src/base/ids.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import type { StateDescriptors } from '../../src/state/descriptors.ts'
-import { hashOf } from '../../src/state/heap/key-index.ts'
 import { HeapStore } from '../../src/state/heap/store.ts'
 import { LevelBackend } from '../../src/state/leveldb/backend.ts'
 import type { Serde } from '../../src/state/serde.ts'
 import { nextChain, TaskState } from '../../src/state/task-state.ts'
 import type { StateBackend } from '../contract/state-backend.ts'
-import { type ChainSegment, TaskOnHeap } from './task-on-heap.ts'
+import { type ChainSegment, setKeyByTurns, TaskOnHeap } from './task-on-heap.ts'
 
 export interface DiskSizes {
   readonly cacheBytesMax: number
@@ -106,15 +104,8 @@ export class TaskOnDisk implements StateBackend {
     return this.#chain
   }
 
-  /** By turns as the keyed operator does it, by the bytes of the record, and by value. */
   setKey(key: unknown): void {
-    if (key === null || this.#turn++ % 3 === 0) return this.store.setKey(key)
-    const out = new ByteWriter(64)
-    this.#key.encode(key, out)
-    const bytes = out.copy()
-    const hash = hashOf(bytes, 0, bytes.length)
-    if (this.store.findKey(bytes, 0, bytes.length, hash)) return
-    this.store.setKeyOf(this.#key.decode(bytes, 0, bytes.length), bytes, 0, bytes.length, hash)
+    setKeyByTurns(this.store, this.#key, key, this.#turn++)
   }
 
   freeze(): void {

@@ -20,6 +20,17 @@ export interface HeapSizes {
   readonly rowsPerLook?: number
 }
 
+/** By turns as the keyed operator does it, by the bytes of the record, and by value. */
+export function setKeyByTurns(store: HeapStore, serde: Serde<unknown>, key: unknown, turn: number): void {
+  if (key === null || turn % 3 === 0) return store.setKey(key)
+  const out = new ByteWriter(64)
+  serde.encode(key, out)
+  const bytes = out.copy()
+  const hash = hashOf(bytes, 0, bytes.length)
+  if (store.findKey(bytes, 0, bytes.length, hash)) return
+  store.setKeyOf(serde.decode(bytes, 0, bytes.length), bytes, 0, bytes.length, hash)
+}
+
 export class TaskOnHeap implements StateBackend {
   readonly store: HeapStore
   readonly #task: TaskState
@@ -56,15 +67,8 @@ export class TaskOnHeap implements StateBackend {
     return this.#chain
   }
 
-  /** By turns as the keyed operator does it, by the bytes of the record, and by value. */
   setKey(key: unknown): void {
-    if (key === null || this.#turn++ % 3 === 0) return this.store.setKey(key)
-    const out = new ByteWriter(64)
-    this.#key.encode(key, out)
-    const bytes = out.copy()
-    const hash = hashOf(bytes, 0, bytes.length)
-    if (this.store.findKey(bytes, 0, bytes.length, hash)) return
-    this.store.setKeyOf(this.#key.decode(bytes, 0, bytes.length), bytes, 0, bytes.length, hash)
+    setKeyByTurns(this.store, this.#key, key, this.#turn++)
   }
 
   freeze(): void {
