@@ -8,11 +8,13 @@ import type { ChainPart, TaskDisk } from './disk.ts'
 import type { HeapStore } from './heap/store.ts'
 import { releaseSegment, replaySegment, SegmentWriter, type StateIdentity } from './segment.ts'
 
-/** Segments of a chain at most; a base in slices must be complete before. With a disk, there are more if its base has more slices. */
+/** Segments of a chain at most, where the state is small; a base in slices must be complete before. */
 export const CHAIN_SEGMENTS_MAX = 16
-const BASE_SLICES_MAX = 4
+/** So few slices change nothing; with more of them the chain may be as much longer, so that bases are a small part of what is written. */
+const BASE_SLICES_FEW = 4
+const CHAIN_BEFORE_BASE = CHAIN_SEGMENTS_MAX - BASE_SLICES_FEW
+/** What a checkpoint holds in memory, and writes, beyond the changes. */
 const BASE_SLICE_SLOTS = 50_000
-/** Of a base from disk: what a checkpoint holds in memory, and writes, beyond the changes. */
 const BASE_SLICE_BYTES = 8 * 2 ** 20
 
 interface Base {
@@ -116,7 +118,7 @@ export class TaskState {
   }
 
   #nextSlice(): Slice | null {
-    this.#base ??= this.#disk ? this.#baseOfDisk(this.#disk) : this.#baseOfHeap()
+    this.#base ??= this.#beginBase()
     if (!this.#base) {
       this.#mark = 'delta'
       return null
@@ -127,21 +129,17 @@ export class TaskState {
     return { index, of, bytes: (this.#disk?.bytes ?? 0) / of }
   }
 
-  #baseOfHeap(): Base | null {
-    if (this.#chainLength < CHAIN_SEGMENTS_MAX - BASE_SLICES_MAX) return null
+  #beginBase(): Base | null {
     const slots = this.#stores.map((store) => store.slotCount)
     const total = slots.reduce((sum, count) => sum + count, 0)
+    const size = this.#disk ? this.#disk.bytes / this.#baseSliceBytes : total / this.#baseSliceSlots
+    const wanted = Math.max(1, Math.ceil(size))
+    const longer = wanted > BASE_SLICES_FEW ? 2 * wanted + (this.#disk?.stagger ?? 0) : 0
+    const begin = CHAIN_BEFORE_BASE + longer
+    if (this.#chainLength < begin) return null
     // After a restore in the middle of a base the chain has its slices already: a new base gets what is left.
-    const room = Math.min(BASE_SLICES_MAX, CHAIN_SEGMENTS_MAX - this.#chainLength)
-    const slices = Math.max(1, Math.min(room, Math.ceil(total / this.#baseSliceSlots)))
-    return { slices, slots, next: 0 }
-  }
-
-  /** Slices of equal size; the larger the state, the longer the chain, so that a base is a small part of what is written. */
-  #baseOfDisk({ bytes, stagger }: TaskDisk): Base | null {
-    const slices = Math.max(1, Math.ceil(bytes / this.#baseSliceBytes))
-    const begin = CHAIN_SEGMENTS_MAX - BASE_SLICES_MAX + (slices > 1 ? 2 * slices + stagger : 0)
-    return this.#chainLength < begin ? null : { slices, slots: [], next: 0 }
+    const room = begin + Math.max(BASE_SLICES_FEW, wanted) - this.#chainLength
+    return { slices: Math.max(1, Math.min(wanted, room)), slots, next: 0 }
   }
 
   /** Encodes frozen state until `expired()`; true when all of it is encoded. @throws STATE_DISK */
@@ -180,9 +178,8 @@ export class TaskState {
     if (this.#mark === 'base-last' || this.#mark === 'base-whole') this.#base = null
     const segment = writer.finish(this.#mark === 'delta' ? 'drop-empty' : 'keep-empty')
     if (this.#mark === 'base-whole') this.#chainLength = 1
-    else if (this.#mark === 'base-last') this.#chainLength = this.#disk ? slices : BASE_SLICES_MAX
+    else if (this.#mark === 'base-last') this.#chainLength = slices
     else if (segment) this.#chainLength++
-    assert(this.#disk || this.#chainLength <= CHAIN_SEGMENTS_MAX, `a chain of ${this.#chainLength} segments`)
     this.#taken = segment
     return { segment, mark: this.#mark }
   }
