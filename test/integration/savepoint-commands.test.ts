@@ -1,10 +1,13 @@
 // Goal: what would not be exact is refused by name until it is accepted; what is damaged is told, and changes nothing. Method: the
 // savepoint commands as a user runs them, on a real broker.
+import { readdirSync } from 'node:fs'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
 import { Cli, type Ended } from '../support/cli.ts'
+import { REFERENCE } from '../support/harness.ts'
+import { fixtureCounts, fixtures, numbersOf, referenceEnv, runReference } from '../support/savepoint-fixture.ts'
 import { Site, type Subject } from '../support/site.ts'
 import { until } from '../support/test-worker.ts'
 
@@ -141,6 +144,26 @@ test('while workers run, or with records in a repartition topic: refused', async
   expect(await readdir(folder)).toEqual([])
   const drained = await command(subject, [...create, '--drain'])
   expect([drained.code, drained.output]).toEqual([0, expect.stringContaining('read to their ends')])
+})
+
+test.each(readdirSync(fixtures))('of an earlier release: %s', async (format) => {
+  const pipeline = `restored-${format}`
+  const env = referenceEnv(site, pipeline, join(folder, 'store'))
+  for (const topic of ['in', 'out']) await site.createTopic(`${pipeline}-${topic}`)
+  const given = ['restore', join(fixtures, format), '--to', REFERENCE, '--renamed', '--accept-rewrite']
+  const restored = await Cli.run(['savepoint', ...given], env)
+  expect([restored.code, restored.output]).toEqual([0, expect.stringContaining('numbers/0')])
+  await numbersOf(site, pipeline, { 'key-1': 1, 'key-2': 1, 'key-4': 1 })
+  await runReference(site, pipeline, env, 3)
+  const counts = (await site.read(`${pipeline}-out`)).map(
+    ({ value }) => JSON.parse(String(value)) as Record<string, unknown>,
+  )
+  // −1 would say that list or map do not agree with the numbers.
+  expect(counts.map(({ k, count }) => [k, count])).toEqual([
+    ['key-1', (fixtureCounts['key-1'] as number) + 1],
+    ['key-2', (fixtureCounts['key-2'] as number) + 1],
+    ['key-4', 1],
+  ])
 })
 
 test('of damage, of a later release, of nothing: told, and nothing is changed', async () => {
