@@ -166,7 +166,7 @@ await close()
 const restoring = await open(join(folder, 'b'))
 const chainBytes = chain.reduce((total, { bytes }) => total + bytes.length, 0)
 const began = performance.now()
-await restoring.state.restore(chain.map(({ ref, bytes }) => ({ ref, read: async () => bytes })))
+await restoring.state.restore(chain.map(({ ref, mark, bytes }) => ({ ref, mark, read: async () => bytes })))
 const restoreMs = performance.now() - began
 await restoring.close()
 

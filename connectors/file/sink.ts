@@ -1,11 +1,14 @@
 // Files as a two-phase sink: a file for each checkpoint of a task that wrote something, one record per line.
 //
-//   .<pipeline>.<operator>.<partition>.<checkpoint>-<nonce>.open      being written
-//   .<pipeline>.<operator>.<partition>.<checkpoint>-<nonce>.pending   prepared: whole, on disk, kept until told
+//   .<pipeline>.<operator>.<partition>.<nonce>.open                                 being written
+//   .<pipeline>.<operator>.<partition>.<checkpoint>-<nonce>.<extension>.pending     prepared: whole, on disk, kept until told
 //    <pipeline>.<operator>.<partition>.<checkpoint>-<nonce>.<extension>
+//   .<pipeline>.<operator>.<partition>.<checkpoint>-<nonce>.<extension>.done        empty: the commit was decided
 //
-// A commit is a rename in one folder: readers see all of a file or nothing. Names that begin with a dot are ours alone.
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
+// A commit is a rename in one folder: readers see all of a file or nothing, and may take it away at once. That it was
+// committed is known from its mark, which is made before and outlives it until the next commit. Names that begin with a
+// dot are ours alone.
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ByteWriter } from '../../src/base/byte-writer.ts'
 import { nonce } from '../../src/base/clock.ts'
@@ -27,6 +30,11 @@ export interface FileSinkOptions<V> {
 const LINE_FEED = 10
 /** Written to disk in pieces of about this size, while records come. */
 const PIECE_BYTES = 256 * 1024
+/**
+ * What a crash left is deleted when it is this old: a worker that was paused in the middle of its start must not delete
+ * what the present owner of the task is writing.
+ */
+const LEFTOVER_MS = 3_600_000
 
 /**
  * Values as lines of files, each there once: a file appears with the checkpoint of what is in it.
@@ -46,8 +54,7 @@ export function fileSink<K, V>(options: FileSinkOptions<V>): TwoPhaseSinkConnect
 
 /** A file that is being written. */
 interface Part {
-  /** Without what tells its state. */
-  readonly name: string
+  readonly path: string
   file: FileHandle | undefined
   /** Pieces on their way to the disk, in order; rejected with what went wrong first. */
   written: Promise<void>
@@ -61,9 +68,11 @@ class FileSink<K, V> implements TwoPhaseCommitSink<K, V> {
   /** Of all names of this operator and partition. */
   readonly #prefix: string
   #lines = new ByteWriter(PIECE_BYTES + 4096)
+  /** For encoders that want memory of their own. */
+  readonly #scratch = new ByteWriter()
   #part: Part | undefined
-  /** The checkpoint that the open part will have, at least: names sort by it. */
-  #next = 0n
+  /** Marks that the next commit makes needless: recovery asks for the newest checkpoint alone. */
+  #marks: string[] = []
 
   constructor(options: FileSinkOptions<V>, extension: string, prefix: string) {
     this.#folder = options.folder
@@ -79,14 +88,26 @@ class FileSink<K, V> implements TwoPhaseCommitSink<K, V> {
   write(value: V, record: RecordContext<K>): void {
     const out = this.#lines
     const start = out.position
-    this.#value.encode(value, out)
-    if (out.buffer.subarray(start, out.position).includes(LINE_FEED)) {
+    try {
+      this.#encode(value, out)
+      if (out.buffer.subarray(start, out.position).includes(LINE_FEED)) {
+        const text = `a value made from ${record.topic}-${record.partition}@${record.offset} has a line feed in it, written as ${this.#value.id}: each record is a line of the file. Write it as JSON`
+        throw new MillraceError('SERIALIZE_FAILED', text)
+      }
+    } catch (error) {
       out.position = start
-      const text = `a value made from ${record.topic}-${record.partition}@${record.offset} has a line feed in it, written as ${this.#value.id}: each record is a line of the file. Write it as JSON`
-      throw new MillraceError('SERIALIZE_FAILED', text)
+      throw error
     }
     out.uint8(LINE_FEED)
     if (out.position >= PIECE_BYTES) this.#flush()
+  }
+
+  #encode(value: V, out: ByteWriter): void {
+    if (this.#value.appends) return this.#value.encode(value, out)
+    const scratch = this.#scratch
+    scratch.reset()
+    this.#value.encode(value, scratch)
+    out.bytes(scratch.buffer.subarray(0, scratch.position))
   }
 
   /** Hands over what is gathered; the order of pieces is that of their promises. */
@@ -97,7 +118,7 @@ class FileSink<K, V> implements TwoPhaseCommitSink<K, V> {
     this.#lines.reset()
     part.bytes += piece.length
     part.written = part.written.then(async () => {
-      part.file ??= await open(this.#path(part.name, 'open'), 'wx')
+      part.file ??= await open(part.path, 'wx')
       await part.file.writeFile(piece)
     })
     // `prepare` reports it; until then nobody asks.
@@ -105,33 +126,36 @@ class FileSink<K, V> implements TwoPhaseCommitSink<K, V> {
   }
 
   #open(): Part {
-    const name = `${this.#prefix}${this.#next.toString().padStart(20, '0')}-${nonce()}`
-    const part: Part = { name, file: undefined, written: Promise.resolve(), bytes: 0 }
+    const path = join(this.#folder, `.${this.#prefix}${nonce()}.open`)
+    const part: Part = { path, file: undefined, written: Promise.resolve(), bytes: 0 }
     this.#part = part
     return part
   }
 
-  #path(name: string, state: 'open' | 'pending' | 'visible'): string {
-    return join(this.#folder, state === 'visible' ? `${name}.${this.#extension}` : `.${name}.${state}`)
+  #hidden(name: string, state: 'pending' | 'done'): string {
+    return join(this.#folder, `.${name}.${state}`)
   }
 
   async prepare(checkpoint: CheckpointId): Promise<TransactionHandle> {
     this.#flush()
     const part = this.#part
     this.#part = undefined
-    this.#next = checkpoint + 1n
-    if (!part) return { name: null }
+    if (!part) return {}
+    const name = `${this.#prefix}${checkpoint.toString().padStart(20, '0')}-${nonce()}.${this.#extension}`
     await this.#try('written', async () => {
-      await part.written
-      await part.file?.sync()
-      await part.file?.close()
-      await rename(this.#path(part.name, 'open'), this.#path(part.name, 'pending'))
+      try {
+        await part.written
+        await part.file?.sync()
+      } finally {
+        await part.file?.close()
+      }
+      await rename(part.path, this.#hidden(name, 'pending'))
       await this.#syncFolder()
     })
-    return { name: part.name, bytes: part.bytes }
+    return { name, bytes: part.bytes }
   }
 
-  /** Renames keep their promise through a power loss only when the folder is on disk, too. */
+  /** Names keep their promise through a power loss only when the folder is on disk, too. */
   async #syncFolder(): Promise<void> {
     const folder = await open(this.#folder, 'r')
     try {
@@ -144,21 +168,27 @@ class FileSink<K, V> implements TwoPhaseCommitSink<K, V> {
   async commit({ name, bytes }: TransactionHandle): Promise<void> {
     if (typeof name !== 'string') return
     await this.#try('committed', async () => {
-      const visible = this.#path(name, 'visible')
-      const moved = await rename(this.#path(name, 'pending'), visible).then(() => true, absent)
-      const found = await stat(visible).catch(absent)
-      if (!found || found.size !== bytes) {
-        const text = `file ${visible}, which a committed checkpoint has prepared, ${found ? `has ${found.size} bytes, not ${String(bytes)}` : 'is gone'}: somebody else has changed the folder`
-        throw new MillraceError('SINK_TRANSACTION_LOST', text)
+      const [pending, mark] = [this.#hidden(name, 'pending'), this.#hidden(name, 'done')]
+      const found = await stat(pending).catch(absent)
+      if (found) {
+        if (found.size !== bytes) throw lost(`${pending} has ${found.size} bytes, not ${String(bytes)}`)
+        await writeFile(mark, '')
+        await rename(pending, join(this.#folder, name))
+      } else if (!(await stat(mark).catch(absent))) {
+        throw lost(
+          `${pending} is gone, and nothing says that it was committed. All workers must share the folder. If its file had appeared and was taken away, create ${mark}, empty, and start again`,
+        )
       }
-      if (moved) await this.#syncFolder()
+      await this.#syncFolder()
+      for (const each of this.#marks) if (each !== mark) await rm(each, { force: true })
+      this.#marks = [mark]
     })
   }
 
   async abort(handle?: TransactionHandle): Promise<void> {
     if (!handle) return this.#drop()
     const { name } = handle
-    if (typeof name === 'string') await this.#try('aborted', () => rm(this.#path(name, 'pending'), { force: true }))
+    if (typeof name === 'string') await this.#try('aborted', () => rm(this.#hidden(name, 'pending'), { force: true }))
   }
 
   async #drop(): Promise<void> {
@@ -168,16 +198,30 @@ class FileSink<K, V> implements TwoPhaseCommitSink<K, V> {
     if (!part) return
     await part.written.catch(() => undefined)
     await part.file?.close().catch(() => undefined)
-    await this.#try('aborted', () => rm(this.#path(part.name, 'open'), { force: true }))
+    await this.#try('aborted', () => rm(part.path, { force: true }))
   }
 
   async recover(committed: readonly TransactionHandle[]): Promise<void> {
     await this.begin()
     for (const handle of committed) await this.commit(handle)
+    await this.#try('cleaned up', () =>
+      this.#deleteLeftovers(new Set(committed.map(({ name }) => `.${String(name)}.done`))),
+    )
+  }
+
+  /** Ages are told by the clock of the file system, which others may share. */
+  async #deleteLeftovers(kept: ReadonlySet<string>): Promise<void> {
+    const clock = join(this.#folder, `.${this.#prefix}${nonce()}.open`)
+    await writeFile(clock, '')
+    const { mtimeMs: now } = await stat(clock)
+    await rm(clock)
     const own = `.${this.#prefix}`
-    const names = await this.#try('listed', () => readdir(this.#folder))
-    for (const name of names.filter((each) => each.startsWith(own) && /\.(open|pending)$/.test(each)))
-      await this.#try('cleaned up', () => rm(join(this.#folder, name), { force: true }))
+    for (const name of await readdir(this.#folder)) {
+      if (!name.startsWith(own) || !/\.(open|pending|done)$/.test(name) || kept.has(name)) continue
+      const path = join(this.#folder, name)
+      const found = await stat(path).catch(absent)
+      if (found && found.mtimeMs <= now - LEFTOVER_MS) await rm(path, { force: true })
+    }
   }
 
   async close(): Promise<void> {
@@ -193,6 +237,10 @@ class FileSink<K, V> implements TwoPhaseCommitSink<K, V> {
       throw new MillraceError('SINK_UNWRITABLE', text, { cause: error })
     }
   }
+}
+
+function lost(what: string): MillraceError {
+  return new MillraceError('SINK_TRANSACTION_LOST', `file sink: prepared and decided, but ${what}`)
 }
 
 function absent(error: unknown): undefined {

@@ -97,8 +97,13 @@ export class PipelineTester implements AsyncDisposable {
   /** @throws PLAN_INVALID */
   static async start(pipeline: Pipeline, options: TesterOptions = {}): Promise<PipelineTester> {
     const tester = new PipelineTester(pipeline, options)
-    await tester.#start(options.backend ?? 'heap')
-    return tester
+    try {
+      await tester.#start(options.backend ?? 'heap')
+      return tester
+    } catch (error) {
+      await tester.#end()
+      throw error
+    }
   }
 
   #open(topic: string, partitions: number): void {
@@ -135,6 +140,7 @@ export class PipelineTester implements AsyncDisposable {
       nodes: plan.stage.nodes,
       inputs: plan.inputs,
       reader: reader as PartitionReader,
+      timers: true,
       environment: {
         mode: 'exactly-once',
         channelCapacityRecords: 10_000,
@@ -158,7 +164,7 @@ export class PipelineTester implements AsyncDisposable {
     const positions = saved?.positions ?? beginning
     await task.restore(
       positions,
-      (saved?.chain ?? []).map(({ ref, bytes }) => ({ ref, read: async () => bytes })),
+      (saved?.chain ?? []).map(({ ref, mark, bytes }) => ({ ref, mark, read: async () => bytes })),
     )
     const handles = Map.groupBy(saved?.handles ?? [], ({ operator }) => operator)
     await task.open(

@@ -1,5 +1,6 @@
 // Streams as users compose them. Every method adds one node to the graph and gives the next stream; types flow from
 // source to sink without annotations.
+import { MillraceError } from '../base/errors.ts'
 import { type OperatorId, operatorId } from '../base/ids.ts'
 import type {
   AsyncMapOptions,
@@ -12,7 +13,7 @@ import type { Graph, PlanNode } from '../dataflow/graph.ts'
 import type { SinkConnector, SourceConnector } from '../dataflow/ports.ts'
 import type { DeepReadonly, StateDescriptors, StateHandles } from '../state/descriptors.ts'
 import { checkFieldNames } from '../state/json-projection.ts'
-import { anyKey, type Key, type RoundTrip, type Serde } from '../state/serde.ts'
+import { anyKey, type Key, plainOf, type RoundTrip, type Serde } from '../state/serde.ts'
 import { TIMERS, timersState } from '../state/timers.ts'
 
 /** True for types that survive JSON unchanged: others need a serde of their own where a record crosses a topic. */
@@ -191,7 +192,7 @@ export class Stream<in out V, in out K> {
 
   #keyBy(name: string, fn: unknown, options: KeyByOptions<V, unknown> | undefined): KeyedStream<V, unknown> {
     const given = options ?? {}
-    const key = (given.key ?? anyKey) as Serde<unknown>
+    const key = plainOf((given.key ?? anyKey) as Serde<unknown>)
     const id = this.builder.add({
       kind: 'key-by',
       id: operatorId(name),
@@ -274,6 +275,11 @@ export class StatefulStream<V, K, D extends StateDescriptors> {
   }
 
   #operator<R>(name: string, functions: OperatorFunctions): Stream<R, K> {
+    if (TIMERS in this.#states)
+      throw new MillraceError(
+        'PLAN_INVALID',
+        `state '${TIMERS}' of '${name}': names that begin with $ are Millrace's own`,
+      )
     const states = functions.onTimer ? { ...this.#states, [TIMERS]: timersState() } : this.#states
     const node: PlanNode = {
       kind: 'keyed',
@@ -282,7 +288,7 @@ export class StatefulStream<V, K, D extends StateDescriptors> {
       inputs: [this.#input],
       states,
       functions,
-      key: this.#key,
+      key: plainOf(this.#key),
     }
     return new Stream<R, K>(this.#builder, this.#builder.add(node), this.#key)
   }

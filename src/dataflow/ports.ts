@@ -78,7 +78,7 @@ export interface TwoPhaseSinkConnector<K, V> {
 
 export type SinkConnector<K, V> = TopicSinkConnector<K, V> | TwoPhaseSinkConnector<K, V>
 
-/** What a two-phase sink remembers of a prepared transaction: JSON, stored in the checkpoint file. */
+/** What a two-phase sink remembers of a prepared transaction: JSON, stored in the checkpoint file. `{}`: there is none. */
 export type TransactionHandle = Readonly<Record<string, unknown>>
 
 /**

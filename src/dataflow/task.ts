@@ -34,6 +34,8 @@ export interface TaskOptions {
   readonly nodes: readonly PlanNode[]
   readonly inputs: readonly TaskInput[]
   readonly reader: PartitionReader
+  /** False: none fires. */
+  readonly timers: boolean
   readonly environment: Omit<ChainEnvironment, 'context' | 'onFreeze' | 'onTerminal'>
   /** All of the task's part of a checkpoint is encoded. */
   readonly onAck: (snapshot: TaskSnapshot) => void
@@ -158,10 +160,7 @@ export class Task {
         result = 'blocked'
         return
       }
-      if (this.#fireTimers(deadlineMs)) {
-        result = 'more'
-        return
-      }
+      if (this.#fireTimers(deadlineMs)) result = 'more'
       for (let tried = 0; tried < this.#inputs.length; tried++) {
         const input = this.#inputs[this.#turn++ % this.#inputs.length]
         if (input && this.#consume(input, deadlineMs)) {
@@ -173,13 +172,16 @@ export class Task {
     return result
   }
 
-  /** Wall time of the next timer; Infinity: none. */
+  /** Wall time of the next timer that may fire; Infinity: none. */
   get nextTimerMs(): number {
+    if (!this.#options.timers || this.mustWait || this.#chain.buffering.some((operator) => operator.full))
+      return Number.POSITIVE_INFINITY
     return Math.min(...this.#chain.keyed.map((operator) => operator.nextTimerMs))
   }
 
   #fireTimers(deadlineMs: number): boolean {
     let fired = false
+    if (!this.#options.timers) return false
     for (const operator of this.#chain.keyed) {
       // Most have none: no look at the clock for them.
       if (operator.nextTimerMs === Number.POSITIVE_INFINITY) continue
@@ -316,7 +318,8 @@ export class Task {
     try {
       const handles: { operator: string; handle: TransactionHandle }[] = []
       for (const operator of this.#chain.twoPhase) {
-        handles.push({ operator: operator.id, handle: await operator.prepared() })
+        const handle = await operator.prepared()
+        if (Object.keys(handle).length > 0) handles.push({ operator: operator.id, handle })
       }
       snapshot.handles = handles
       this.#options.environment.wake()

@@ -5,7 +5,7 @@ import type { OperatorId } from '../base/ids.ts'
 import type { HopTarget } from '../dataflow/chain.ts'
 import { type Graph, type NodeOf, type PlanNode, readsTopic } from '../dataflow/graph.ts'
 import type { SourceConnector } from '../dataflow/ports.ts'
-import { json, type Serde } from '../state/serde.ts'
+import { json, plainOf, type Serde } from '../state/serde.ts'
 import { names, type Plan, type Stage, type StageSource } from '../worker/job.ts'
 import type { PipelineOptions } from './options.ts'
 import { validate } from './validate.ts'
@@ -71,7 +71,7 @@ function hopSerdes(pipeline: string, graph: Graph): Map<OperatorId, HopTarget> {
   for (const node of graph.nodes) {
     if (node.kind !== 'key-by') continue
     const value = node.value ?? unchangedSince(graph, node, targets) ?? json<unknown>()
-    targets.set(node.id, { topic: names.hop(pipeline, node.name), value })
+    targets.set(node.id, { topic: names.hop(pipeline, node.name), value: plainOf(value) })
   }
   return targets
 }

@@ -1,6 +1,6 @@
 // How a pipeline declares its state, before the function that uses it: handles are typed, and the plan knows every state
 // before anything runs.
-import type { Serde } from './serde.ts'
+import { plainOf, type Serde } from './serde.ts'
 
 type Primitive = string | number | bigint | boolean | symbol | null | undefined
 
@@ -105,19 +105,19 @@ export function valueState<T>(
   initial: T extends object ? () => T : T | (() => T),
 ): StateDescriptor<ValueState<T, never>>
 export function valueState<T>(serde: Serde<T>, initial?: unknown): StateDescriptor<ValueState<T, never>> {
-  const base = { kind: 'value' as const, serde: serde as Serde<unknown> }
+  const base = { kind: 'value' as const, serde: plainOf(serde as Serde<unknown>) }
   if (initial === undefined) return base
   return { ...base, initial: typeof initial === 'function' ? (initial as () => unknown) : () => initial }
 }
 
 /** A list per key. @example listState(json<Order>()) */
 export function listState<T>(serde: Serde<T>): StateDescriptor<ListState<T>> {
-  return { kind: 'list', serde: serde as Serde<unknown> }
+  return { kind: 'list', serde: plainOf(serde as Serde<unknown>) }
 }
 
 /** A map per key. @example mapState(utf8, f64) */
 export function mapState<K, V>(key: Serde<K>, value: Serde<V>): StateDescriptor<MapState<K, V>> {
-  return { kind: 'map', serde: value as Serde<unknown>, mapKey: key as Serde<unknown> }
+  return { kind: 'map', serde: plainOf(value as Serde<unknown>), mapKey: plainOf(key as Serde<unknown>) }
 }
 
 /**
@@ -130,7 +130,7 @@ export function reducingState<T>(
 ): StateDescriptor<ReducingState<T>> {
   const add = (current: unknown, value: unknown): unknown =>
     current === undefined ? value : reduce(current as T, value as T)
-  return { kind: 'reducing', serde: serde as Serde<unknown>, fold: { add, result: (current) => current } }
+  return { kind: 'reducing', serde: plainOf(serde as Serde<unknown>), fold: { add, result: (current) => current } }
 }
 
 /**
@@ -150,5 +150,5 @@ export function aggregatingState<In, Acc, Out>(
     add: (current, value) => aggregate.add(current === undefined ? aggregate.create() : (current as Acc), value as In),
     result: (current) => (current === undefined ? undefined : aggregate.result(current as DeepReadonly<Acc>)),
   }
-  return { kind: 'aggregating', serde: accumulator as Serde<unknown>, fold }
+  return { kind: 'aggregating', serde: plainOf(accumulator as Serde<unknown>), fold }
 }

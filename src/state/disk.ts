@@ -1,10 +1,12 @@
 // What keyed state asks of a backend that keeps it on disk. Without one, all of it is on the heap.
 import type { TaskId } from '../base/ids.ts'
+import type { SegmentMark } from '../base/messages.ts'
 import type { SegmentRows, StateIdentity } from './segment.ts'
 
 /** A segment of a task's chain: `ref` names it, and no other segment ever has the same name. */
 export interface ChainPart {
   readonly ref: string
+  readonly mark: SegmentMark
   read(): Promise<Buffer>
 }
 

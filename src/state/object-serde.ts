@@ -3,7 +3,7 @@
 import type { ByteWriter } from '../base/byte-writer.ts'
 import { MillraceError, messageOf } from '../base/errors.ts'
 import { checkFieldNames } from './json-projection.ts'
-import { decodeState, encodeState, type Serde } from './serde.ts'
+import { decodeState, encodeState, plainOf, type Serde } from './serde.ts'
 
 /**
  * An object of just these fields, in this order; others that a value has are not written. Names, serdes and order are the format.
@@ -86,6 +86,7 @@ class ObjectSerde implements Serde<Values> {
   readonly copies: boolean
   readonly appends: boolean
   readonly validates: boolean
+  readonly plain: Serde<Values> | undefined
   readonly #parts: Parts
 
   constructor(fields: Readonly<Record<string, Serde<unknown>>>) {
@@ -98,6 +99,10 @@ class ObjectSerde implements Serde<Values> {
     this.copies = this.#parts.copies
     this.appends = this.#parts.appends
     this.validates = this.#parts.validates
+    if (this.validates)
+      this.plain = new ObjectSerde(
+        Object.fromEntries(serdes.map((serde, index) => [names[index] as string, plainOf(serde)])),
+      )
   }
 
   encode(value: Values, out: ByteWriter): void {
@@ -115,6 +120,7 @@ class TupleSerde implements Serde<unknown[]> {
   readonly copies: boolean
   readonly appends: boolean
   readonly validates: boolean
+  readonly plain: Serde<unknown[]> | undefined
   readonly #items: number
   readonly #parts: Parts
 
@@ -126,6 +132,7 @@ class TupleSerde implements Serde<unknown[]> {
     this.copies = this.#parts.copies
     this.appends = this.#parts.appends
     this.validates = this.#parts.validates
+    if (this.validates) this.plain = new TupleSerde(serdes.map(plainOf))
   }
 
   encode(value: unknown[], out: ByteWriter): void {

@@ -30,6 +30,8 @@ export interface Serde<T> {
    * format is the same: state may change between `json()` and `json(schema)`.
    */
   readonly validates?: boolean
+  /** Of one that validates: the same format without that, for what the pipeline wrote itself (repartition topics, state). */
+  readonly plain?: Serde<T> | undefined
   encode(value: T, out: ByteWriter): void
   decode(bytes: Buffer, start: number, end: number): T
 }
@@ -152,6 +154,11 @@ export const uuid: Serde<string> = {
   },
 }
 
+/** For what the pipeline wrote itself: a schema must not be applied to what it has made already. */
+export function plainOf<T>(serde: Serde<T>): Serde<T> {
+  return serde.plain ?? serde
+}
+
 export interface JsonSerde<T> extends Serde<T> {
   /**
    * Decodes just these top-level fields, each `undefined` where the object has none: in half of the time for one or two fields of
@@ -165,7 +172,8 @@ export interface JsonSerde<T> extends Serde<T> {
 /**
  * JSON as UTF-8. Values that JSON cannot write (undefined, functions, BigInt, cycles) are refused. Without a schema the type is the
  * caller's promise; with one, of any library that follows standardschema.dev (zod, valibot, arktype), each value that is read is checked,
- * and is what the schema makes of it: an issue is a decode error. A schema must answer at once.
+ * and is what the schema makes of it: an issue is a decode error. A schema must answer at once. It is for sources: what the pipeline wrote
+ * itself, into repartition topics and state, is not checked again.
  * @example json<Order>(); json(z.object({ id: z.string() }))
  */
 export function json<T>(): JsonSerde<T>
@@ -176,6 +184,7 @@ export function json(schema?: StandardSchema): Serde<unknown> {
   return {
     ...({ id, nullable, copies, appends, encode } as Serde<unknown>),
     validates: true,
+    plain: jsonSerde,
     decode: (from, start, end) => validated(schema, jsonSerde.decode(from, start, end)),
   }
 }
@@ -223,6 +232,7 @@ export function nullable<T>(serde: Serde<T>): Serde<T | null> {
     copies: serde.copies ?? false,
     appends: serde.appends ?? false,
     validates: serde.validates ?? false,
+    plain: serde.plain && nullable(serde.plain),
     encode(value, out) {
       if (value !== null) serde.encode(value, out)
     },

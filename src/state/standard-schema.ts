@@ -27,12 +27,12 @@ const ISSUES_MAX = 5
 
 /** @throws TypeError with the first issues and where they are */
 export function validated<Output>(schema: StandardSchema<unknown, Output>, value: unknown): Output {
-  const { vendor, validate } = schema['~standard']
-  const result = validate(value)
-  if (result instanceof Promise) {
+  const standard = schema['~standard']
+  const result = standard.validate(value)
+  if ('then' in result) {
     // It is not waited for: nobody is to hear of its failure.
-    result.catch(() => undefined)
-    throw new TypeError(`the schema (${vendor}) is asynchronous; a serde needs one that answers at once`)
+    result.then(undefined, () => undefined)
+    throw new TypeError(`the schema (${standard.vendor}) is asynchronous; a serde needs one that answers at once`)
   }
   if (result.issues === undefined) return result.value
   const said = result.issues.slice(0, ISSUES_MAX).map(({ message, path }) => `${pathText(path)}${message}`)

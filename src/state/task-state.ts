@@ -47,6 +47,8 @@ export class TaskState {
   readonly #baseSliceBytes: number
   readonly #wake: () => void
   #chainLength = 0
+  /** Of the last complete base; 0: there was none. */
+  #lastSlices = 0
   #base: Base | null = null
   #writer: SegmentWriter | null = null
   #slice: Slice | null = null
@@ -134,12 +136,15 @@ export class TaskState {
     const total = slots.reduce((sum, count) => sum + count, 0)
     const size = this.#disk ? this.#disk.bytes / this.#baseSliceBytes : total / this.#baseSliceSlots
     const wanted = Math.max(1, Math.ceil(size))
-    const longer = wanted > BASE_SLICES_FEW ? 2 * wanted + (this.#disk?.stagger ?? 0) : 0
+    const longer = this.#lastSlices > BASE_SLICES_FEW ? 2 * this.#lastSlices + (this.#disk?.stagger ?? 0) : 0
     const begin = CHAIN_BEFORE_BASE + longer
-    if (this.#chainLength < begin) return null
-    // After a restore in the middle of a base the chain has its slices already: a new base gets what is left.
-    const room = begin + Math.max(BASE_SLICES_FEW, wanted) - this.#chainLength
-    return { slices: Math.max(1, Math.min(wanted, room)), slots, next: 0 }
+    const over = this.#chainLength - begin
+    if (over < 0) return null
+    // After a base that a crash cut short its slices are in the chain already. A new one gets what is left; of many slices half as many,
+    // and so on, so that a chain stays bounded whatever happens, and a slice does not become the whole at once.
+    const halved = Math.ceil(wanted / 2 ** Math.floor(over / Math.max(BASE_SLICES_FEW, wanted)))
+    const slices = wanted > BASE_SLICES_FEW ? halved : Math.min(wanted, BASE_SLICES_FEW - over)
+    return { slices: Math.max(1, slices), slots, next: 0 }
   }
 
   /** Encodes frozen state until `expired()`; true when all of it is encoded. @throws STATE_DISK */
@@ -175,7 +180,10 @@ export class TaskState {
     assert(writer, 'I2: a segment was taken before it was frozen')
     this.#writer = null
     const slices = this.#base?.slices ?? 1
-    if (this.#mark === 'base-last' || this.#mark === 'base-whole') this.#base = null
+    if (this.#mark === 'base-last' || this.#mark === 'base-whole') {
+      this.#base = null
+      this.#lastSlices = slices
+    }
     const segment = writer.finish(this.#mark === 'delta' ? 'drop-empty' : 'keep-empty')
     if (this.#mark === 'base-whole') this.#chainLength = 1
     else if (this.#mark === 'base-last') this.#chainLength = slices
@@ -232,11 +240,16 @@ export class TaskState {
   async restore(chain: readonly ChainPart[]): Promise<void> {
     if (!this.#disk) {
       for (const part of chain) this.replay(await part.read())
-      return
+      return this.#restored(chain)
     }
     await this.#disk.restore(chain, (identity) => this.#storeOf(identity).check(identity))
     for (const store of this.#stores) store.attach()
+    this.#restored(chain)
+  }
+
+  #restored(chain: readonly ChainPart[]): void {
     this.#chainLength = chain.length
+    this.#lastSlices = chain.findIndex(({ mark }) => mark === 'base-last' || mark === 'base-whole') + 1
   }
 
   /** The next segment of the chain that is restored on the heap. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE */

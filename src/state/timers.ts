@@ -43,19 +43,32 @@ export function wholeTime(time: number): number {
 interface Pending {
   readonly time: number
   readonly key: unknown
+  /** The key, or what identifies it. */
+  readonly id: unknown
   /** Equal times fire in the order in which they were set. */
   readonly turn: number
 }
 
+export interface Due {
+  readonly time: number
+  readonly key: unknown
+}
+
+/** Fewer dead ones are left where they are. */
+const DEAD_MIN = 1_000
+
 const earlier = (a: Pending, b: Pending): boolean => a.time < b.time || (a.time === b.time && a.turn < b.turn)
 
-/** Pending timers, the earliest first: a binary heap. */
+/** Pending timers, the earliest first: a binary heap. What is deleted stays in it until it comes up, or until half of it is dead. */
 export class TimerQueue {
-  readonly #heap: Pending[] = []
+  #heap: Pending[] = []
+  /** Deleted ones by time: the ids of their keys. */
+  readonly #dead = new Map<number, Set<unknown>>()
+  #deadCount = 0
   #turn = 0
 
   get length(): number {
-    return this.#heap.length
+    return this.#heap.length - this.#deadCount
   }
 
   /** Infinity: none. */
@@ -63,9 +76,16 @@ export class TimerQueue {
     return this.#heap[0]?.time ?? Number.POSITIVE_INFINITY
   }
 
-  push(time: number, key: unknown): void {
+  /** Later ones have this turn, or a higher one. */
+  get turn(): number {
+    return this.#turn
+  }
+
+  /** `id`: equal for equal keys, as a Map compares. */
+  push(time: number, key: unknown, id: unknown = key): void {
+    if (this.#revive(time, id)) return
     const heap = this.#heap
-    const added = { time, key, turn: this.#turn++ }
+    const added = { time, key, id, turn: this.#turn++ }
     let at = heap.push(added) - 1
     while (at > 0) {
       const parent = (at - 1) >> 1
@@ -76,12 +96,46 @@ export class TimerQueue {
     heap[at] = added
   }
 
-  pop(): { readonly time: number; readonly key: unknown } | undefined {
+  /** It was deleted, and is in the heap still: it counts again. */
+  #revive(time: number, id: unknown): boolean {
+    const dead = this.#dead.get(time)
+    if (!dead?.delete(id)) return false
+    if (dead.size === 0) this.#dead.delete(time)
+    this.#deadCount--
+    return true
+  }
+
+  /** For one that was pushed and has not come up. */
+  delete(time: number, id: unknown): void {
+    const dead = this.#dead.get(time) ?? new Set()
+    if (dead.has(id)) return
+    this.#dead.set(time, dead.add(id))
+    this.#deadCount++
+    if (this.#deadCount > DEAD_MIN && this.#deadCount * 2 > this.#heap.length) this.#compact()
+  }
+
+  #compact(): void {
+    const alive = this.#heap.filter(({ time, id }) => this.#dead.get(time)?.has(id) !== true)
+    // In order, an array is a heap.
+    this.#heap = alive.sort((a, b) => (earlier(a, b) ? -1 : 1))
+    this.#dead.clear()
+    this.#deadCount = 0
+  }
+
+  /** The earliest one; undefined: it was deleted, or there is none. */
+  pop(): Due | undefined {
     const heap = this.#heap
     const first = heap[0]
+    if (!first) return undefined
     const last = heap.pop()
-    if (first && last && heap.length > 0) this.#sink(last)
-    return first
+    if (last && heap.length > 0) this.#sink(last)
+    return this.#revive(first.time, first.id) ? undefined : first
+  }
+
+  /** The earliest one was set before `turn` and is due. */
+  isDue(nowMs: number, turn: number): boolean {
+    const first = this.#heap[0]
+    return first !== undefined && first.time <= nowMs && first.turn < turn
   }
 
   #sink(moved: Pending): void {

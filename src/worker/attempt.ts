@@ -158,6 +158,8 @@ export class Attempt {
       nodes: taskPlan.stage.nodes,
       inputs: taskPlan.inputs,
       reader: this.#reader,
+      // What a drained pipeline does by the clock would never come to an end.
+      timers: reads === 'all',
       environment: {
         mode: settings.mode,
         channelCapacityRecords: settings.channelCapacityRecords,
@@ -370,8 +372,13 @@ export class Attempt {
     if (worked) return yieldToLoop()
     // Batches that wait for more get their turn soon; an idle worker sleeps.
     const pause = this.#changed ? Math.min(due === undefined || due === 0 ? 20 : due, 20) : IDLE_MS
-    const timer = Math.min(...this.#order.map((task) => task.nextTimerMs)) - wallMs()
-    await this.#sleep(this.#reading ? Math.max(0, Math.min(pause, timer)) : pause)
+    await this.#sleep(Math.max(0, Math.min(pause, this.#nextTimerMs - wallMs())))
+  }
+
+  /** Of those that may fire now. */
+  get #nextTimerMs(): number {
+    if (!this.#reading || this.#sink.blocked) return Number.POSITIVE_INFINITY
+    return Math.min(...this.#order.filter((task) => !this.#heldBack.has(task)).map((task) => task.nextTimerMs))
   }
 
   /** One slice of work: encode what is frozen, then records, later stages first. */

@@ -45,6 +45,7 @@ async function drainOnce(options: DrainOptions, instance: string): Promise<void>
   })
   // It is awaited below, whatever comes first.
   running.catch(() => undefined)
+  let ran = false
   try {
     let least = await unread(options)
     let since = monotonicMs()
@@ -52,7 +53,8 @@ async function drainOnce(options: DrainOptions, instance: string): Promise<void>
       await delay(LOOK_EVERY_MS)
       const left = await unread(options)
       if (left === 0n) break
-      if (left < least || worker.status.phase !== 'running') since = monotonicMs()
+      ran ||= worker.status.phase === 'running'
+      if (left < least || !ran) since = monotonicMs()
       least = left < least ? left : least
       if (monotonicMs() - since < STANDSTILL_MS) continue
       throw new MillraceError(

@@ -23,7 +23,7 @@ import { prepareTopology, type TaskPlan, type Topology } from './topology.ts'
 const NULL_KEY = 0
 /** Of a restored segment, about. */
 const SEGMENT_BYTES = 64 * 2 ** 20
-const ROWS_PER_LOOK = 10_000
+const ROWS_PER_LOOK = 500
 
 export interface RestoreOptions {
   readonly cluster: Cluster
@@ -66,7 +66,7 @@ export async function restoreSavepoint(options: RestoreOptions): Promise<Restore
   await checkSources(options, committed)
   for (const hop of plan.hops) await cluster.deleteTopic(hop.topic)
   const topology = await prepareTopology(cluster, plan, settings, log)
-  checkHandles(savepoint, plan, topology)
+  checkHandles(options, topology)
   const id = await nextId(store, savepoint, committed, topology)
   const tasks: { task: string; rows: number; positions: SourcePosition[] }[] = []
   const offsets: (SourcePosition & { metadata: string })[] = []
@@ -126,17 +126,18 @@ async function checkSources(options: RestoreOptions, committed: readonly Committ
     )
 }
 
-/** What other systems prepared for a decided checkpoint is theirs to commit, by the task that has it. @throws SAVEPOINT_REFUSED */
-function checkHandles(savepoint: Savepoint, plan: Plan, topology: Topology): void {
-  const now = new Set(topology.tasks.map(({ id }) => id))
-  const left = savepoint.tasks.filter(({ task, handles }) => handles.length > 0 && !now.has(task))
-  if (
-    left.length === 0 &&
-    (savepoint.pipeline === plan.pipeline || savepoint.tasks.every(({ handles }) => handles.length === 0))
+/** What other systems prepared for a decided checkpoint is theirs to commit, by the task and sink that have it. @throws SAVEPOINT_REFUSED */
+function checkHandles({ savepoint, plan, acceptRewrite }: RestoreOptions, topology: Topology): void {
+  if (acceptRewrite) return
+  const now = new Set(
+    topology.tasks.flatMap(({ id, stage }) => stage.nodes.map((node) => `sink '${node.id}' of task ${id}`)),
   )
-    return
+  const left = savepoint.tasks
+    .flatMap(({ task, handles }) => handles.map(({ operator }) => `sink '${operator}' of task ${task}`))
+    .filter((sink) => savepoint.pipeline !== plan.pipeline || !now.has(sink))
+  if (left.length === 0) return
   throw refused(
-    `two-phase sinks of ${left.map(({ task }) => task).join(', ') || savepoint.pipeline} have transactions that are prepared, which no task of '${plan.pipeline}' would commit: let the old code run and stop in order once, then take another savepoint`,
+    `${left.join(', ')} prepared a transaction that '${plan.pipeline}' would not commit. If the pipeline ran or stopped in order since (then it is committed), or is not needed: --accept-rewrite; otherwise start the old code once, and stop it`,
   )
 }
 

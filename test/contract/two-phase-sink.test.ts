@@ -2,7 +2,7 @@
  * Goal: the sink in memory, the model for all others, and the one for files keep the contract of two-phase commit sinks. Method: the
  * suite; what it forbids is also tried on the ledger itself, and on a folder.
  */
-import { mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
@@ -58,18 +58,33 @@ async function linesIn(folder: string): Promise<unknown[]> {
 
 const newFolder = (): Promise<string> => mkdtemp(join(tmpdir(), 'millrace-files-'))
 
+const hidden = async (folder: string): Promise<string[]> =>
+  (await readdir(folder)).filter((name) => name.startsWith('.'))
+
+/** As if it had been left two hours ago. */
+async function age(folder: string): Promise<void> {
+  const then = new Date(Date.now() - 7_200_000)
+  for (const name of await hidden(folder)) await utimes(join(folder, name), then, then)
+}
+
 async function createFolder() {
   const folder = await newFolder()
+  const places = new Map<string, () => TwoPhaseCommitSink>()
   return {
-    open: (operator: string, partition: number) =>
-      fileSink({ folder, value: json<unknown>() }).open({
-        ...{ pipeline: 'orders', operator, partition, log: silentLogger },
-      }) as TwoPhaseCommitSink,
+    open: (operator: string, partition: number) => {
+      const open = () =>
+        fileSink({ folder, value: json<unknown>() }).open({
+          ...{ pipeline: 'orders', operator, partition, log: silentLogger },
+        }) as TwoPhaseCommitSink
+      places.set(`${operator} ${partition}`, open)
+      return open()
+    },
     visible: () => linesIn(folder),
     remove: async () => {
-      const left = (await readdir(folder)).filter((name) => name.startsWith('.'))
+      await age(folder)
+      for (const open of places.values()) await open().recover([])
+      expect(await hidden(folder)).toEqual([])
       await rm(folder, { recursive: true })
-      expect(left).toEqual([])
     },
   }
 }
@@ -78,11 +93,11 @@ describe('files keep the contract, and leave nothing pending', () => {
   test.each(twoPhaseSinkContract({ create: createFolder }))('$name', ({ run }) => run())
 })
 
-describe('a folder', () => {
-  const record = { topic: 'in', partition: 2, offset: 7n } as RecordContext
-  const opened = (folder: string, value = json<string>()) =>
-    fileSink({ folder, value }).open({ pipeline: 'p', operator: 'o', partition: 0, log: silentLogger })
+const record = { topic: 'in', partition: 2, offset: 7n } as RecordContext
+const opened = (folder: string, value = json<string>()) =>
+  fileSink({ folder, value }).open({ pipeline: 'p', operator: 'o', partition: 0, log: silentLogger })
 
+describe('a folder', () => {
   test('gets many megabytes in pieces, in order, under one name', async () => {
     const folder = await newFolder()
     const sink = opened(folder)
@@ -91,7 +106,9 @@ describe('a folder', () => {
     const lines = Array.from({ length: 30_000 }, (_, index) => `${index} ${'x'.repeat(100)}`)
     for (const line of lines) sink.write(line, record)
     await sink.commit(await sink.prepare(checkpointId(1)))
-    expect(await readdir(folder)).toEqual([expect.stringMatching(/^p\.o\.0\.0{20}-[0-9a-f]+\.jsonl$/)])
+    expect((await readdir(folder)).filter((name) => !name.startsWith('.'))).toEqual([
+      expect.stringMatching(/^p\.o\.0\.0{19}1-[0-9a-f]+\.jsonl$/),
+    ])
     expect(await linesIn(folder)).toEqual(lines)
     await rm(folder, { recursive: true })
   })
@@ -116,7 +133,9 @@ describe('a folder', () => {
     const [pending = ''] = await readdir(folder)
     await truncate(join(folder, pending), 1)
     await expect(sink.commit(handle)).rejects.toThrow(/SINK_TRANSACTION_LOST: file .* has 1 bytes, not 4/)
-    await expect(sink.commit({ name: 'p.o.0.1-a', bytes: 4 })).rejects.toThrow(/SINK_TRANSACTION_LOST: file .* is gone/)
+    await expect(sink.commit({ name: 'p.o.0.1-a.jsonl', bytes: 4 })).rejects.toThrow(
+      /SINK_TRANSACTION_LOST: file .* is gone, .* create .*\.p\.o\.0\.1-a\.jsonl\.done, empty/,
+    )
     const file = join(folder, 'file')
     await writeFile(file, '')
     await expect(opened(file).begin()).rejects.toThrow(
@@ -124,5 +143,57 @@ describe('a folder', () => {
     )
     await rm(folder, { recursive: true })
     expect(() => fileSink({ folder, value: json(), extension: '../x' })).toThrow(/OPTION_INVALID/)
+  })
+})
+
+describe('a folder that others use, too', () => {
+  test('a committed file may be taken away at once: recovery neither misses it nor brings it back', async () => {
+    const folder = await newFolder()
+    const sink = opened(folder)
+    await sink.begin()
+    sink.write('a', record)
+    const first = await sink.prepare(checkpointId(1))
+    await sink.commit(first)
+    await rm(join(folder, String(first.name)))
+    await age(folder)
+    const next = opened(folder)
+    await next.recover([first])
+    expect(await linesIn(folder)).toEqual([])
+    next.write('b', record)
+    await next.commit(await next.prepare(checkpointId(2)))
+    expect(await linesIn(folder)).toEqual(['b'])
+    expect(await hidden(folder)).toEqual([expect.stringMatching(/^\.p\.o\.0\.0{19}2-.*\.done$/)])
+    await rm(folder, { recursive: true })
+  })
+
+  test('a worker that was paused in its start deletes nothing of the present owner', async () => {
+    const folder = await newFolder()
+    const owner = opened(folder)
+    await owner.begin()
+    owner.write('a', record)
+    const handle = await owner.prepare(checkpointId(1))
+    await opened(folder).recover([])
+    await owner.commit(handle)
+    expect(await linesIn(folder)).toEqual(['a'])
+    await rm(folder, { recursive: true })
+  })
+
+  test('nothing written leaves nothing to commit; a serde that wants memory of its own writes whole lines', async () => {
+    const folder = await newFolder()
+    const own = {
+      ...json<string>(),
+      appends: false,
+      encode: (value: string, out: { reset(): void; utf8(text: string): void }) => {
+        out.reset()
+        out.utf8(JSON.stringify(value))
+      },
+    }
+    const sink = opened(folder, own as never)
+    await sink.begin()
+    expect(await sink.prepare(checkpointId(1))).toEqual({})
+    for (const line of ['a', 'b']) sink.write(line, record)
+    await sink.commit(await sink.prepare(checkpointId(2)))
+    expect(await linesIn(folder)).toEqual(['a', 'b'])
+    await rm(folder, { recursive: true })
   })
 })

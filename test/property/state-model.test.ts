@@ -24,7 +24,7 @@ import {
 import { type HeapSizes, TaskOnHeap } from '../support/task-on-heap.ts'
 
 /** With a slice for each key. */
-const CHAIN_MAX = CHAIN_SEGMENTS_MAX - 4 + 3 * KEYS
+const CHAIN_MAX = CHAIN_SEGMENTS_MAX - 4 + 6 * KEYS
 
 const onHeap = (kind: Keys, size: HeapSizes): Pair => new Pair(kind, new TaskOnHeap(states, keySerdes[kind], [], size))
 

@@ -82,8 +82,9 @@ export class TaskOnDisk implements StateBackend {
   }
 
   #restore(): Promise<void> {
-    const parts = this.#chain.map(({ ref, bytes }) => ({
+    const parts = this.#chain.map(({ ref, mark, bytes }) => ({
       ref,
+      mark,
       read: async () => {
         this.read.push(ref)
         return bytes

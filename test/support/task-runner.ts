@@ -76,6 +76,7 @@ export class TaskRunner {
       nodes: stage.nodes,
       inputs,
       reader: this.#formatting(this.#reader),
+      timers: true,
       environment: {
         mode: options.mode ?? 'exactly-once',
         channelCapacityRecords: 100,
@@ -166,7 +167,11 @@ export class TaskRunner {
   ): Promise<void> {
     const beginning = this.#inputs.map(({ topic, partition }) => ({ topic, partition, offset: 0n, leaderEpoch: -1 }))
     const positions = restored.positions ?? beginning
-    const chain = segments.map((bytes, index) => ({ ref: `segment-${index}`, read: async () => bytes }))
+    const chain = segments.map((bytes, index) => ({
+      ref: `segment-${index}`,
+      mark: 'delta' as const,
+      read: async () => bytes,
+    }))
     await this.task.restore(positions, chain)
     await this.task.open(handles)
     this.#reader.assign(positions)

@@ -6,8 +6,10 @@ import { describe, expect, test } from '@jest/globals'
 import * as valibot from 'valibot'
 import { z } from 'zod'
 import { kafkaSink, kafkaSource } from '../../connectors/kafka/index.ts'
+import { PipelineTester } from '../../connectors/memory/index.ts'
 import { ByteWriter } from '../../src/base/byte-writer.ts'
 import {
+  definePipeline,
   json,
   nullable,
   object,
@@ -109,4 +111,28 @@ test('what is refused is skipped where the user chose so', async () => {
   runner.feed('input', '{"id":"a","amount":1}', '{"amount":1}', '[]', '{"id":"b","amount":2}')
   runner.run()
   expect([runner.values, runner.failures, runner.task.recordsSkipped]).toEqual([['1', '3'], [], 2])
+})
+
+test('what a schema has made is not checked again: through a repartition topic, as state, after a crash', async () => {
+  const cents = z.object({ id: z.string(), amount: z.string().transform((text) => Number(text) * 100) })
+  const orders = definePipeline('orders', (pipeline) => {
+    pipeline
+      .from('in', kafkaSource({ topic: 'input', key: nullable(utf8), value: json(cents), onDecodeError: 'fail' }))
+      .keyBy('id', ({ id }) => id)
+      .withState({ last: valueState(json(cents)), both: valueState(object({ order: json(cents) })) })
+      .map('sum', (order, { state }) => {
+        const amount = order.amount + (state.last.get()?.amount ?? 0) + (state.both.get()?.order.amount ?? 0)
+        state.last.set(order)
+        state.both.set({ order })
+        return amount
+      })
+      .to('out', kafkaSink({ topic: 'output', key: utf8, value: json<number>() }))
+  })
+  await using tester = await PipelineTester.start(orders)
+  for (const amount of ['1', '2']) {
+    tester.send('input', { value: { id: 'a', amount } as never })
+    await tester.settle()
+    await tester.crash()
+  }
+  expect(tester.output('output').map(({ value }) => value)).toEqual([100, 400])
 })

@@ -122,6 +122,31 @@ test('one that is over already fires at once; a function may set the next one', 
   expect(at(runner, 5_600)).toEqual(['a@5600 3'])
 })
 
+test('a function that ever sets the next one starves no records', async () => {
+  let left = 4
+  const runner = new TaskRunner((pipeline) =>
+    pipeline
+      .from('in', kafkaSource({ topic: 'input', key: utf8, value: json<Ask>() }))
+      .keyByRecordKey()
+      .withState({})
+      .process<string>('alarm', {
+        onRecord({ set = [] }, { timers, emit }) {
+          for (const time of set) timers.set(time)
+          emit('record')
+        },
+        onTimer(time, { timers, emit }) {
+          if (left-- > 0) timers.set(time - 1)
+          emit('timer')
+        },
+      })
+      .to('out', kafkaSink({ topic: 'output', key: utf8, value: json<string>() })),
+  )
+  await runner.start()
+  ask(runner, 'a', { set: [1_500] })
+  runner.feed('input', '{}')
+  expect(at(runner, 2_000)).toEqual(['timer', 'record', 'timer', 'timer', 'timer', 'timer'])
+})
+
 test('a wrong time is the function’s error, and without onTimer there are no timers', async () => {
   const runner = await started()
   ask(runner, 'a', { set: [null as never] })
@@ -199,4 +224,24 @@ test('the queue gives the earliest first, whatever came when', () => {
   const wanted = times.map((time, key) => ({ time, key })).sort((a, b) => a.time - b.time || a.key - b.key)
   expect(given.map(({ time, key }) => ({ time, key }))).toEqual(wanted)
   expect([queue.pop(), queue.nextTime, queue.length]).toEqual([undefined, Number.POSITIVE_INFINITY, 0])
+})
+
+test('the queue lets go of what is deleted, and a timer that is set again is there again', () => {
+  const queue = new TimerQueue()
+  const count = 10_000
+  for (let time = 0; time < count; time++) queue.push(time, `key${time}`)
+  const kept = (time: number) => time % 10 === 0 || time % 10 === 7
+  for (let time = 0; time < count; time++) if (time % 10 !== 0) queue.delete(time, `key${time}`)
+  expect(queue.length).toBe(count / 10)
+  for (let time = 7; time < count; time += 10) queue.push(time, `key${time}`)
+  expect(queue.length).toBe(count / 5)
+  const given: number[] = []
+  let looks = 0
+  for (; queue.length > 0; looks++) {
+    const due = queue.pop()
+    if (due) given.push(due.time)
+  }
+  expect(given).toEqual(Array.from({ length: count }, (_, time) => time).filter(kept))
+  // No more than every second one was dead.
+  expect(looks).toBeLessThan(given.length * 2 + 1_001)
 })

@@ -131,8 +131,10 @@ export class KeyedOperator implements Downstream {
   /** Calls the function for what is due at `nowMs`, one timer after the other, until `expired()`. True if there was any. */
   fire(nowMs: number, expired: () => boolean): boolean {
     const timers = this.#timers
+    // What is set meanwhile waits for the next turn: records have theirs between.
+    const turn = timers?.turn ?? 0
     let fired = false
-    while (timers && timers.nextTime <= nowMs) {
+    while (timers?.isDue(nowMs, turn)) {
       const due = timers.take()
       if (due) {
         fired = true

@@ -4,15 +4,10 @@ import { wallMs } from '../../base/clock.ts'
 import type { OperatorId } from '../../base/ids.ts'
 import type { HeapStore } from '../../state/heap/store.ts'
 import { bytes, type Serde } from '../../state/serde.ts'
-import { TIMERS, TimerQueue, type TimerState, wholeTime } from '../../state/timers.ts'
+import { type Due, TIMERS, TimerQueue, type TimerState, wholeTime } from '../../state/timers.ts'
 import { ColumnarBatch, HEADERS_AT, KEY_AT, KEY_LENGTH, RECORD_END, STRIDE, VALUE_AT, VALUE_LENGTH } from '../batch.ts'
 import type { Timers } from '../functions.ts'
 import { StreamRecord, type TaskContext } from '../record.ts'
-
-export interface DueTimer {
-  readonly time: number
-  readonly key: unknown
-}
 
 export class OperatorTimers implements Timers {
   readonly #operator: OperatorId
@@ -37,15 +32,28 @@ export class OperatorTimers implements Timers {
 
   set(given: number): void {
     const time = wholeTime(given)
-    const key = this.#keyOf()
+    this.#keyOf()
     if (this.#pending.has(time)) return
     this.#pending.set(time, true)
-    this.#queue.push(time, key)
+    // The state's own copy of the key: the one in hand may be a view of what was read.
+    const key = this.#store.currentKey
+    this.#queue.push(time, key, this.#store.identity(key))
   }
 
-  delete(time: number): void {
+  delete(given: number): void {
+    const time = wholeTime(given)
     this.#keyOf()
-    this.#pending.delete(wholeTime(time))
+    if (!this.#pending.has(time)) return
+    this.#pending.delete(time)
+    this.#queue.delete(time, this.#store.identity(this.#store.currentKey))
+  }
+
+  get turn(): number {
+    return this.#queue.turn
+  }
+
+  isDue(nowMs: number, turn: number): boolean {
+    return this.#queue.isDue(nowMs, turn)
   }
 
   get nextTime(): number {
@@ -53,7 +61,7 @@ export class OperatorTimers implements Timers {
   }
 
   /** The earliest timer, and the state is its key's; undefined: it was deleted meanwhile. It is pending no more. */
-  take(): DueTimer | undefined {
+  take(): Due | undefined {
     const due = this.#queue.pop()
     if (!due) return undefined
     this.#store.setKey(due.key)
@@ -63,11 +71,13 @@ export class OperatorTimers implements Timers {
   }
 
   async restore(): Promise<void> {
-    await this.#store.eachMapKey(TIMERS, (key, time) => this.#queue.push(time as number, key))
+    await this.#store.eachMapKey(TIMERS, (key, time) =>
+      this.#queue.push(time as number, key, this.#store.identity(key)),
+    )
   }
 
   /** No record caused it: it has the timer's key and time, no value, and no place. */
-  recordOf({ key, time }: DueTimer, context: TaskContext): StreamRecord {
+  recordOf({ key, time }: Due, context: TaskContext): StreamRecord {
     const serde = this.#store.keySerde
     const out = new ByteWriter(64)
     const isNull = key === null && serde.nullable

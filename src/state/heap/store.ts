@@ -8,6 +8,7 @@ import type { StateDescriptor, StateDescriptors } from '../descriptors.ts'
 import type { CacheBudget, CachedStore, TaskDisk } from '../disk.ts'
 import type { RowTarget, SegmentWriter, StateIdentity } from '../segment.ts'
 import { decodeState, encodeState, f64, type Serde } from '../serde.ts'
+import { TIMERS } from '../timers.ts'
 import { type FoldedValue, foldInto } from './fold.ts'
 import { KEY_BYTES_MAX, KeyIndex } from './key-index.ts'
 import { NumberPack } from './number-pack.ts'
@@ -137,7 +138,7 @@ export class HeapStore implements Cursor, CachedStore {
     // −0 is 0, in a Map as on disk.
     const key = given === 0 ? 0 : given
     this.#key = key
-    const slot = this.#slots.get(typeof key === 'object' ? this.#identity(key) : key)
+    const slot = this.#slots.get(typeof key === 'object' ? this.identity(key) : key)
     this.#moveTo(slot ?? (this.#disk ? this.#load(key, this.#disk) : -1))
   }
 
@@ -189,7 +190,13 @@ export class HeapStore implements Cursor, CachedStore {
     }
   }
 
-  #identity(key: unknown): unknown {
+  /** The current key, as it is kept. Only where it has a slot. */
+  get currentKey(): unknown {
+    return this.#keys[this.slot]
+  }
+
+  /** Equal for equal keys, as a Map compares. */
+  identity(key: unknown): unknown {
     if (typeof key !== 'object' || key === null) return key
     const out = this.#keyBytes
     out.reset()
@@ -205,7 +212,7 @@ export class HeapStore implements Cursor, CachedStore {
   #claimFor(key: unknown): number {
     // Before there is a slot that nothing keeps yet.
     this.#disk?.budget.relieve()
-    const identity = this.#identity(key)
+    const identity = this.identity(key)
     const existing = this.#slots.get(identity)
     if (existing !== undefined) return existing
     const slot = this.#free.pop() ?? this.#keys.length
@@ -313,7 +320,7 @@ export class HeapStore implements Cursor, CachedStore {
   }
 
   #forget(slot: number): void {
-    this.#slots.delete(this.#identity(this.#keys[slot]))
+    this.#slots.delete(this.identity(this.#keys[slot]))
     this.#keys[slot] = undefined
     this.#index.forget(slot)
     this.#free.push(slot)
@@ -383,6 +390,10 @@ export class HeapStore implements Cursor, CachedStore {
     const table = this.#tables.find((each) => each.identity.name === identity.name)
     const now = table?.identity
     const same = (['kind', 'key', 'serde', 'mapKey'] as const).every((part) => now?.[part] === identity[part])
+    if (!table && identity.name === TIMERS) {
+      const text = `the checkpoint has timers of operator '${identity.operator}', and its function has no onTimer any more: keep one that does nothing, or restore the old code`
+      throw new MillraceError('STATE_INCOMPATIBLE', text)
+    }
     if (!table || !same) {
       const was = `${identity.kind} of ${identity.mapKey ? `${identity.mapKey} → ` : ''}${identity.serde}, key ${identity.key}`
       const is = now
