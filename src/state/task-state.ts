@@ -255,6 +255,7 @@ export class TaskState {
   /** The next segment of the chain that is restored on the heap. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE */
   replay(segment: Buffer): void {
     replaySegment(segment, (identity) => this.#storeOf(identity).target(identity))
+    for (const store of this.#stores) store.replayed()
     this.#chainLength++
   }
 

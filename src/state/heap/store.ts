@@ -30,6 +30,7 @@ const tableOf = { value: ValueTable, reducing: ValueTable, aggregating: ValueTab
 const SLOT_BYTES = 160
 /** Looked at in one go. */
 const SLOTS_PER_EVICTION = 32 * 1024
+const NO_ROW: { readonly key: Buffer; readonly slot: number } = { key: Buffer.alloc(0), slot: 0 }
 
 export class HeapStore implements Cursor, CachedStore {
   readonly operator: string
@@ -68,6 +69,8 @@ export class HeapStore implements Cursor, CachedStore {
   /** Of `cacheBytes`, what the budget knows of. */
   #charged = 0
   #disposed = false
+  /** The key of the last row that was replayed. */
+  #row = NO_ROW
 
   constructor(
     operator: string,
@@ -410,10 +413,24 @@ export class HeapStore implements Cursor, CachedStore {
     const table = this.check(identity)
     return {
       apply: (op, key, at, value) => {
-        const slot = this.#claimFor(decodeState(this.keySerde, Buffer.from(key)))
+        const slot = this.#slotOfRow(key)
         table.restore(slot, op, at, value)
         this.released(slot)
       },
     }
+  }
+
+  /** Rows of one key follow each other, and share its bytes. */
+  #slotOfRow(key: Buffer): number {
+    const { slot } = this.#row
+    if (key === this.#row.key && this.#keys[slot] !== undefined) return slot
+    const own = this.keySerde.copies ? key : Buffer.from(key)
+    this.#row = { key, slot: this.#claimFor(decodeState(this.keySerde, own)) }
+    return this.#row.slot
+  }
+
+  /** A segment has been replayed: its memory is let go of. */
+  replayed(): void {
+    this.#row = NO_ROW
   }
 }
