@@ -13,6 +13,7 @@ import { join } from 'node:path'
 import { ByteWriter } from '../../src/base/byte-writer.ts'
 import { nonce } from '../../src/base/clock.ts'
 import { MillraceError, messageOf } from '../../src/base/errors.ts'
+import { isAbsent, syncFolder } from '../../src/base/files.ts'
 import type { CheckpointId } from '../../src/base/ids.ts'
 import type { RecordContext } from '../../src/dataflow/functions.ts'
 import type { TransactionHandle, TwoPhaseCommitSink, TwoPhaseSinkConnector } from '../../src/dataflow/ports.ts'
@@ -150,19 +151,9 @@ class FileSink<K, V> implements TwoPhaseCommitSink<K, V> {
         await part.file?.close()
       }
       await rename(part.path, this.#hidden(name, 'pending'))
-      await this.#syncFolder()
+      await syncFolder(this.#folder)
     })
     return { name, bytes: part.bytes }
-  }
-
-  /** Names keep their promise through a power loss only when the folder is on disk, too. */
-  async #syncFolder(): Promise<void> {
-    const folder = await open(this.#folder, 'r')
-    try {
-      await folder.sync()
-    } finally {
-      await folder.close()
-    }
   }
 
   async commit({ name, bytes }: TransactionHandle): Promise<void> {
@@ -179,7 +170,7 @@ class FileSink<K, V> implements TwoPhaseCommitSink<K, V> {
           `${pending} is gone, and nothing says that it was committed. All workers must share the folder. If its file had appeared and was taken away, create ${mark}, empty, and start again`,
         )
       }
-      await this.#syncFolder()
+      await syncFolder(this.#folder)
       for (const each of this.#marks) if (each !== mark) await rm(each, { force: true })
       this.#marks = [mark]
     })
@@ -244,6 +235,6 @@ function lost(what: string): MillraceError {
 }
 
 function absent(error: unknown): undefined {
-  if ((error as { code?: string }).code === 'ENOENT') return undefined
+  if (isAbsent(error)) return undefined
   throw error
 }

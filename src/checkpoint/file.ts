@@ -96,6 +96,28 @@ export interface Manifest {
   readonly tasks: readonly TaskManifest[]
 }
 
+/** For JSON.stringify: offsets and ids in digits. */
+export function bigintAsText(_: string, value: unknown): unknown {
+  return typeof value === 'bigint' ? value.toString() : value
+}
+
+/** What a store gave for a segment is all of it, as it was written. */
+export function isSegment({ length, checksum }: SegmentRef, bytes: Buffer): boolean {
+  return bytes.length === length && crcHex(crc32c(bytes)) === checksum
+}
+
+/** Pointers that committed offsets carry, by file. */
+export function pointersOf(
+  rows: Iterable<{ readonly offset: bigint; readonly metadata: string }>,
+): ReadonlyMap<string, Pointer> {
+  const pointers = new Map<string, Pointer>()
+  for (const { offset, metadata } of rows) {
+    const pointer = offset >= 0n ? decodePointer(metadata) : undefined
+    if (pointer) pointers.set(pointer.file, pointer)
+  }
+  return pointers
+}
+
 const NAME = /^(\d{20})-([a-z0-9-]+)-([0-9a-f]+)\.ckpt$/
 
 export function fileName(checkpoint: CheckpointId, instance: string, incarnation: string): string {
@@ -136,9 +158,7 @@ export function encodeFile(
     return { ...task, chain: refs }
   })
   const manifest: Manifest = { ...head, tasks: written }
-  const json = Buffer.from(
-    JSON.stringify(manifest, (_, value: unknown) => (typeof value === 'bigint' ? value.toString() : value)),
-  )
+  const json = Buffer.from(JSON.stringify(manifest, bigintAsText))
   const header = Buffer.alloc(HEADER_BYTES)
   MAGIC.copy(header)
   header.writeUInt32BE(FILE_FORMAT, 8)

@@ -6,7 +6,7 @@ import { startInterval, type Timer } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
 import type { TaskId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
-import { decodeFile, decodePointer, type Manifest, type Pointer, parseFileName } from './file.ts'
+import { decodeFile, fileName, type Manifest, type Pointer, parseFileName, pointersOf } from './file.ts'
 import type { CheckpointStore } from './store.ts'
 
 const EVERY_MS = 5_000
@@ -42,7 +42,7 @@ export class Retention {
   committed(manifest: Manifest): void {
     this.#fresh++
     const { checkpoint, instance, incarnation } = manifest
-    this.#manifests.set(`${checkpoint.toString().padStart(20, '0')}-${instance}-${incarnation}.ckpt`, manifest)
+    this.#manifests.set(fileName(checkpoint, instance, incarnation), manifest)
     if (this.#manifests.size > CACHE_MAX) {
       const [oldest] = this.#manifests.keys()
       if (oldest !== undefined) this.#manifests.delete(oldest)
@@ -79,11 +79,7 @@ export class Retention {
   async collect(): Promise<string[]> {
     const { cluster, group, store } = this.#options
     const rows = await cluster.committedOffsets(group, null)
-    const pointers = new Map<string, Pointer>()
-    for (const row of rows) {
-      const pointer = row.offset >= 0n ? decodePointer(row.metadata) : undefined
-      if (pointer) pointers.set(pointer.file, pointer)
-    }
+    const pointers = pointersOf(rows)
     const current = await this.#currentByTask([...pointers.values()])
     const reachable = await reachableFiles([...pointers.keys()], this.#options.retained, (name) => this.#load(name))
     const deleted: string[] = []

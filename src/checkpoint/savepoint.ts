@@ -10,9 +10,11 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { nonce } from '../base/clock.ts'
 import { crc32c, crcHex } from '../base/crc32c.ts'
 import { MillraceError, messageOf } from '../base/errors.ts'
+import { readRange, syncFolder, writeDurably } from '../base/files.ts'
 import type { TaskId } from '../base/ids.ts'
 import type { SourcePosition, TaskSnapshot } from '../base/messages.ts'
 import type { StateIdentity } from '../state/segment.ts'
+import { bigintAsText } from './file.ts'
 
 /** Of savepoint.json and of the segments beside it. */
 export const SAVEPOINT_FORMAT = 1
@@ -94,29 +96,8 @@ async function writeTask(folder: string, file: string, { read, states, ...task }
   return { ...task, states: states(), file, segments }
 }
 
-async function writeDurably(path: string, parts: Iterable<Buffer> | AsyncIterable<Buffer>): Promise<void> {
-  const file = await open(path, 'wx')
-  try {
-    for await (const part of parts) await file.writeFile(part)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
-}
-
 function encodeManifest(savepoint: Savepoint): string {
-  const content = JSON.stringify(savepoint, (_, value: unknown) =>
-    typeof value === 'bigint' ? value.toString() : value,
-  )
+  const content = JSON.stringify(savepoint, bigintAsText)
   const head = { format: SAVEPOINT_FORMAT, checksum: crcHex(crc32c(Buffer.from(content))) }
   return `${JSON.stringify(head)}\n${content}\n`
 }
@@ -154,12 +135,9 @@ export async function* readSegments(folder: string, { task, file, segments }: Sa
   try {
     let position = 0
     for (const { length, checksum } of segments) {
-      const bytes = Buffer.allocUnsafe(length)
-      let filled = 0
-      for (let read = 1; read > 0 && filled < length; filled += read)
-        read = (await opened.read(bytes, filled, length - filled, position + filled)).bytesRead
-      if (filled < length)
-        throw invalid(folder, `${file}, the state of task ${task}, ends at ${position + filled}: it is cut`)
+      const bytes = await readRange(opened, position, length)
+      if (bytes.length < length)
+        throw invalid(folder, `${file}, the state of task ${task}, ends at ${position + bytes.length}: it is cut`)
       if (crcHex(crc32c(bytes)) !== checksum)
         throw invalid(folder, `${file}, the state of task ${task}, fails its checksum at byte ${position}`)
       yield bytes

@@ -1,9 +1,10 @@
 // Where checkpoint files live. The contract: a file is created once, durable when `create` resolves, never replaced; and a
 // name that is there already is an error. Every store passes the contract suite (test/contract).
-import { link, mkdir, open, readdir, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises'
+import { link, mkdir, open, readdir, readFile, rm, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { nonce, wallMs } from '../base/clock.ts'
 import { MillraceError, messageOf } from '../base/errors.ts'
+import { isAbsent, readRange, syncFolder, writeDurably } from '../base/files.ts'
 import { bytesOf } from './file.ts'
 
 export interface CheckpointStore {
@@ -76,23 +77,12 @@ export class DirectoryStore implements CheckpointStore {
   async #createExclusive(name: string, parts: readonly Buffer[]): Promise<void> {
     const temporary = join(this.location, `.${name}.${nonce()}.tmp`)
     try {
-      const file = await open(temporary, 'wx')
-      try {
-        await writeFile(file, parts)
-        await file.sync()
-      } finally {
-        await file.close()
-      }
+      await writeDurably(temporary, parts)
       await link(temporary, join(this.location, name))
     } finally {
       await rm(temporary, { force: true })
     }
-    const folder = await open(this.location, 'r')
-    try {
-      await folder.sync()
-    } finally {
-      await folder.close()
-    }
+    await syncFolder(this.location)
   }
 
   #unwritable(what: string, error: unknown): MillraceError {
@@ -108,11 +98,7 @@ export class DirectoryStore implements CheckpointStore {
     return this.#unlessAbsent(`read (${name})`, async () => {
       const file = await open(join(this.location, name), 'r')
       try {
-        const bytes = Buffer.allocUnsafe(length)
-        let filled = 0
-        for (let read = 1; read > 0 && filled < length; filled += read)
-          read = (await file.read(bytes, filled, length - filled, position + filled)).bytesRead
-        return bytes.subarray(0, filled)
+        return await readRange(file, position, length)
       } finally {
         await file.close()
       }
@@ -133,10 +119,15 @@ export class DirectoryStore implements CheckpointStore {
     try {
       return await work()
     } catch (error) {
-      if ((error as { code?: string }).code === 'ENOENT') return undefined
+      if (isAbsent(error)) return undefined
       throw this.#unwritable(what, error)
     }
   }
+}
+
+/** What a setting names: a folder, or a store of the user's. */
+export function storeOf(setting: string | CheckpointStore): CheckpointStore {
+  return typeof setting === 'string' ? new DirectoryStore(setting) : setting
 }
 
 /** undefined: not ours. It is never half-written: it was linked when it was whole. */

@@ -1,7 +1,7 @@
 // What the commands that look have in common: a pipeline's cluster and store, opened for reading.
 import { MillraceError } from '../base/errors.ts'
 import { createLogger } from '../base/log.ts'
-import { type CheckpointStore, DirectoryStore } from '../checkpoint/store.ts'
+import { type CheckpointStore, storeOf } from '../checkpoint/store.ts'
 import { Inspection } from '../worker/inspection.ts'
 import type { Plan, Settings } from '../worker/job.ts'
 import { type FlagValues, overridesOf } from './arguments.ts'
@@ -21,7 +21,7 @@ export async function inspected<T>(
   work: (inspected: Inspected) => Promise<T>,
 ): Promise<T> {
   const { plan, settings } = await loadPipeline(module, overridesOf(values))
-  const store = typeof settings.store === 'string' ? new DirectoryStore(settings.store) : settings.store
+  const store = storeOf(settings.store)
   // Opening makes a store where there is none: a mistyped folder would look like an empty one.
   if ((await store.list()).length === 0) {
     const text = `checkpoint store ${store.location} holds no checkpoint of '${plan.pipeline}'; is it the right one (checkpoint.store, MILLRACE_STORE, --store)?`

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { MillraceError, messageOf } from '../base/errors.ts'
 import { createLogger } from '../base/log.ts'
 import { listSavepoints, readSavepoint, type Savepoint } from '../checkpoint/savepoint.ts'
-import { DirectoryStore } from '../checkpoint/store.ts'
+import { storeOf } from '../checkpoint/store.ts'
 import { drainHops } from '../worker/drain.ts'
 import { createSavepoint, rowsOf } from '../worker/savepoint.ts'
 import { checkDiff, diffSavepoint, type SavepointDiff } from '../worker/savepoint-plan.ts'
@@ -52,7 +52,7 @@ async function create(argv: readonly string[]): Promise<number> {
   if (folder === undefined) throw new MillraceError('USAGE', 'millrace savepoint create: --out DIR is required')
   const { plan, settings } = await loadPipeline(module, overridesOf(values))
   const log = createLogger({ pipeline: plan.pipeline }, 'error')
-  const store = typeof settings.store === 'string' ? new DirectoryStore(settings.store) : settings.store
+  const store = storeOf(settings.store)
   const cluster = await plan.factory.connect(settings.kafka, `${settings.instance}-savepoint`, log)
   try {
     const storeId = await store.open(plan.pipeline)
@@ -160,7 +160,7 @@ async function restore(argv: readonly string[]): Promise<number> {
     otherPipeline: values.renamed === true,
   })
   const log = createLogger({ pipeline: plan.pipeline }, 'error')
-  const store = typeof settings.store === 'string' ? new DirectoryStore(settings.store) : settings.store
+  const store = storeOf(settings.store)
   const offsets = await offsetsOf(values)
   const strange = [...offsets.keys()].filter((topic) => !plan.sourceTopics.includes(topic))
   if (strange.length > 0)

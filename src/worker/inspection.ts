@@ -1,15 +1,15 @@
 // What a pipeline's store holds and what of it counts, for the commands that look: tasks by the group's committed pointers,
 // files by whether anything still needs them, and one state of one operator, row by row. Reads only.
 import { ByteReader } from '../base/byte-reader.ts'
-import { crc32c, crcHex } from '../base/crc32c.ts'
 import { MillraceError } from '../base/errors.ts'
 import type { TaskId } from '../base/ids.ts'
 import {
   decodeFile,
-  decodePointer,
+  isSegment,
   type Manifest,
   type Pointer,
   parseFileName,
+  pointersOf,
   verifyFile,
 } from '../checkpoint/file.ts'
 import { reachableFiles } from '../checkpoint/retention.ts'
@@ -70,12 +70,7 @@ export class Inspection {
   async #pointers(): Promise<Pointer[]> {
     const { cluster, plan } = this.#options
     const rows = await cluster.committedOffsets(plan.group, null)
-    const pointers = new Map<string, Pointer>()
-    for (const { offset, metadata } of rows) {
-      const pointer = offset >= 0n ? decodePointer(metadata) : undefined
-      if (pointer) pointers.set(pointer.file, pointer)
-    }
-    return [...pointers.values()].sort((a, b) => Number(b.checkpoint - a.checkpoint))
+    return [...pointersOf(rows).values()].sort((a, b) => Number(b.checkpoint - a.checkpoint))
   }
 
   /** undefined: not there. */
@@ -146,8 +141,7 @@ export class Inspection {
       }
       for (const ref of entry.chain) {
         const segment = await store.readRange(ref.file, ref.position, ref.length)
-        const sound = segment?.length === ref.length && crcHex(crc32c(segment)) === ref.checksum
-        if (!sound)
+        if (!segment || !isSegment(ref, segment))
           damage.push({
             task,
             file: ref.file,
@@ -168,7 +162,7 @@ export class Inspection {
       for (const ref of entry.chain) {
         const bytes = await store.readRange(ref.file, ref.position, ref.length)
         if (!bytes) throw missing(ref.file, store)
-        if (bytes.length !== ref.length || crcHex(crc32c(bytes)) !== ref.checksum) {
+        if (!isSegment(ref, bytes)) {
           const text = `checkpoint file ${ref.file}: the state of task ${task} at byte ${ref.position} fails its checksum; see \`millrace checkpoints verify\``
           throw new MillraceError('CHECKPOINT_CORRUPT', text)
         }

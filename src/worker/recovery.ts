@@ -1,6 +1,5 @@
 // Recovery of the assigned tasks: what the group's committed offsets say, the file that their pointer names, and the checks
 // before anything runs. Nothing is guessed: whatever does not fit stops loudly and names its exit.
-import { crc32c, crcHex } from '../base/crc32c.ts'
 import { isCode, MillraceError } from '../base/errors.ts'
 import type { TaskId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
@@ -9,6 +8,7 @@ import {
   decodeFile,
   decodePointer,
   encodePointer,
+  isSegment,
   type Manifest,
   type Pointer,
   parseFileName,
@@ -258,7 +258,7 @@ export class Recovery {
         `checkpoint file ${ref.file}, which holds part of the state of task ${task.id}, is not in store ${this.#store.location}; restore it from a backup. ${EXIT}`,
       )
     }
-    if (bytes.length !== ref.length || crcHex(crc32c(bytes)) !== ref.checksum) {
+    if (!isSegment(ref, bytes)) {
       throw new MillraceError(
         'CHECKPOINT_CORRUPT',
         `checkpoint file ${ref.file}: the state of task ${task.id} at byte ${ref.position} fails its checksum; restore the file from a backup. ${EXIT}`,

@@ -17,9 +17,10 @@ import {
   parseFileName,
   verifyFile,
 } from '../checkpoint/file.ts'
-import { type CheckpointStore, DirectoryStore } from '../checkpoint/store.ts'
+import { type CheckpointStore, storeOf } from '../checkpoint/store.ts'
 import type { Cluster, CommittedOffset } from '../dataflow/ports.ts'
 import { names, type Plan, type Settings } from './job.ts'
+import { checkStopped } from './stop-request.ts'
 import { prepareTopology, type TaskPlan, type Topology } from './topology.ts'
 
 /** `file`: offsets by topic and partition; partitions that it does not name keep their committed offset. */
@@ -54,14 +55,8 @@ export async function resetPipeline(options: ResetOptions): Promise<ResetResult>
   checkStateChoice(options)
   const cluster = await plan.factory.connect(settings.kafka, `${settings.instance}-reset`, log)
   try {
-    const state = await cluster.groupState(plan.group)
-    if (state !== 'Empty' && state !== 'Dead') {
-      throw new MillraceError(
-        'GROUP_NOT_EMPTY',
-        `group ${plan.group} is ${state}: stop all workers of '${plan.pipeline}' first (a killed worker's place ends after its session timeout)`,
-      )
-    }
-    const store = typeof settings.store === 'string' ? new DirectoryStore(settings.store) : settings.store
+    await checkStopped(cluster, plan.group, plan.pipeline)
+    const store = storeOf(settings.store)
     await store.open(plan.pipeline)
     const topology = await prepareTopology(cluster, plan, settings, log)
     checkTarget(options, topology)

@@ -15,8 +15,9 @@ import type { Cluster, CommittedOffset, TopicInfo } from '../dataflow/ports.ts'
 import { type RowTarget, SegmentReader, SegmentWriter, type StateIdentity } from '../state/segment.ts'
 import { names, type Plan, type Settings, type Stage } from './job.ts'
 import type { ResetTarget } from './reset.ts'
-import { checkStopped, nameOf, pointersOf, readsHop, refused, unreadHops } from './savepoint.ts'
+import { nameOf, readsHop, refused, taskPointers, unreadHops } from './savepoint.ts'
 import { statesOfStage } from './savepoint-plan.ts'
+import { checkStopped } from './stop-request.ts'
 import { prepareTopology, type TaskPlan, type Topology } from './topology.ts'
 
 /** In front of a key's bytes where its serde is nullable (state/serde.ts). */
@@ -201,7 +202,7 @@ async function nextId(
   topology: Topology,
 ): Promise<CheckpointId> {
   const stored = (await store.list()).flatMap((name) => parseFileName(name)?.checkpoint ?? [])
-  const pointers = topology.tasks.flatMap((task) => pointersOf(committed, task).map(({ checkpoint }) => checkpoint))
+  const pointers = topology.tasks.flatMap((task) => taskPointers(committed, task).map(({ checkpoint }) => checkpoint))
   const saved = savepoint.tasks.map(({ checkpoint }) => checkpointId(checkpoint))
   const highest = [...stored, ...pointers, ...saved].reduce((a, b) => (a > b ? a : b), checkpointId(0))
   return checkpointId(highest + 1n)
@@ -237,7 +238,7 @@ async function writeTask(
       [
         {
           task: task.id,
-          parent: pointersOf(committed, task)[0] ?? null,
+          parent: taskPointers(committed, task)[0] ?? null,
           positions,
           handles: savepoint.pipeline === plan.pipeline ? (saved?.handles ?? []) : [],
           segment: writer.finish('drop-empty'),

@@ -4,7 +4,7 @@
 import { wallMs } from '../base/clock.ts'
 import { isCode, MillraceError } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
-import { decodePointer, encodePointer, type Pointer } from '../checkpoint/file.ts'
+import { type Pointer, pointersOf } from '../checkpoint/file.ts'
 import {
   readSegments,
   type SavedTask,
@@ -17,6 +17,7 @@ import type { Cluster, CommittedOffset } from '../dataflow/ports.ts'
 import { SegmentReader, type StateIdentity } from '../state/segment.ts'
 import type { Plan, Settings, Stage } from './job.ts'
 import { Recovery, type RestoredTask } from './recovery.ts'
+import { checkStopped, isEmpty } from './stop-request.ts'
 import { prepareTopology, type TaskPlan, type Topology } from './topology.ts'
 
 /** A pipeline that runs cleans up files under our hands: the copy begins again. */
@@ -42,8 +43,7 @@ export async function createSavepoint(options: SavepointOptions): Promise<Savepo
       return await copyAll(options, topology)
     } catch (error) {
       if (!isCode(error, 'CHECKPOINT_MISSING', 'GENERATION_STALE')) throw error
-      const running = !['Empty', 'Dead'].includes(await cluster.groupState(plan.group))
-      if (!running) throw error
+      if (isEmpty(await cluster.groupState(plan.group))) throw error
       if (attempt === ATTEMPTS)
         throw refused(
           `'${plan.pipeline}' runs on faster than its checkpoints can be copied (${ATTEMPTS} attempts); use --stop`,
@@ -56,7 +56,6 @@ export async function createSavepoint(options: SavepointOptions): Promise<Savepo
 async function copyAll(options: SavepointOptions, topology: Topology): Promise<Savepoint> {
   const { cluster, plan, store, folder, release, log } = options
   if (plan.hops.length > 0) await checkAtRest(cluster, plan)
-  const committed = await cluster.committedOffsets(plan.group, null)
   const recovery = new Recovery({ cluster, plan, store, topology, log, onStep: () => {} })
   const restored = await recovery.recover(topology.tasks, new Set(), new AbortController().signal)
   // Looking at the tasks has repaired what a crash left undecided: more may be in sight now.
@@ -81,7 +80,7 @@ async function copyAll(options: SavepointOptions, topology: Topology): Promise<S
     },
     tasks,
   )
-  log.debug({ folder, offsets: committed.length }, 'savepoint written')
+  log.debug({ folder }, 'savepoint written')
   return savepoint
 }
 
@@ -136,16 +135,6 @@ async function checkAtRest(cluster: Cluster, plan: Plan): Promise<void> {
   )
 }
 
-/** @throws GROUP_NOT_EMPTY */
-export async function checkStopped(cluster: Cluster, group: string, pipeline: string): Promise<void> {
-  const state = await cluster.groupState(group)
-  if (state === 'Empty' || state === 'Dead') return
-  throw new MillraceError(
-    'GROUP_NOT_EMPTY',
-    `group ${group} is ${state}: stop all workers of '${pipeline}' first (a killed worker's place ends after its session timeout)`,
-  )
-}
-
 /** Partitions of repartition topics whose committed offset is not their end. */
 export async function unreadHops(
   cluster: Cluster,
@@ -167,15 +156,11 @@ export async function unreadHops(
   return left
 }
 
-/** Committed pointers by partition. */
-export function pointersOf(rows: readonly CommittedOffset[], task: TaskPlan): Pointer[] {
-  const pointers = new Map<string, Pointer>()
-  for (const row of rows) {
-    const ours = task.inputs.some((input) => input.topic === row.topic && input.partition === row.partition)
-    const pointer = ours && row.offset >= 0n ? decodePointer(row.metadata) : undefined
-    if (pointer) pointers.set(encodePointer(pointer), pointer)
-  }
-  return [...pointers.values()]
+/** Pointers that the offsets of a task's inputs carry. */
+export function taskPointers(rows: readonly CommittedOffset[], task: TaskPlan): Pointer[] {
+  const ours = ({ topic, partition }: CommittedOffset): boolean =>
+    task.inputs.some((input) => input.topic === topic && input.partition === partition)
+  return [...pointersOf(rows.filter(ours)).values()]
 }
 
 /** Counts rows, for those who look. */

@@ -12,6 +12,21 @@ import type { Topology } from './topology.ts'
 const LOOK_EVERY_MS = 100
 const ASK_EVERY_MS = 2_000
 
+/** Of a group's state: no worker is in it. */
+export function isEmpty(state: string): boolean {
+  return state === 'Empty' || state === 'Dead'
+}
+
+/** @throws GROUP_NOT_EMPTY */
+export async function checkStopped(cluster: Cluster, group: string, pipeline: string): Promise<void> {
+  const state = await cluster.groupState(group)
+  if (isEmpty(state)) return
+  throw new MillraceError(
+    'GROUP_NOT_EMPTY',
+    `group ${group} is ${state}: stop all workers of '${pipeline}' first (a killed worker's place ends after its session timeout)`,
+  )
+}
+
 export interface StopRequest {
   readonly cluster: Cluster
   readonly plan: Plan
@@ -25,7 +40,7 @@ export interface StopRequest {
 export async function requestStop(request: StopRequest): Promise<void> {
   const { cluster, plan, settings, log } = request
   const deadline = monotonicMs() + settings.rebalanceTimeoutMs + settings.graceMs + settings.sessionTimeoutMs
-  const empty = async (): Promise<boolean> => ['Empty', 'Dead'].includes(await cluster.groupState(plan.group))
+  const empty = async (): Promise<boolean> => isEmpty(await cluster.groupState(plan.group))
   if (await empty()) return
   log.info({ group: plan.group }, 'asking the workers to stop')
   // A worker that was late for one assignment gets the next.

@@ -12,7 +12,7 @@ import { checkpointId, partitionKey } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import { type StepListener, traced } from '../base/messages.ts'
 import { Retention } from '../checkpoint/retention.ts'
-import { type CheckpointStore, DirectoryStore } from '../checkpoint/store.ts'
+import { type CheckpointStore, storeOf } from '../checkpoint/store.ts'
 import type { Cluster, GroupMember, JoinedGeneration } from '../dataflow/ports.ts'
 import { heapBackend, type StateBackend } from '../state/disk.ts'
 import { Attempt, type Interruption } from './attempt.ts'
@@ -99,7 +99,7 @@ export class Worker {
     const cluster = await plan.factory.connect(settings.kafka, instance, this.#log)
     const closers: (() => Promise<void>)[] = []
     try {
-      const store = typeof settings.store === 'string' ? new DirectoryStore(settings.store) : settings.store
+      const store = storeOf(settings.store)
       const storeId = await store.open(plan.pipeline)
       const topology = await prepareTopology(cluster, plan, settings, this.#log)
       if (settings.mode === 'exactly-once') {
