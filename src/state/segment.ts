@@ -33,6 +33,25 @@ export interface StateIdentity {
   readonly mapKey: string
 }
 
+export function identityOf(
+  operator: string,
+  name: string,
+  key: Serde<unknown>,
+  { kind, serde, mapKey }: StateDescriptor<unknown>,
+): StateIdentity {
+  return { operator, name, kind, key: key.id, serde: serde.id, mapKey: mapKey?.id ?? '' }
+}
+
+/** The bytes of one may be read as the other's. */
+export function isSameFormat(a: StateIdentity, b: StateIdentity): boolean {
+  return a.kind === b.kind && a.key === b.key && a.serde === b.serde && a.mapKey === b.mapKey
+}
+
+/** The format, for messages. */
+export function describeFormat({ kind, key, serde, mapKey }: StateIdentity): string {
+  return `${kind} of ${mapKey ? `${mapKey} → ` : ''}${serde}, key ${key}`
+}
+
 /** Where rows of a segment are delivered on restore, per state. */
 export interface RowTarget {
   /** `at`: of MAP_PUT and MAP_DELETE the entry's key, of LIST_APPEND the index of its first item (`indexOf`). The bytes are views. */

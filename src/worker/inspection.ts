@@ -16,7 +16,15 @@ import { reachableFiles } from '../checkpoint/retention.ts'
 import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { Cluster } from '../dataflow/ports.ts'
 import type { StateDescriptor } from '../state/descriptors.ts'
-import { indexOf, Row, replaySegment, type StateIdentity } from '../state/segment.ts'
+import {
+  describeFormat,
+  identityOf,
+  indexOf,
+  isSameFormat,
+  Row,
+  replaySegment,
+  type StateIdentity,
+} from '../state/segment.ts'
 import { decodeState, type Serde } from '../state/serde.ts'
 import type { Plan } from './job.ts'
 
@@ -185,7 +193,7 @@ export function stateRows(
   for (const bytes of segments) {
     replaySegment(bytes, (identity) => {
       if (identity.operator !== operator || identity.name !== state) return { apply() {} }
-      checkIdentity(identity, key, descriptor)
+      checkIdentity(identity, identityOf(operator, state, key, descriptor))
       return rows
     })
   }
@@ -227,14 +235,9 @@ function wrongWith(pointer: Pointer, bytes: Buffer): string | undefined {
   }
 }
 
-function checkIdentity(
-  was: StateIdentity,
-  key: Serde<unknown>,
-  { kind, serde, mapKey }: StateDescriptor<unknown>,
-): void {
-  const same = was.kind === kind && was.key === key.id && was.serde === serde.id && was.mapKey === (mapKey?.id ?? '')
-  if (same) return
-  const text = `operator '${was.operator}', state '${was.name}': the checkpoint has ${was.kind} of ${was.serde}, key ${was.key}; the module says ${kind} of ${serde.id}, key ${key.id}. Look with the code that wrote it`
+function checkIdentity(was: StateIdentity, now: StateIdentity): void {
+  if (isSameFormat(was, now)) return
+  const text = `operator '${was.operator}', state '${was.name}': the checkpoint has ${describeFormat(was)}; the module says ${describeFormat(now)}. Look with the code that wrote it`
   throw new MillraceError('STATE_INCOMPATIBLE', text)
 }
 

@@ -2,7 +2,7 @@
 // backend and the parallelism are now.
 import { MillraceError } from '../base/errors.ts'
 import type { Savepoint } from '../checkpoint/savepoint.ts'
-import type { StateIdentity } from '../state/segment.ts'
+import { describeFormat, identityOf, isSameFormat, type StateIdentity } from '../state/segment.ts'
 import type { Plan, Stage } from './job.ts'
 import { nameOf, refused } from './savepoint.ts'
 
@@ -30,26 +30,16 @@ export function statesOfStage(stage: Stage): StateIdentity[] {
   return stage.nodes.flatMap((node) =>
     node.kind !== 'keyed'
       ? []
-      : Object.entries(node.states).map(([name, { kind, serde, mapKey }]) => ({
-          operator: node.id,
-          name,
-          kind,
-          key: node.key.id,
-          serde: serde.id,
-          mapKey: mapKey?.id ?? '',
-        })),
+      : Object.entries(node.states).map(([name, state]) => identityOf(node.id, name, node.key, state)),
   )
 }
-
-const describe = ({ kind, key, serde, mapKey }: StateIdentity): string =>
-  `${kind} of ${mapKey ? `${mapKey} → ` : ''}${serde}, key ${key}`
 
 export function diffSavepoint(savepoint: Savepoint, plan: Plan): SavepointDiff {
   const saved = new Map(savepoint.tasks.flatMap(({ states }) => states.map((each) => [nameOf(each), each] as const)))
   const now = new Map(declaredStates(plan).map((each) => [nameOf(each), each] as const))
   const both = [...saved.keys()].filter((name) => now.has(name)).sort()
   const differ = (name: string): boolean =>
-    describe(saved.get(name) as StateIdentity) !== describe(now.get(name) as StateIdentity)
+    !isSameFormat(saved.get(name) as StateIdentity, now.get(name) as StateIdentity)
   const savedTopics = new Set(savepoint.tasks.flatMap(({ positions }) => positions.map(({ topic }) => topic)))
   for (const hop of savepoint.hops) savedTopics.delete(hop)
   const { sourceTopics } = plan
@@ -60,8 +50,8 @@ export function diffSavepoint(savepoint: Savepoint, plan: Plan): SavepointDiff {
     dropped: [...saved.keys()].filter((name) => !now.has(name)).sort(),
     incompatible: both.filter(differ).map((state) => ({
       state,
-      saved: describe(saved.get(state) as StateIdentity),
-      now: describe(now.get(state) as StateIdentity),
+      saved: describeFormat(saved.get(state) as StateIdentity),
+      now: describeFormat(now.get(state) as StateIdentity),
     })),
     topics: {
       kept: sourceTopics.filter((topic) => savedTopics.has(topic)),

@@ -6,7 +6,14 @@ import { MillraceError } from '../../base/errors.ts'
 import { readMap } from '../collections.ts'
 import type { StateDescriptor, StateDescriptors } from '../descriptors.ts'
 import type { CacheBudget, CachedStore, TaskDisk } from '../disk.ts'
-import type { RowTarget, SegmentWriter, StateIdentity } from '../segment.ts'
+import {
+  describeFormat,
+  identityOf,
+  isSameFormat,
+  type RowTarget,
+  type SegmentWriter,
+  type StateIdentity,
+} from '../segment.ts'
 import { decodeState, encodeState, f64, type Serde } from '../serde.ts'
 import { TIMERS } from '../timers.ts'
 import { type FoldedValue, foldInto } from './fold.ts'
@@ -91,14 +98,7 @@ export class HeapStore implements Cursor, CachedStore {
     this.#index = new KeyIndex(this.rows)
     let numberColumn = 0
     for (const [name, descriptor] of Object.entries(descriptors)) {
-      const identity: StateIdentity = {
-        operator,
-        name,
-        kind: descriptor.kind,
-        key: keySerde.id,
-        serde: descriptor.serde.id,
-        mapKey: descriptor.mapKey?.id ?? '',
-      }
+      const identity = identityOf(operator, name, keySerde, descriptor)
       const column = this.#tables.length
       const table = isNumber(descriptor)
         ? new NumberTable(identity, descriptor, this, column, numberColumn++)
@@ -391,18 +391,13 @@ export class HeapStore implements Cursor, CachedStore {
   /** @throws STATE_INCOMPATIBLE */
   check(identity: StateIdentity): StateTable {
     const table = this.#tables.find((each) => each.identity.name === identity.name)
-    const now = table?.identity
-    const same = (['kind', 'key', 'serde', 'mapKey'] as const).every((part) => now?.[part] === identity[part])
     if (!table && identity.name === TIMERS) {
       const text = `the checkpoint has timers of operator '${identity.operator}', and its function has no onTimer any more: keep one that does nothing, or restore the old code`
       throw new MillraceError('STATE_INCOMPATIBLE', text)
     }
-    if (!table || !same) {
-      const was = `${identity.kind} of ${identity.mapKey ? `${identity.mapKey} → ` : ''}${identity.serde}, key ${identity.key}`
-      const is = now
-        ? `${now.kind} of ${now.mapKey ? `${now.mapKey} → ` : ''}${now.serde}, key ${now.key}`
-        : 'not declared'
-      const text = `operator '${identity.operator}', state '${identity.name}': the checkpoint has ${was}; the pipeline has it ${is}. Give the changed state a new name, or restore the old code`
+    if (!table || !isSameFormat(table.identity, identity)) {
+      const is = table ? describeFormat(table.identity) : 'not declared'
+      const text = `operator '${identity.operator}', state '${identity.name}': the checkpoint has ${describeFormat(identity)}; the pipeline has it ${is}. Give the changed state a new name, or restore the old code`
       throw new MillraceError('STATE_INCOMPATIBLE', text)
     }
     return table
