@@ -38,6 +38,7 @@ export {
   type ValueState,
   valueState,
 } from './state/descriptors.ts'
+export { type MigrationOptions, withMigration } from './state/formats.ts'
 export { object, tuple } from './state/object-serde.ts'
 export {
   boolean,
@@ -55,4 +56,5 @@ export {
   uuid,
 } from './state/serde.ts'
 export type { SchemaOutput, StandardSchema } from './state/standard-schema.ts'
+export { type TtlOptions, withTtl } from './state/ttl.ts'
 export type { RestartStrategy } from './worker/restart.ts'

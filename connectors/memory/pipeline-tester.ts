@@ -35,6 +35,12 @@ export interface TesterOptions {
   readonly nowMs?: number
 }
 
+/** What is different after a crash. */
+export interface Restart {
+  readonly backend?: 'heap' | 'leveldb'
+  readonly pipeline?: Pipeline
+}
+
 export interface TestRecord {
   readonly key?: unknown
   readonly value: unknown
@@ -68,9 +74,10 @@ interface Saved {
 const LEVEL_CACHE_BYTES = 1024 * 1024
 
 export class PipelineTester implements AsyncDisposable {
-  readonly #plan: Plan
+  readonly #options: TesterOptions
+  #plan: Plan
   readonly #logs = new Map<string, MemoryLog>()
-  readonly #tasks: readonly TaskPlan[]
+  #tasks: readonly TaskPlan[]
   #members: Member[] = []
   #readers: MemoryReader[] = []
   #backend: StateBackend = heapBackend
@@ -82,16 +89,21 @@ export class PipelineTester implements AsyncDisposable {
   #now: number
 
   private constructor(pipeline: Pipeline, options: TesterOptions) {
+    this.#options = options
     this.#plan = makePlan(pipeline)
     this.#now = options.nowMs ?? 0
-    const { stages, hops, sourceTopics, sinks } = this.#plan
+    this.#tasks = this.#tasksOf(this.#plan)
+  }
+
+  /** Opens the topics that are not there yet. */
+  #tasksOf({ stages, hops, sourceTopics, sinks }: Plan): TaskPlan[] {
     for (const topic of [...sourceTopics, ...sinks.flatMap((sink) => sink.topics)])
-      this.#open(topic, countOf(topic, options))
+      this.#open(topic, countOf(topic, this.#options))
     for (const hop of hops) {
       const from = stages.find(({ id }) => id === hop.from)
       this.#open(hop.topic, hop.partitions ?? (from ? stagePartitions(from, this.#infos) : 1))
     }
-    this.#tasks = stages.flatMap((stage) => stageTasks(stage, this.#infos))
+    return stages.flatMap((stage) => stageTasks(stage, this.#infos))
   }
 
   /** @throws PLAN_INVALID */
@@ -286,11 +298,19 @@ export class PipelineTester implements AsyncDisposable {
     } while (this.#members.some(({ task }) => task.changed))
   }
 
-  /** All tasks end as by SIGKILL, and go on from the last checkpoint: what was written since is gone. `backend`: another one from here on. */
-  async crash(backend?: 'heap' | 'leveldb'): Promise<void> {
-    const next = backend ?? (this.#folder === '' ? 'heap' : 'leveldb')
+  /**
+   * All tasks end as by SIGKILL, and go on from the last checkpoint: what was written since is gone. `backend`: another one from here
+   * on; `pipeline`: the next version of the code. @throws STATE_INCOMPATIBLE, PLAN_INVALID
+   */
+  async crash(next: TesterOptions['backend'] | Restart = {}): Promise<void> {
+    const { backend, pipeline } = typeof next === 'string' ? { backend: next, pipeline: undefined } : next
+    const before = this.#folder === '' ? 'heap' : 'leveldb'
     await this.#end()
-    await this.#start(next)
+    if (pipeline) {
+      this.#plan = makePlan(pipeline)
+      this.#tasks = this.#tasksOf(this.#plan)
+    }
+    await this.#start(backend ?? before)
   }
 
   async #end(): Promise<void> {

@@ -8,6 +8,7 @@ import { monotonicMs, wallMs } from '../base/clock.ts'
 import { isCode, MillraceError, messageOf } from '../base/errors.ts'
 import { type CheckpointId, type OperatorId, operatorId, type TaskId } from '../base/ids.ts'
 import type { SourcePosition, TaskSnapshot } from '../base/messages.ts'
+import { StateCleaner } from '../state/cleaner.ts'
 import type { ChainPart } from '../state/disk.ts'
 import type { Serde } from '../state/serde.ts'
 import { TaskState } from '../state/task-state.ts'
@@ -70,6 +71,7 @@ export class Task {
   readonly #context = new TaskContext(operatorId('start'))
   readonly #chain: Chain
   readonly #state: TaskState
+  readonly #cleaners: readonly StateCleaner[]
   readonly #inputs: Input[]
   #snapshot: Snapshot | undefined
   #turn = 0
@@ -90,6 +92,9 @@ export class Task {
     this.#state = new TaskState(
       this.#chain.keyed.map((operator) => operator.store),
       { disk, wake },
+    )
+    this.#cleaners = this.#chain.keyed.flatMap(({ store }) =>
+      store.expiringStates.length > 0 ? [new StateCleaner(store, disk, wake)] : [],
     )
     this.#inputs = options.inputs.map((input) => this.#openInput(input))
   }
@@ -161,6 +166,7 @@ export class Task {
         return
       }
       if (this.#fireTimers(deadlineMs)) result = 'more'
+      if (this.#clean(deadlineMs)) result = 'more'
       for (let tried = 0; tried < this.#inputs.length; tried++) {
         const input = this.#inputs[this.#turn++ % this.#inputs.length]
         if (input && this.#consume(input, deadlineMs)) {
@@ -172,11 +178,22 @@ export class Task {
     return result
   }
 
-  /** Wall time of the next timer that may fire; Infinity: none. */
+  /** Wall time of the next timer that may fire, or of what is to be cleaned up next; Infinity: none. */
   get nextTimerMs(): number {
     if (!this.#options.timers || this.mustWait || this.#chain.buffering.some((operator) => operator.full))
       return Number.POSITIVE_INFINITY
-    return Math.min(...this.#chain.keyed.map((operator) => operator.nextTimerMs))
+    const timers = this.#chain.keyed.map((operator) => operator.nextTimerMs)
+    return Math.min(...timers, ...this.#cleaners.map(({ nextMs }) => nextMs))
+  }
+
+  /** Expired state goes by the clock, too: what is stopped for a savepoint does not change any more. */
+  #clean(deadlineMs: number): boolean {
+    let cleaned = false
+    if (!this.#options.timers) return false
+    for (const cleaner of this.#cleaners) {
+      if (cleaner.run(wallMs(), () => monotonicMs() >= deadlineMs)) cleaned = true
+    }
+    return cleaned
   }
 
   #fireTimers(deadlineMs: number): boolean {

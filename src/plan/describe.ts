@@ -1,5 +1,6 @@
 // What `millrace plan` prints: the graph, its stages, topics, ids and the exact ACLs, without connecting to anything.
 import type { PlanNode } from '../dataflow/graph.ts'
+import { formatOf } from '../state/formats.ts'
 import { names, type Plan, type Settings, type Stage } from '../worker/job.ts'
 
 export interface Acl {
@@ -85,7 +86,7 @@ function describeNode(plan: Plan, node: PlanNode): PlanDescription['stages'][num
   if (topics.length > 0) return { ...base, topics }
   if (node.kind !== 'keyed') return base
   const states = Object.entries(node.states).map(
-    ([name, state]) => `${name}: ${state.kind}(${state.mapKey ? `${state.mapKey.id} → ` : ''}${state.serde.id})`,
+    ([name, state]) => `${name}: ${state.kind}(${state.mapKey ? `${state.mapKey.id} → ` : ''}${formatOf(state)})`,
   )
   return { ...base, states }
 }

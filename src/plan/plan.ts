@@ -5,6 +5,7 @@ import type { OperatorId } from '../base/ids.ts'
 import type { HopTarget } from '../dataflow/chain.ts'
 import { type Graph, type NodeOf, type PlanNode, readsTopic } from '../dataflow/graph.ts'
 import type { SourceConnector } from '../dataflow/ports.ts'
+import { formatOf } from '../state/formats.ts'
 import { json, plainOf, type Serde } from '../state/serde.ts'
 import { names, type Plan, type Stage, type StageSource } from '../worker/job.ts'
 import type { PipelineOptions } from './options.ts'
@@ -177,7 +178,7 @@ function planHash(graph: Graph): string {
       const states = Object.entries(node.states).map(([name, state]) => [
         name,
         state.kind,
-        state.serde.id,
+        formatOf(state),
         state.mapKey?.id ?? '',
       ])
       return [...base, node.key.id, states]

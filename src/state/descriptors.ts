@@ -75,6 +75,22 @@ export interface Fold {
   readonly result: (current: unknown) => unknown
 }
 
+/** How long entries live: what `withTtl` says. */
+export interface Ttl {
+  readonly ttlMs: number
+  readonly update: 'on-write' | 'on-read-and-write'
+  readonly visibility: 'never-return-expired' | 'return-expired-if-not-cleaned-up'
+  readonly clock: 'processing-time' | 'record-time'
+}
+
+/** The format of a state's values, and older ones that can be read: what `withMigration` says. */
+export interface Versions {
+  readonly version: number
+  /** Serdes by version. */
+  readonly older: ReadonlyMap<number, Serde<unknown>>
+  readonly migrate: (old: unknown, from: number) => unknown
+}
+
 export interface StateDescriptor<Handle> {
   readonly kind: 'value' | 'list' | 'map' | 'reducing' | 'aggregating'
   readonly serde: Serde<unknown>
@@ -83,6 +99,9 @@ export interface StateDescriptor<Handle> {
   /** Map states only: the entries' keys. */
   readonly mapKey?: Serde<unknown>
   readonly initial?: () => unknown
+  readonly ttl?: Ttl
+  /** Without it: version 1. */
+  readonly versions?: Versions
   /** Never set: carries the handle's type. */
   readonly handle?: Handle
 }

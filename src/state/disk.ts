@@ -1,7 +1,7 @@
 // What keyed state asks of a backend that keeps it on disk. Without one, all of it is on the heap.
 import type { TaskId } from '../base/ids.ts'
 import type { SegmentMark } from '../base/messages.ts'
-import type { SegmentRows, StateIdentity } from './segment.ts'
+import type { ReadableState, SegmentRows, StateIdentity } from './segment.ts'
 
 /** A segment of a task's chain: `ref` names it, and no other segment ever has the same name. */
 export interface ChainPart {
@@ -48,8 +48,10 @@ export interface TaskDisk {
   read(states: readonly number[], key: Buffer, found: (place: number, bytes: Buffer) => void): void
   /** Goes through all entries of a state: the whole task is read. */
   each(state: number, found: (key: Buffer, bytes: Buffer) => void): Promise<void>
-  /** Brings it to where the chain ends; what of it is there already is not read. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE, STATE_DISK */
-  restore(chain: readonly ChainPart[], check: (identity: StateIdentity) => void): Promise<void>
+  /** Goes through some entries behind `after` (null: from the first one); gives where it stopped, null at the end. Numbers of packs are left out. */
+  page(after: Buffer | null, found: (state: number, key: Buffer, bytes: Buffer) => void): Promise<Buffer | null>
+  /** Brings it to where the chain ends; what of it is there already is not read, unless `read` says that its format is another one now. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE, STATE_DISK */
+  restore(chain: readonly ChainPart[], read: (identity: StateIdentity) => ReadableState): Promise<void>
   /** Takes over what a committed checkpoint changed; the memory of the parts is then used again. Resolves when it can be read. */
   apply(ref: string, segment: readonly Buffer[]): Promise<void>
   /** Writes part of a base: about `bytes`, from where the last part ended, or all that is left. The first one begins anew. */

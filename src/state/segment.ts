@@ -8,6 +8,7 @@ import { ByteWriter } from '../base/byte-writer.ts'
 import { MillraceError } from '../base/errors.ts'
 import { Words } from '../base/words.ts'
 import type { StateDescriptor } from './descriptors.ts'
+import { type Conversion, conversionFrom, formatOf } from './formats.ts'
 import { encodeState, type Serde } from './serde.ts'
 
 export const Row = { PUT: 0, DELETE: 1, MAP_PUT: 2, MAP_DELETE: 3, LIST_APPEND: 4 } as const
@@ -37,14 +38,27 @@ export function identityOf(
   operator: string,
   name: string,
   key: Serde<unknown>,
-  { kind, serde, mapKey }: StateDescriptor<unknown>,
+  descriptor: StateDescriptor<unknown>,
 ): StateIdentity {
-  return { operator, name, kind, key: key.id, serde: serde.id, mapKey: mapKey?.id ?? '' }
+  const { kind, mapKey } = descriptor
+  return { operator, name, kind, key: key.id, serde: formatOf(descriptor), mapKey: mapKey?.id ?? '' }
 }
 
-/** The bytes of one may be read as the other's. */
-export function isSameFormat(a: StateIdentity, b: StateIdentity): boolean {
-  return a.kind === b.kind && a.key === b.key && a.serde === b.serde && a.mapKey === b.mapKey
+/** A state of today, and how values of a checkpoint become its own; null: they are. */
+export interface ReadableState {
+  readonly identity: StateIdentity
+  readonly convert: Conversion | null
+}
+
+/** How a state with `descriptor`, which is `now`, is read from what a checkpoint has; undefined: it is not. */
+export function readable(
+  was: StateIdentity,
+  now: StateIdentity,
+  descriptor: StateDescriptor<unknown>,
+): ReadableState | undefined {
+  if (was.kind !== now.kind || was.key !== now.key || was.mapKey !== now.mapKey) return undefined
+  const convert = conversionFrom(was.serde, descriptor, `operator '${now.operator}', state '${now.name}'`)
+  return convert === undefined ? undefined : { identity: now, convert }
 }
 
 /** The format, for messages. */
@@ -56,6 +70,12 @@ export function describeFormat({ kind, key, serde, mapKey }: StateIdentity): str
 export interface RowTarget {
   /** `at`: of MAP_PUT and MAP_DELETE the entry's key, of LIST_APPEND the index of its first item (`indexOf`). The bytes are views. */
   apply(op: number, key: Buffer, at: Buffer | null, value: Buffer | null): void
+}
+
+/** Gives `target` rows in the format of today. */
+export function converting(target: RowTarget, { identity, convert }: ReadableState): RowTarget {
+  if (!convert) return target
+  return { apply: (op, key, at, value) => target.apply(op, key, at, value && convert(identity.kind, value)) }
 }
 
 /**

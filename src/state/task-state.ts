@@ -242,7 +242,7 @@ export class TaskState {
       for (const part of chain) this.replay(await part.read())
       return this.#restored(chain)
     }
-    await this.#disk.restore(chain, (identity) => this.#storeOf(identity).check(identity))
+    await this.#disk.restore(chain, (identity) => this.#storeOf(identity).readable(identity))
     for (const store of this.#stores) store.attach()
     this.#restored(chain)
   }

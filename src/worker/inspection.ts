@@ -17,15 +17,18 @@ import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { Cluster } from '../dataflow/ports.ts'
 import type { StateDescriptor } from '../state/descriptors.ts'
 import {
+  converting,
   describeFormat,
   identityOf,
   indexOf,
-  isSameFormat,
+  type ReadableState,
   Row,
+  readable,
   replaySegment,
   type StateIdentity,
 } from '../state/segment.ts'
 import { decodeState, type Serde } from '../state/serde.ts'
+import { STAMP_BYTES } from '../state/stamp.ts'
 import type { Plan } from './job.ts'
 
 /** A task as of its newest committed checkpoint. */
@@ -193,8 +196,7 @@ export function stateRows(
   for (const bytes of segments) {
     replaySegment(bytes, (identity) => {
       if (identity.operator !== operator || identity.name !== state) return { apply() {} }
-      checkIdentity(identity, identityOf(operator, state, key, descriptor))
-      return rows
+      return converting(rows, readableBy(identity, identityOf(operator, state, key, descriptor), descriptor))
     })
   }
   return [...rows.cells].flatMap(([at, cell]) => {
@@ -235,8 +237,9 @@ function wrongWith(pointer: Pointer, bytes: Buffer): string | undefined {
   }
 }
 
-function checkIdentity(was: StateIdentity, now: StateIdentity): void {
-  if (isSameFormat(was, now)) return
+function readableBy(was: StateIdentity, now: StateIdentity, descriptor: StateDescriptor<unknown>): ReadableState {
+  const found = readable(was, now, descriptor)
+  if (found) return found
   const text = `operator '${was.operator}', state '${was.name}': the checkpoint has ${describeFormat(was)}; the module says ${describeFormat(now)}. Look with the code that wrote it`
   throw new MillraceError('STATE_INCOMPATIBLE', text)
 }
@@ -274,23 +277,22 @@ class Rows {
   }
 }
 
-function contentOf({ runs, entries }: Cell, { kind, serde, mapKey }: StateDescriptor<unknown>): unknown {
+/** With a time to live: what has expired and was not removed yet, too. */
+function contentOf({ runs, entries }: Cell, { kind, serde, mapKey, ttl }: StateDescriptor<unknown>): unknown {
+  const read = (bytes: Buffer): unknown => decodeState(serde, Buffer.from(bytes), ttl ? STAMP_BYTES : 0)
   if (kind === 'map')
     return entries.size === 0
       ? undefined
-      : [...entries].map(([key, each]) => [
-          decodeState(mapKey ?? serde, Buffer.from(key, 'latin1')),
-          decodeState(serde, each),
-        ])
-  if (kind === 'list') return runs.flatMap(({ bytes }) => (bytes ? itemsOf(bytes, serde) : []))
+      : [...entries].map(([key, each]) => [decodeState(mapKey ?? serde, Buffer.from(key, 'latin1')), read(each)])
+  if (kind === 'list') return runs.flatMap(({ bytes }) => (bytes ? itemsOf(bytes).map(read) : []))
   const value = runs[0]?.bytes
-  return value && decodeState(serde, value)
+  return value && read(value)
 }
 
 /** A row of a list holds some of its items. */
-function itemsOf(run: Buffer, serde: Serde<unknown>): unknown[] {
+function itemsOf(run: Buffer): Buffer[] {
   const reader = new ByteReader(run)
-  const items: unknown[] = []
-  while (reader.remaining > 0) items.push(decodeState(serde, Buffer.from(reader.lengthPrefixed())))
+  const items: Buffer[] = []
+  while (reader.remaining > 0) items.push(reader.lengthPrefixed())
   return items
 }

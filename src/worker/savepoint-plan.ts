@@ -2,7 +2,8 @@
 // backend and the parallelism are now.
 import { MillraceError } from '../base/errors.ts'
 import type { Savepoint } from '../checkpoint/savepoint.ts'
-import { describeFormat, identityOf, isSameFormat, type StateIdentity } from '../state/segment.ts'
+import type { StateDescriptor } from '../state/descriptors.ts'
+import { describeFormat, identityOf, readable, type StateIdentity } from '../state/segment.ts'
 import type { Plan, Stage } from './job.ts'
 import { nameOf, refused } from './savepoint.ts'
 
@@ -21,25 +22,32 @@ export interface SavepointDiff {
   }
 }
 
-/** The states that a plan declares, as segments name them. */
-export function declaredStates(plan: Plan): StateIdentity[] {
-  return plan.stages.flatMap((stage) => statesOfStage(stage))
+/** A state that a plan declares, and as segments name it. */
+interface DeclaredState {
+  readonly identity: StateIdentity
+  readonly descriptor: StateDescriptor<unknown>
 }
 
-export function statesOfStage(stage: Stage): StateIdentity[] {
+export function statesOfStage(stage: Stage): DeclaredState[] {
   return stage.nodes.flatMap((node) =>
     node.kind !== 'keyed'
       ? []
-      : Object.entries(node.states).map(([name, state]) => identityOf(node.id, name, node.key, state)),
+      : Object.entries(node.states).map(([name, descriptor]) => ({
+          identity: identityOf(node.id, name, node.key, descriptor),
+          descriptor,
+        })),
   )
 }
 
 export function diffSavepoint(savepoint: Savepoint, plan: Plan): SavepointDiff {
   const saved = new Map(savepoint.tasks.flatMap(({ states }) => states.map((each) => [nameOf(each), each] as const)))
-  const now = new Map(declaredStates(plan).map((each) => [nameOf(each), each] as const))
+  const declared = plan.stages.flatMap((stage) => statesOfStage(stage))
+  const now = new Map(declared.map((each) => [nameOf(each.identity), each] as const))
   const both = [...saved.keys()].filter((name) => now.has(name)).sort()
-  const differ = (name: string): boolean =>
-    !isSameFormat(saved.get(name) as StateIdentity, now.get(name) as StateIdentity)
+  const differ = (name: string): boolean => {
+    const { identity, descriptor } = now.get(name) as DeclaredState
+    return !readable(saved.get(name) as StateIdentity, identity, descriptor)
+  }
   const savedTopics = new Set(savepoint.tasks.flatMap(({ positions }) => positions.map(({ topic }) => topic)))
   for (const hop of savepoint.hops) savedTopics.delete(hop)
   const { sourceTopics } = plan
@@ -51,7 +59,7 @@ export function diffSavepoint(savepoint: Savepoint, plan: Plan): SavepointDiff {
     incompatible: both.filter(differ).map((state) => ({
       state,
       saved: describeFormat(saved.get(state) as StateIdentity),
-      now: describeFormat(now.get(state) as StateIdentity),
+      now: describeFormat((now.get(state) as DeclaredState).identity),
     })),
     topics: {
       kept: sourceTopics.filter((topic) => savedTopics.has(topic)),
@@ -76,7 +84,10 @@ export function checkDiff(
     const list = incompatible
       .map(({ state, saved, now }) => `${state}: saved is ${saved}; the module has ${now}`)
       .join('; ')
-    throw new MillraceError('STATE_INCOMPATIBLE', `${list}. Give the changed state a new name, or restore the old code`)
+    throw new MillraceError(
+      'STATE_INCOMPATIBLE',
+      `${list}. Say how old values become new ones (withMigration), give the changed state a new name, or restore the old code`,
+    )
   }
   if (dropped.length > 0 && !allowed.droppedState) {
     throw refused(

@@ -12,7 +12,15 @@ import { encodeFile, encodePointer, fileName, parseFileName, type SegmentRef, se
 import { readSegments, type SavedTask, type Savepoint } from '../checkpoint/savepoint.ts'
 import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { Cluster, CommittedOffset, TopicInfo } from '../dataflow/ports.ts'
-import { type RowTarget, SegmentReader, SegmentWriter, type StateIdentity } from '../state/segment.ts'
+import {
+  converting,
+  type ReadableState,
+  type RowTarget,
+  readable,
+  SegmentReader,
+  SegmentWriter,
+  type StateIdentity,
+} from '../state/segment.ts'
 import { names, type Plan, type Settings, type Stage } from './job.ts'
 import type { ResetTarget } from './reset.ts'
 import { nameOf, readsHop, refused, taskPointers, unreadHops } from './savepoint.ts'
@@ -263,10 +271,10 @@ async function* rowsFor(
   const states = statesOfStage(task.stage)
   const begin = (): SegmentWriter => {
     const writer = new SegmentWriter()
-    for (const each of states) writer.register(each)
+    for (const { identity } of states) writer.register(identity)
     return writer
   }
-  const declared = new Map(states.map((each, index) => [nameOf(each), index]))
+  const declared = new Map(states.map((each, index) => [nameOf(each.identity), { ...each, index }]))
   const tasksNow = topology.tasks.filter((each) => each.stage === task.stage).length
   let writer = begin()
   for (const saved of savepoint.tasks) {
@@ -277,9 +285,18 @@ async function* rowsFor(
     if (same && saved.partition !== task.partition) continue
     const belongs = same ? () => true : ownedBy(task.partition, tasksNow, saved, tasksThen)
     for await (const segment of readSegments(folder, saved)) {
-      const reader = new SegmentReader([segment], (identity) =>
-        copyTo(() => writer, declared.get(nameOf(identity)), identity, belongs),
-      )
+      const reader = new SegmentReader([segment], (identity) => {
+        const now = declared.get(nameOf(identity))
+        const found = now && readable(identity, now.identity, now.descriptor)
+        return found
+          ? copyTo(
+              () => writer,
+              now.index,
+              found,
+              (key) => belongs(key, identity),
+            )
+          : { apply() {} }
+      })
       for (let done = false; !done; ) {
         done = reader.replay(ROWS_PER_LOOK)
         if (writer.bytes < SEGMENT_BYTES) continue
@@ -293,14 +310,14 @@ async function* rowsFor(
 
 function copyTo(
   writer: () => SegmentWriter,
-  state: number | undefined,
-  identity: StateIdentity,
-  belongs: Belongs,
+  state: number,
+  found: ReadableState,
+  belongs: (key: Buffer) => boolean,
 ): RowTarget {
-  if (state === undefined) return { apply() {} }
+  const copy = converting({ apply: (op, key, at, value) => writer().raw(state, op, key, at, value) }, found)
   return {
     apply: (op, key, at, value) => {
-      if (belongs(key, identity)) writer().raw(state, op, key, at, value)
+      if (belongs(key)) copy.apply(op, key, at, value)
     },
   }
 }

@@ -18,6 +18,8 @@ import {
   utf8,
   type ValueState,
   valueState,
+  withMigration,
+  withTtl,
 } from 'millrace'
 import { kafkaSource } from 'millrace/kafka'
 import { some, type } from './equal.ts'
@@ -106,3 +108,41 @@ const unkeyed = some<PipelineBuilder>().from('bids', source)
 unkeyed.withState({ count: valueState(f64, 0) })
 // @ts-expect-error: a result stream is keyed again only by keyBy or keyByRecordKey
 stateful.map('m2', (bid) => bid.price).withState({ count: valueState(f64, 0) })
+
+// A time to live and a migration leave the handle's type alone; `migrate` gets what the older serdes read, and gives a value of today.
+const lasting = keyed.withState({
+  count: withTtl(valueState(f64, 0), { ttlMs: 1 }),
+  carts: withTtl(mapState(utf8, json<Cart>()), { ttlMs: 1, clock: 'record-time' }),
+  price: withMigration(valueState(json<{ cents: number }>()), {
+    version: 3,
+    older: { 1: f64, 2: utf8 },
+    migrate: (old, from) => {
+      type(old).is<number | string>()
+      type(from).is<number>()
+      return { cents: Number(old) }
+    },
+  }),
+})
+lasting.map('lasting', (_, { state }) => {
+  type(state.count).is<ValueState<number, never>>()
+  type(state.carts).is<MapState<string, Cart>>()
+  type(state.price.get()).is<{ readonly cents: number } | undefined>()
+})
+withMigration(valueState(utf8), {
+  version: 2,
+  older: { 1: f64 },
+  // @ts-expect-error: a string is to be made
+  migrate: (old) => old,
+})
+withMigration(listState(utf8), {
+  version: 2,
+  older: { 1: f64 },
+  // @ts-expect-error: an item is a string
+  migrate: (old) => [String(old)],
+})
+withMigration(mapState(utf8, utf8), {
+  version: 2,
+  older: { 1: f64 },
+  // @ts-expect-error: an entry's value is a string
+  migrate: (old) => old,
+})

@@ -30,6 +30,8 @@ const surface: Readonly<Record<string, readonly string[]>> = {
     'utf8',
     'uuid',
     'valueState',
+    'withMigration',
+    'withTtl',
   ],
   'millrace/kafka': ['kafkaSink', 'kafkaSource'],
   'millrace/file': ['fileSink'],

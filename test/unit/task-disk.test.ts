@@ -8,7 +8,17 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import { ClassicLevel } from 'classic-level'
 import { silentLogger } from '../../src/base/log.ts'
-import { f64, json, type ListState, listState, type Serde, utf8, type ValueState, valueState } from '../../src/index.ts'
+import {
+  f64,
+  json,
+  type ListState,
+  listState,
+  type Serde,
+  utf8,
+  type ValueState,
+  valueState,
+  withMigration,
+} from '../../src/index.ts'
 import { LevelBackend } from '../../src/state/leveldb/backend.ts'
 import { type DiskSizes, TaskOnDisk } from '../support/task-on-disk.ts'
 
@@ -206,6 +216,22 @@ test('a state that changed its serde is refused, also by a disk that needs no ch
   await expect(task.crash('same disk', changed)).rejects.toThrow(
     /^STATE_INCOMPATIBLE: .*'count'.*value of f64.*value of utf8/,
   )
+})
+
+test('a disk with an older format of a state is read anew from the checkpoint, once', async () => {
+  const task = await open()
+  await checkpoint(task, ['a', 'b'])
+  await task.settled()
+  const migrate = (old: number): string => `was ${old}`
+  const changed = { ...states, count: withMigration(valueState(utf8), { version: 2, older: { 1: f64 }, migrate }) }
+  const first = keep(await task.crash('same disk', changed))
+  expect(first.read).toHaveLength(1)
+  first.setKey('a')
+  expect((first.handles.count as ValueState<string, undefined>).get()).toMatch(/^was \d+$/)
+  const second = keep(await first.crash('same disk', changed))
+  expect(second.read).toEqual([])
+  second.setKey('b')
+  expect((second.handles.count as ValueState<string, undefined>).get()).toMatch(/^was \d+$/)
 })
 
 test('many more keys than fit: memory stays within its limit, and no key is lost', async () => {

@@ -4,6 +4,7 @@ import type { CheckpointId, OperatorId } from '../../base/ids.ts'
 import type { StateDescriptors, StateHandles } from '../../state/descriptors.ts'
 import { hashOf } from '../../state/heap/key-index.ts'
 import type { HeapStore } from '../../state/heap/store.ts'
+import { UNKNOWN_MS } from '../../state/stamp.ts'
 import { type ColumnarBatch, KEY_AT, KEY_LENGTH, STRIDE } from '../batch.ts'
 import { type Downstream, RECORDS_PER_LOOK } from '../element.ts'
 import type { OperatorContext, OperatorFunctions, Timers } from '../functions.ts'
@@ -15,6 +16,8 @@ class Context implements OperatorContext {
   readonly state: StateHandles<StateDescriptors>
   /** null: no call is under way. */
   current: StreamRecord | null = null
+  /** The latest timestamp that was asked for. */
+  #latestMs = UNKNOWN_MS
   readonly #operator: OperatorId
   readonly #task: TaskContext
   readonly #next: Downstream
@@ -42,6 +45,13 @@ class Context implements OperatorContext {
 
   get key(): unknown {
     return this.record.key
+  }
+
+  /** Of the call that is under way; between calls, the latest one. */
+  recordMs(): number {
+    const atMs = this.current?.timestamp ?? this.#latestMs
+    if (atMs > this.#latestMs) this.#latestMs = atMs
+    return atMs
   }
 
   get timers(): Timers {
@@ -97,6 +107,7 @@ export class KeyedOperator implements Downstream {
     this.#next = next
     this.#timers = functions.onTimer ? new OperatorTimers(id, store, () => this.#context.key) : null
     this.#context = new Context(id, task, store.handles, next, this.#timers)
+    store.recordMs = () => this.#context.recordMs()
     this.#onBarrier = () => onBarrier(this)
   }
 

@@ -2,20 +2,25 @@
 // slots are a cache in front of it. The disk has the last committed checkpoint: a key that comes is read from there, a slot
 // may go when all of it is there, and changes get there by way of checkpoints (`TaskDisk.apply`).
 import { ByteWriter } from '../../base/byte-writer.ts'
+import { wallMs } from '../../base/clock.ts'
 import { MillraceError } from '../../base/errors.ts'
 import { readMap } from '../collections.ts'
 import type { StateDescriptor, StateDescriptors } from '../descriptors.ts'
 import type { CacheBudget, CachedStore, TaskDisk } from '../disk.ts'
 import {
+  converting,
   describeFormat,
   identityOf,
-  isSameFormat,
+  type ReadableState,
   type RowTarget,
+  readable,
   type SegmentWriter,
   type StateIdentity,
 } from '../segment.ts'
 import { decodeState, encodeState, f64, type Serde } from '../serde.ts'
+import { stampedSerde, UNKNOWN_MS } from '../stamp.ts'
 import { TIMERS } from '../timers.ts'
+import { type Expiring, type ExpiringState, expiring } from '../ttl.ts'
 import { type FoldedValue, foldInto } from './fold.ts'
 import { KEY_BYTES_MAX, KeyIndex } from './key-index.ts'
 import { NumberPack } from './number-pack.ts'
@@ -27,8 +32,8 @@ import { type Cursor, ListTable, MapTable, NumberTable, ValueTable } from './tab
 const ROWS_PER_LOOK = 64
 
 /** The serde itself, not one that calls itself so. */
-const isNumber = ({ kind, serde }: StateDescriptor<unknown>): boolean =>
-  kind !== 'list' && kind !== 'map' && serde === f64
+const isNumber = ({ kind, serde, ttl }: StateDescriptor<unknown>): boolean =>
+  kind !== 'list' && kind !== 'map' && serde === f64 && !ttl
 
 /** Reducing and aggregating states are values, too, that only change in another way. */
 const tableOf = { value: ValueTable, reducing: ValueTable, aggregating: ValueTable, list: ListTable, map: MapTable }
@@ -37,6 +42,12 @@ const tableOf = { value: ValueTable, reducing: ValueTable, aggregating: ValueTab
 const SLOT_BYTES = 160
 /** Looked at in one go. */
 const SLOTS_PER_EVICTION = 32 * 1024
+/** What a table of its own keeps of a state: with a time beside each value where they expire. */
+function keptAs(descriptor: StateDescriptor<unknown>): StateDescriptor<unknown> {
+  const { kind, serde, ttl, mapKey } = descriptor
+  return ttl ? { kind, serde: stampedSerde(serde, ttl.clock), ...(mapKey ? { mapKey } : {}) } : descriptor
+}
+
 const NO_ROW: { readonly key: Buffer; readonly slot: number } = { key: Buffer.alloc(0), slot: 0 }
 
 export class HeapStore implements Cursor, CachedStore {
@@ -46,7 +57,9 @@ export class HeapStore implements Cursor, CachedStore {
   readonly handles: Readonly<Record<string, unknown>>
   readonly rows: Rows
   readonly #rowsPerLook: number
+  readonly #descriptors: StateDescriptors
   readonly #tables: StateTable[] = []
+  readonly #expiring: (Expiring<unknown> & Omit<ExpiringState, 'id'> & { readonly column: number })[] = []
   readonly #pack: NumberPack | null
   readonly #slots = new Map<unknown, number>()
   #keys: unknown[] = []
@@ -86,6 +99,7 @@ export class HeapStore implements Cursor, CachedStore {
     rowsPerLook: number = ROWS_PER_LOOK,
     disk: TaskDisk | null = null,
   ) {
+    this.#descriptors = descriptors
     this.#disk = disk
     this.#rowsPerLook = rowsPerLook
     this.operator = operator
@@ -102,13 +116,52 @@ export class HeapStore implements Cursor, CachedStore {
       const column = this.#tables.length
       const table = isNumber(descriptor)
         ? new NumberTable(identity, descriptor, this, column, numberColumn++)
-        : new tableOf[descriptor.kind](identity, descriptor, this, column)
+        : new tableOf[descriptor.kind](identity, keptAs(descriptor), this, column)
       this.#tables.push(table)
-      const handle = table.handle(this)
+      const handle = this.#handleOf(table, descriptor, column)
       handles[name] = descriptor.fold ? foldInto(handle as FoldedValue, descriptor.fold) : handle
     }
     this.handles = handles
     disk?.budget.join(this)
+  }
+
+  #handleOf(
+    table: StateTable & { handle(cursor: Cursor): unknown },
+    descriptor: StateDescriptor<unknown>,
+    column: number,
+  ): unknown {
+    const handle = table.handle(this)
+    const { ttl, kind } = descriptor
+    if (!ttl) return handle
+    const now = ttl.clock === 'record-time' ? () => this.recordMs() : wallMs
+    const state = { ...expiring(handle, descriptor, ttl, now), kind, ttl, now, column }
+    this.#expiring.push(state)
+    return state.handle
+  }
+
+  /** The timestamp of what is being processed; between records, the latest one; UNKNOWN_MS: there was none. */
+  recordMs: () => number = () => UNKNOWN_MS
+
+  /** Those whose entries have a time to live. */
+  get expiringStates(): readonly ExpiringState[] {
+    return this.#expiring.map((state) => ({ ...state, id: this.#stateIds[state.column] ?? -1 }))
+  }
+
+  /** Removes what is expired in `count` slots from `first` on. */
+  cleanSlots(first: number, count: number): void {
+    for (let slot = first; slot < first + count; slot++) {
+      if (this.#keys[slot] === undefined) continue
+      this.#moveTo(slot)
+      for (const state of this.#expiring) state.clean()
+    }
+  }
+
+  /** The same of keys, as they are written. */
+  cleanKeys(keys: readonly Buffer[]): void {
+    for (const key of keys) {
+      this.setKey(decodeState(this.keySerde, key))
+      for (const state of this.#expiring) state.clean()
+    }
   }
 
   /** Every entry's key of a map state, of every key: for what is kept in memory besides. */
@@ -388,31 +441,34 @@ export class HeapStore implements Cursor, CachedStore {
     for (const table of this.#tables) table.touch(slot)
   }
 
-  /** @throws STATE_INCOMPATIBLE */
-  check(identity: StateIdentity): StateTable {
+  /** How a state that a checkpoint has is read. @throws STATE_INCOMPATIBLE */
+  readable(identity: StateIdentity): ReadableState & { readonly table: StateTable } {
     const table = this.#tables.find((each) => each.identity.name === identity.name)
     if (!table && identity.name === TIMERS) {
       const text = `the checkpoint has timers of operator '${identity.operator}', and its function has no onTimer any more: keep one that does nothing, or restore the old code`
       throw new MillraceError('STATE_INCOMPATIBLE', text)
     }
-    if (!table || !isSameFormat(table.identity, identity)) {
+    const descriptor = this.#descriptors[identity.name]
+    const found = table && descriptor && readable(identity, table.identity, descriptor)
+    if (!found) {
       const is = table ? describeFormat(table.identity) : 'not declared'
-      const text = `operator '${identity.operator}', state '${identity.name}': the checkpoint has ${describeFormat(identity)}; the pipeline has it ${is}. Give the changed state a new name, or restore the old code`
+      const text = `operator '${identity.operator}', state '${identity.name}': the checkpoint has ${describeFormat(identity)}; the pipeline has it ${is}. Say how old values become new ones (withMigration), give the changed state a new name, or restore the old code`
       throw new MillraceError('STATE_INCOMPATIBLE', text)
     }
-    return table
+    return { ...found, table }
   }
 
   /** The target of restored rows of one state. @throws STATE_INCOMPATIBLE */
   target(identity: StateIdentity): RowTarget {
-    const table = this.check(identity)
-    return {
+    const found = this.readable(identity)
+    const target: RowTarget = {
       apply: (op, key, at, value) => {
         const slot = this.#slotOfRow(key)
-        table.restore(slot, op, at, value)
+        found.table.restore(slot, op, at, value)
         this.released(slot)
       },
     }
+    return converting(target, found)
   }
 
   /** Rows of one key follow each other, and share its bytes. */

@@ -7,11 +7,19 @@
 //   key    u32 prefix of the task · u16 length of the key · key · u16 number of the state, or of a pack of them
 //   value  as the state's serde writes it; lists and maps: collections.ts; numbers: packs.ts
 import { yieldToLoop } from '../../base/clock.ts'
-import { MillraceError } from '../../base/errors.ts'
+import { isCode, MillraceError } from '../../base/errors.ts'
 import type { TaskId } from '../../base/ids.ts'
 import { readMap } from '../collections.ts'
 import type { CacheBudget, ChainPart, SegmentStates, TaskDisk } from '../disk.ts'
-import { Row, type RowTarget, SegmentReader, type SegmentRows, type StateIdentity } from '../segment.ts'
+import {
+  converting,
+  type ReadableState,
+  Row,
+  type RowTarget,
+  SegmentReader,
+  type SegmentRows,
+  type StateIdentity,
+} from '../segment.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
 import { isPacked, PACKED_MAX, readPack } from './packs.ts'
 import { Writes } from './writes.ts'
@@ -46,6 +54,8 @@ const STAGGER_MAX = 8
 
 /** Numbers of states are below. */
 const FIRST_PACK = 0x8000
+
+type Reading = (identity: StateIdentity) => ReadableState
 
 interface Place {
   readonly pack: number
@@ -152,6 +162,14 @@ export class LevelTaskDisk implements TaskDisk {
     }
   }
 
+  async page(after: Buffer | null, found: (state: number, key: Buffer, bytes: Buffer) => void): Promise<Buffer | null> {
+    for await (const entries of this.#db.entries(after ?? this.#from, this.#to)) {
+      for (const [name, bytes] of entries) found(name.readUInt16BE(name.length - STATE_BYTES), keyIn(name), bytes)
+      return behind(entries.at(-1)?.[0] ?? this.#to)
+    }
+    return null
+  }
+
   #readPlan(states: readonly number[]): ReadPlan {
     const known = this.#plans.get(states)
     if (known) return known
@@ -182,16 +200,14 @@ export class LevelTaskDisk implements TaskDisk {
     return out.subarray(0, length)
   }
 
-  async restore(chain: readonly ChainPart[], check: (identity: StateIdentity) => void): Promise<void> {
+  async restore(chain: readonly ChainPart[], read: Reading): Promise<void> {
     const marker = this.#marker
     const from = marker.applied === null ? 0 : chain.findIndex(({ ref }) => ref === marker.applied) + 1
     const known = marker.applied === null || from > 0
     const follows = marker.applying === null || marker.applying === chain[from]?.ref
-    if (!known || !follows) await this.#wipe()
-    for (const identity of marker.states) check(identity)
-    for (const part of chain.slice(known && follows ? from : 0)) {
-      await this.#replay(part.ref, [await part.read()], 'all', check)
-    }
+    const kept = known && follows && marker.states.every((identity) => isAsItIs(identity, read))
+    if (!kept) await this.#wipe()
+    for (const part of chain.slice(kept ? from : 0)) await this.#replay(part.ref, [await part.read()], 'all', read)
   }
 
   /** Begins anew; a crash on the way leaves nothing that could be taken for something. */
@@ -211,24 +227,22 @@ export class LevelTaskDisk implements TaskDisk {
   }
 
   apply(ref: string, segment: readonly Buffer[]): Promise<void> {
-    const running = this.#replay(ref, segment, 'changes', () => {})
+    const running = this.#replay(ref, segment, 'changes', (identity) => ({ identity, convert: null }))
     this.#running = running.catch(() => {})
     return running
   }
 
-  async #replay(
-    ref: string,
-    segment: readonly Buffer[],
-    which: 'all' | 'changes',
-    check: (identity: StateIdentity) => void,
-  ): Promise<void> {
+  async #replay(ref: string, segment: readonly Buffer[], which: 'all' | 'changes', read: Reading): Promise<void> {
     const marker = this.#marker
     marker.applying = ref
     const repetition = which === 'changes' ? 'once' : 'again'
     let writes = new Writes(this.#db, repetition)
-    const reader = new SegmentReader(segment, (identity) => {
-      check(identity)
-      return this.#target(identity, () => writes)
+    const reader = new SegmentReader(segment, (saved) => {
+      const found = read(saved)
+      return converting(
+        this.#target(found.identity, () => writes),
+        found,
+      )
     })
     for (let done = false; !done; ) {
       done = reader.replay(this.#sizes.rowsPerTurn, which)
@@ -279,7 +293,7 @@ export class LevelTaskDisk implements TaskDisk {
       }
       const end = entries.at(-1)?.[0]
       if (last || read < bytes || !end) continue
-      this.#cursor = Buffer.concat([end, Buffer.from([0])])
+      this.#cursor = behind(end)
       this.#baseBytes += read
       return
     }
@@ -314,5 +328,18 @@ export class LevelTaskDisk implements TaskDisk {
     return this.#running
   }
 }
+
+/** What the disk has of it can stay. What cannot be read at all is refused by the chain, if it is there still. */
+function isAsItIs(identity: StateIdentity, read: Reading): boolean {
+  try {
+    return read(identity).convert === null
+  } catch (error) {
+    if (isCode(error, 'STATE_INCOMPATIBLE')) return false
+    throw error
+  }
+}
+
+/** The name that follows directly. */
+const behind = (name: Buffer): Buffer => Buffer.concat([name, Buffer.from([0])])
 
 const keyIn = (name: Buffer): Buffer => name.subarray(PREFIX_BYTES + 2, -STATE_BYTES)

@@ -1,0 +1,221 @@
+// Time to live: entries of keyed state that expire. A value, a list's item, a map's entry each has a stamp of its own (stamp.ts). What is
+// expired is removed when a function comes upon it, and by the cleaner in the background (cleaner.ts).
+import { MillraceError } from '../base/errors.ts'
+import type { ListState, MapState, StateDescriptor, Ttl, ValueState } from './descriptors.ts'
+import { ownBytes } from './heap/table.ts'
+import { Stamped, UNKNOWN_MS } from './stamp.ts'
+
+/** As Flink's StateTtlConfig has them. */
+export interface TtlOptions {
+  /** How long an entry lives, in ms. */
+  readonly ttlMs: number
+  /** What its time begins with: creating or writing it (default), or reading it, too (each read is then a write). */
+  readonly update?: 'on-write' | 'on-read-and-write'
+  /** Default: what is expired is never given. The other one gives it as long as nothing has removed it. */
+  readonly visibility?: 'never-return-expired' | 'return-expired-if-not-cleaned-up'
+  /**
+   * Default: the machine's clock. `record-time`: the timestamp of the record (or timer) that is being processed; the cleaner then goes by the
+   * latest one that it has seen, so a record that comes much too late may find an entry gone.
+   */
+  readonly clock?: 'processing-time' | 'record-time'
+}
+
+/**
+ * Lets the entries of a state expire: a value, each item of a list, each entry of a map. May be added to a state that is there, changed, and taken
+ * away again. Entries from before live from when they are first seen.
+ * @throws OPTION_INVALID
+ * @example withTtl(mapState(utf8, json<Session>()), { ttlMs: 3_600_000, update: 'on-read-and-write' })
+ */
+export function withTtl<Handle>(state: StateDescriptor<Handle>, options: TtlOptions): StateDescriptor<Handle> {
+  const { ttlMs, update = 'on-write', visibility = 'never-return-expired', clock = 'processing-time' } = options
+  const known =
+    ['on-write', 'on-read-and-write'].includes(update) &&
+    ['never-return-expired', 'return-expired-if-not-cleaned-up'].includes(visibility) &&
+    ['processing-time', 'record-time'].includes(clock)
+  if (!(Number.isFinite(ttlMs) && ttlMs > 0) || !known) {
+    const text = `withTtl: ${JSON.stringify({ ttlMs, update, visibility, clock })}; ttlMs is a number of milliseconds above 0, the others are listed in TtlOptions`
+    throw new MillraceError('OPTION_INVALID', text)
+  }
+  return { ...state, ttl: { ttlMs, update, visibility, clock } }
+}
+
+/** The handle of a state whose entries expire. */
+export interface Expiring<Handle> {
+  readonly handle: Handle
+  /** Removes what is expired of the current key. */
+  clean(): void
+}
+
+/** A state whose entries expire: its number on disk, and what time it is by its clock. */
+export interface ExpiringState {
+  readonly id: number
+  readonly kind: StateDescriptor<unknown>['kind']
+  readonly ttl: Ttl
+  readonly now: () => number
+}
+
+/** What is alive, by one state's settings. */
+class Lifetime {
+  readonly #ttl: Ttl
+  readonly now: () => number
+
+  constructor(ttl: Ttl, now: () => number) {
+    this.#ttl = ttl
+    this.now = now
+  }
+
+  isExpired({ atMs }: Stamped, nowMs: number): boolean {
+    return atMs !== UNKNOWN_MS && nowMs >= atMs + this.#ttl.ttlMs
+  }
+
+  get showsExpired(): boolean {
+    return this.#ttl.visibility === 'return-expired-if-not-cleaned-up'
+  }
+
+  /** Reading it writes it. */
+  isRefreshed({ atMs }: Stamped, nowMs: number): boolean {
+    return (atMs === UNKNOWN_MS && nowMs !== UNKNOWN_MS) || (this.#ttl.update === 'on-read-and-write' && nowMs > atMs)
+  }
+}
+
+/** `now`: by the state's clock. */
+export function expiringValue(
+  base: ValueState<Stamped, undefined>,
+  { ttl, initial = () => undefined }: { readonly ttl: Ttl; readonly initial?: (() => unknown) | undefined },
+  now: () => number,
+): Expiring<ValueState<unknown, undefined>> {
+  const lifetime = new Lifetime(ttl, now)
+  const get = (): unknown => {
+    const found = base.get()
+    if (!found) return initial()
+    const nowMs = now()
+    if (lifetime.isExpired(found, nowMs)) {
+      base.clear()
+      return lifetime.showsExpired ? found.value : initial()
+    }
+    if (lifetime.isRefreshed(found, nowMs)) base.set(new Stamped(nowMs, found.value))
+    return found.value
+  }
+  return {
+    handle: {
+      get: get as () => undefined,
+      set: (value) => base.set((value === undefined ? value : new Stamped(now(), ownBytes(value))) as Stamped),
+      clear: () => base.clear(),
+    },
+    clean() {
+      const found = base.get()
+      if (!found) return
+      const nowMs = now()
+      if (lifetime.isExpired(found, nowMs)) base.clear()
+      else if (found.atMs === UNKNOWN_MS && nowMs !== UNKNOWN_MS) base.set(new Stamped(nowMs, found.value))
+    },
+  }
+}
+
+export function expiringList(base: ListState<Stamped>, ttl: Ttl, now: () => number): Expiring<ListState<unknown>> {
+  const lifetime = new Lifetime(ttl, now)
+  const stamp = (value: unknown): Stamped => new Stamped(now(), ownBytes(value))
+  /** Writes the list anew if that changes it; gives what was alive. */
+  const keep = (items: readonly Stamped[], isStale: (item: Stamped, nowMs: number) => boolean): readonly Stamped[] => {
+    const nowMs = now()
+    const alive = items.filter((item) => !lifetime.isExpired(item, nowMs))
+    const stale = alive.some((item) => isStale(item, nowMs))
+    if (stale) base.set(alive.map((item) => (isStale(item, nowMs) ? new Stamped(nowMs, item.value) : item)))
+    else if (alive.length < items.length) base.set(alive)
+    return alive
+  }
+  return {
+    handle: {
+      get() {
+        const items = base.get() as readonly Stamped[]
+        const alive = keep(items, (item, nowMs) => lifetime.isRefreshed(item, nowMs))
+        return (lifetime.showsExpired ? items : alive).map(({ value }) => value as object)
+      },
+      add: (value) => base.add(stamp(value)),
+      addAll: (values) => base.addAll(Array.from(values, stamp)),
+      set: (values) => base.set(Array.from(values, stamp)),
+      clear: () => base.clear(),
+    },
+    clean: () =>
+      void keep(base.get() as readonly Stamped[], ({ atMs }, nowMs) => atMs === UNKNOWN_MS && nowMs !== UNKNOWN_MS),
+  }
+}
+
+export function expiringMap(
+  base: MapState<unknown, Stamped>,
+  ttl: Ttl,
+  now: () => number,
+): Expiring<MapState<unknown, unknown>> {
+  const lifetime = new Lifetime(ttl, now)
+  /** undefined: expired, and not to be seen. */
+  const visible = (key: unknown, found: Stamped, nowMs: number): Stamped | undefined => {
+    if (lifetime.isExpired(found, nowMs)) {
+      base.delete(key)
+      return lifetime.showsExpired ? found : undefined
+    }
+    if (lifetime.isRefreshed(found, nowMs)) base.set(key, new Stamped(nowMs, found.value))
+    return found
+  }
+  function* entries(): IterableIterator<[unknown, object]> {
+    const nowMs = now()
+    for (const [key, found] of base.entries()) {
+      const seen = visible(key, found as Stamped, nowMs)
+      if (seen) yield [key, seen.value as object]
+    }
+  }
+  const peek = (key: unknown): Stamped | undefined => {
+    const found = base.get(key) as Stamped | undefined
+    return found && !lifetime.showsExpired && lifetime.isExpired(found, now()) ? undefined : found
+  }
+  return {
+    handle: {
+      get(key) {
+        const found = base.get(key) as Stamped | undefined
+        return found && (visible(key, found, now())?.value as object | undefined)
+      },
+      set: (key, value) => base.set(key, new Stamped(now(), ownBytes(value))),
+      has: (key) => peek(key) !== undefined,
+      delete: (key) => base.delete(key),
+      *keys() {
+        for (const [key] of entries()) yield key
+      },
+      *values() {
+        for (const [, value] of entries()) yield value
+      },
+      entries,
+      get size() {
+        const nowMs = now()
+        let count = 0
+        for (const found of base.values())
+          if (lifetime.showsExpired || !lifetime.isExpired(found as Stamped, nowMs)) count++
+        return count
+      },
+      clear: () => base.clear(),
+    },
+    clean() {
+      const nowMs = now()
+      for (const [key, found] of base.entries()) {
+        if (lifetime.isExpired(found as Stamped, nowMs)) base.delete(key)
+        else if ((found as Stamped).atMs === UNKNOWN_MS && nowMs !== UNKNOWN_MS)
+          base.set(key, new Stamped(nowMs, (found as Stamped).value))
+      }
+    },
+  }
+}
+
+/** The handle of `base`, a state of stamped values, as its users see it. */
+export function expiring(
+  base: unknown,
+  descriptor: StateDescriptor<unknown>,
+  ttl: Ttl,
+  now: () => number,
+): Expiring<unknown> {
+  switch (descriptor.kind) {
+    case 'list':
+      return expiringList(base as ListState<Stamped>, ttl, now)
+    case 'map':
+      return expiringMap(base as MapState<unknown, Stamped>, ttl, now)
+    default:
+      return expiringValue(base as ValueState<Stamped, undefined>, { ttl, initial: descriptor.initial }, now)
+  }
+}
