@@ -1,5 +1,6 @@
 export { definePipeline } from './api/define-pipeline.ts'
 export {
+  type ConnectedStream,
   type JsonSafe,
   type KeyByOptions,
   KeyedStream,
@@ -13,6 +14,9 @@ export { type Disposition, type ErrorCode, errorTable, MillraceError } from './b
 export type { Headers } from './dataflow/batch.ts'
 export type {
   AsyncMapOptions,
+  BroadcastContext,
+  ConnectedContext,
+  ConnectedFunction,
   ProcessContext,
   ProcessFunction,
   RecordContext,
@@ -21,6 +25,7 @@ export type {
 } from './dataflow/functions.ts'
 export type { PipelineOptions } from './plan/options.ts'
 export type { Pipeline } from './plan/plan.ts'
+export type { ReadonlyHandles } from './state/broadcast.ts'
 export {
   type Aggregate,
   type AggregatingState,

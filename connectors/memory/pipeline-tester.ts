@@ -13,8 +13,10 @@ import { type CheckpointId, checkpointId, type TaskId } from '../../src/base/ids
 import { silentLogger } from '../../src/base/log.ts'
 import type { SegmentMark, SourcePosition, TaskSnapshot } from '../../src/base/messages.ts'
 import { partitionOf } from '../../src/base/murmur2.ts'
+import { BROADCAST_PARTITION } from '../../src/dataflow/broadcast-hub.ts'
+import type { BroadcastPlace } from '../../src/dataflow/operators/broadcast-side.ts'
 import type { PartitionReader, TransactionHandle } from '../../src/dataflow/ports.ts'
-import { Task } from '../../src/dataflow/task.ts'
+import { type BroadcastWay, Task } from '../../src/dataflow/task.ts'
 import { makePlan, type Pipeline } from '../../src/plan/plan.ts'
 import { heapBackend, type StateBackend } from '../../src/state/disk.ts'
 import type { Serde } from '../../src/state/serde.ts'
@@ -96,7 +98,8 @@ export class PipelineTester implements AsyncDisposable {
   }
 
   /** Opens the topics that are not there yet. */
-  #tasksOf({ stages, hops, sourceTopics, sinks }: Plan): TaskPlan[] {
+  #tasksOf({ stages, hops, sourceTopics, broadcastTopics, sinks }: Plan): TaskPlan[] {
+    for (const topic of broadcastTopics) this.#open(topic, 1)
     for (const topic of [...sourceTopics, ...sinks.flatMap((sink) => sink.topics)])
       this.#open(topic, countOf(topic, this.#options))
     for (const hop of hops) {
@@ -151,6 +154,7 @@ export class PipelineTester implements AsyncDisposable {
       id: plan.id,
       nodes: plan.stage.nodes,
       inputs: plan.inputs,
+      broadcasts: plan.broadcasts,
       reader: reader as PartitionReader,
       timers: true,
       environment: {
@@ -178,12 +182,20 @@ export class PipelineTester implements AsyncDisposable {
       positions,
       (saved?.chain ?? []).map(({ ref, mark, bytes }) => ({ ref, mark, read: async () => bytes })),
     )
+    task.subscribe(task.broadcasts.map(({ topic, place }) => this.#subscribe(reader, topic, place)))
     const handles = Map.groupBy(saved?.handles ?? [], ({ operator }) => operator)
     await task.open(
       new Map([...handles].map(([operator, all]) => [operator, all.map(({ handle }): TransactionHandle => handle)])),
     )
     reader.assign(positions)
     return { plan, task, writers }
+  }
+
+  #subscribe(reader: MemoryReader, topic: string, place: BroadcastPlace | undefined): BroadcastWay {
+    const from = place ?? { offset: 0n, leaderEpoch: -1 }
+    reader.assign([{ topic, partition: BROADCAST_PARTITION, ...from }])
+    const subscription = { poll: () => reader.poll(topic, BROADCAST_PARTITION), leave() {} }
+    return { subscription, from, until: this.#log(topic).end(BROADCAST_PARTITION) }
   }
 
   /** The clock, in ms since 1970: of timers, and of records that say no time of their own. */
@@ -199,10 +211,10 @@ export class PipelineTester implements AsyncDisposable {
 
   /** Appends records to a source topic, written by the serdes of its source. They are read by `run`. @throws TOPIC_UNKNOWN, and what a serde throws */
   send(topic: string, ...records: readonly TestRecord[]): void {
-    const source = this.#plan.stages
-      .flatMap(({ sources }) => sources)
-      .find(({ kind, topics }) => kind === 'source' && topics.includes(topic))
-    if (!source)
+    const source = this.#plan.graph.nodes.find(
+      (node) => node.kind === 'source' && node.connector.topics.includes(topic),
+    )
+    if (source?.kind !== 'source')
       throw new MillraceError(
         'TOPIC_UNKNOWN',
         `the pipeline does not read '${topic}'; it reads ${this.#plan.sourceTopics.join(', ')}`,
@@ -251,7 +263,7 @@ export class PipelineTester implements AsyncDisposable {
     return (
       withWallClock(
         () => this.#now,
-        () => task.step(Number.POSITIVE_INFINITY, true),
+        () => task.step(Number.POSITIVE_INFINITY, 'all'),
       ) === 'more' && !this.#failure
     )
   }
@@ -266,7 +278,7 @@ export class PipelineTester implements AsyncDisposable {
       for (const { task } of this.#members) {
         withWallClock(
           () => this.#now,
-          () => task.step(Number.POSITIVE_INFINITY, false),
+          () => task.step(Number.POSITIVE_INFINITY, 'nothing'),
         )
         while (task.encode(Number.POSITIVE_INFINITY));
       }

@@ -4,12 +4,13 @@ import { MillraceError } from '../base/errors.ts'
 import { type OperatorId, operatorId } from '../base/ids.ts'
 import type {
   AsyncMapOptions,
+  ConnectedFunction,
   OperatorFunctions,
   ProcessContext,
   ProcessFunction,
   RecordContext,
 } from '../dataflow/functions.ts'
-import type { Graph, PlanNode } from '../dataflow/graph.ts'
+import type { BroadcastInput, Graph, PlanNode } from '../dataflow/graph.ts'
 import type { SinkConnector, SourceConnector } from '../dataflow/ports.ts'
 import type { DeepReadonly, StateDescriptors, StateHandles } from '../state/descriptors.ts'
 import { checkFieldNames } from '../state/json-projection.ts'
@@ -108,6 +109,11 @@ export class Stream<in out V, in out K> {
     this.builder = builder
     this.id = id
     this.keySerde = keySerde
+  }
+
+  /** For what connects streams. */
+  static idOf<V, K>(stream: Stream<V, K>): OperatorId {
+    return stream.id
   }
 
   private next<R>(node: PlanNode): Stream<R, K> {
@@ -274,7 +280,23 @@ export class StatefulStream<V, K, D extends StateDescriptors> {
     return this.#operator(name, functions as unknown as OperatorFunctions)
   }
 
-  #operator<R>(name: string, functions: OperatorFunctions): Stream<R, K> {
+  /**
+   * Gives every task of the operator that follows all records of another stream, beside its own: rules, prices, switches. Each task keeps a copy of the
+   * broadcast state, changed by those records and read by its own. The stream is a source of one topic with one partition, and `map`, `filter`,
+   * `flatMap` and `patch` behind it; it goes nowhere else. The topic is read from its beginning (compact it), and at each start up to its end before
+   * the first record is processed.
+   */
+  connectBroadcast<R, RK, B extends StateDescriptors>(
+    stream: Stream<R, RK>,
+    states: B,
+  ): ConnectedStream<V, K, D, R, RK, B> {
+    const broadcast = { input: Stream.idOf(stream), states }
+    return {
+      process: (name, functions) => this.#operator(name, functions as unknown as OperatorFunctions, broadcast),
+    }
+  }
+
+  #operator<R>(name: string, functions: OperatorFunctions, broadcast?: BroadcastInput): Stream<R, K> {
     if (TIMERS in this.#states)
       throw new MillraceError(
         'PLAN_INVALID',
@@ -289,9 +311,15 @@ export class StatefulStream<V, K, D extends StateDescriptors> {
       states,
       functions,
       key: plainOf(this.#key),
+      ...(broadcast ? { broadcast } : {}),
     }
     return new Stream<R, K>(this.#builder, this.#builder.add(node), this.#key)
   }
+}
+
+/** A keyed stream with a broadcast stream beside it. */
+export interface ConnectedStream<V, K, D extends StateDescriptors, R, RK, B extends StateDescriptors> {
+  process<Out>(name: string, functions: ConnectedFunction<V, K, D, Out, R, RK, B>): Stream<Out, K>
 }
 
 /** What the `build` function of a pipeline gets. */

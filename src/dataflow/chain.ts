@@ -5,8 +5,9 @@ import type { TaskDisk } from '../state/disk.ts'
 import { HeapStore } from '../state/heap/store.ts'
 import type { Serde } from '../state/serde.ts'
 import type { Buffering, Downstream } from './element.ts'
-import type { NodeOf, PlanNode } from './graph.ts'
+import type { NodeOf, PlanNode, StatelessNode } from './graph.ts'
 import { AsyncMapOperator } from './operators/async-map.ts'
+import { BroadcastSide } from './operators/broadcast-side.ts'
 import { InputGate } from './operators/input-gate.ts'
 import { KeyedOperator } from './operators/keyed.ts'
 import { FanOut, FilterOperator, FlatMapOperator, MapOperator, PatchOperator } from './operators/stateless.ts'
@@ -57,6 +58,24 @@ export function buildChain(
   return builder.build(sources)
 }
 
+function statelessOperator(node: StatelessNode, context: TaskContext, next: Downstream): Downstream {
+  switch (node.kind) {
+    case 'map':
+      return new MapOperator(node.id, context, node.fn, next)
+    case 'patch':
+      return new PatchOperator(node.id, context, node.fields, node.fn, next)
+    case 'filter':
+      return new FilterOperator(node.id, context, node.fn, next)
+    case 'flat-map':
+      return new FlatMapOperator(node.id, context, node.fn, next)
+  }
+}
+
+/** The way of a broadcast stream to its operator. */
+export function buildPath(path: readonly StatelessNode[], context: TaskContext, end: Downstream): Downstream {
+  return path.reduceRight((next, node) => statelessOperator(node, context, next), end)
+}
+
 class ChainBuilder {
   readonly #nodes: readonly PlanNode[]
   readonly #environment: ChainEnvironment
@@ -97,13 +116,10 @@ class ChainBuilder {
     const { context } = this.#environment
     switch (node.kind) {
       case 'map':
-        return new MapOperator(node.id, context, node.fn, this.#after(node.id))
       case 'patch':
-        return new PatchOperator(node.id, context, node.fields, node.fn, this.#after(node.id))
       case 'filter':
-        return new FilterOperator(node.id, context, node.fn, this.#after(node.id))
       case 'flat-map':
-        return new FlatMapOperator(node.id, context, node.fn, this.#after(node.id))
+        return statelessOperator(node, context, this.#after(node.id))
       case 'key-by-record-key':
         return this.#after(node.id)
       case 'union':
@@ -159,7 +175,11 @@ class ChainBuilder {
   #keyedOperator(node: NodeOf<'keyed'>): Downstream {
     const { context, disk, onFreeze } = this.#environment
     const store = new HeapStore(node.id, node.states, node.key, undefined, disk)
-    const operator = new KeyedOperator(node.id, context, store, node.functions, this.#after(node.id), onFreeze)
+    const broadcast = node.broadcast && new BroadcastSide(node.id, node.broadcast.states, disk)
+    const operator = new KeyedOperator(node.id, context, store, node.functions, this.#after(node.id), {
+      onBarrier: onFreeze,
+      broadcast: broadcast ?? null,
+    })
     this.#keyed.push(operator)
     return operator
   }

@@ -1,5 +1,6 @@
 // The shapes of the functions that users write. They are synchronous and may be plain; I/O goes through `asyncMap`.
 
+import type { ReadonlyHandles } from '../state/broadcast.ts'
 import type { StateDescriptors, StateHandles } from '../state/descriptors.ts'
 import type { Headers } from './batch.ts'
 
@@ -53,8 +54,42 @@ export interface ProcessFunction<V, K, D extends StateDescriptors, Out> {
   close?(): void
 }
 
+/** What a record's function gets beside a broadcast stream. */
+export interface ConnectedContext<K, D extends StateDescriptors, Out, B extends StateDescriptors>
+  extends ProcessContext<K, D, Out> {
+  /** The broadcast state: to read. */
+  readonly broadcast: ReadonlyHandles<B>
+}
+
+/** What the function gets for a record of the broadcast stream. */
+export interface BroadcastContext<K, B extends StateDescriptors> {
+  /** The broadcast state: to change. */
+  readonly broadcast: StateHandles<B>
+  readonly record: RecordContext<K>
+}
+
+/**
+ * A keyed function beside a broadcast stream. Every task gets every record of that stream, in the same order, and has its own copy of the
+ * broadcast state: `onBroadcast` must do the same in all of them, and gives no results.
+ */
+export interface ConnectedFunction<
+  V,
+  K,
+  D extends StateDescriptors,
+  Out,
+  Broadcast,
+  BroadcastKey,
+  B extends StateDescriptors,
+> {
+  open?(): void
+  onRecord(value: V, context: ConnectedContext<K, D, Out, B>): void
+  onBroadcast(value: Broadcast, context: BroadcastContext<BroadcastKey, B>): void
+  onTimer?(time: number, context: Omit<ConnectedContext<K, D, Out, B>, 'record'>): void
+  close?(): void
+}
+
 /** What a keyed operator's function gets, whatever its form. */
-export interface OperatorContext extends ProcessContext<unknown, StateDescriptors, unknown> {
+export interface OperatorContext extends ConnectedContext<unknown, StateDescriptors, unknown, StateDescriptors> {
   /** The one result of a `map`: the record itself goes on with it. */
   replace(value: unknown): void
 }
@@ -63,6 +98,8 @@ export interface OperatorContext extends ProcessContext<unknown, StateDescriptor
 export interface OperatorFunctions {
   open?(): void
   onRecord(value: unknown, context: OperatorContext): void
+  /** Only where a broadcast stream is connected. */
+  onBroadcast?(value: unknown, context: BroadcastContext<unknown, StateDescriptors>): void
   onTimer?(time: number, context: TimerContext<unknown, StateDescriptors, unknown>): void
   close?(): void
 }

@@ -11,6 +11,13 @@ interface NodeBase {
   readonly inputs: readonly OperatorId[]
 }
 
+/** A stream that every task of an operator reads as a whole, beside its own input. */
+export interface BroadcastInput {
+  /** The operator in front. */
+  readonly input: OperatorId
+  readonly states: StateDescriptors
+}
+
 export type PlanNode = NodeBase &
   (
     | { readonly kind: 'source'; readonly name: string; readonly connector: SourceConnector<unknown, unknown> }
@@ -45,6 +52,7 @@ export type PlanNode = NodeBase &
         readonly states: StateDescriptors
         readonly functions: OperatorFunctions
         readonly key: Serde<unknown>
+        readonly broadcast?: BroadcastInput
       }
     | { readonly kind: 'sink'; readonly name: string; readonly connector: SinkConnector<unknown, unknown> }
   )
@@ -54,6 +62,25 @@ export type NodeOf<Kind extends PlanNode['kind']> = Extract<PlanNode, { kind: Ki
 /** The operators of a pipeline in the order in which they were declared. */
 export interface Graph {
   readonly nodes: readonly PlanNode[]
+}
+
+/** What a broadcast stream goes through, in order. Its source comes first; another kind of node there is a mistake. */
+export function broadcastPath(graph: Graph, { input }: BroadcastInput): readonly PlanNode[] {
+  const path: PlanNode[] = []
+  for (let id: OperatorId | undefined = input; id !== undefined; ) {
+    const node = graph.nodes.find((each) => each.id === id)
+    if (!node || path.includes(node)) break
+    path.unshift(node)
+    if (!isStateless(node)) break
+    id = node.inputs[0]
+  }
+  return path
+}
+
+export type StatelessNode = NodeOf<'map' | 'patch' | 'filter' | 'flat-map'>
+
+export function isStateless(node: PlanNode): node is StatelessNode {
+  return node.kind === 'map' || node.kind === 'patch' || node.kind === 'filter' || node.kind === 'flat-map'
 }
 
 /** Nodes that begin a stage: they read a topic. */

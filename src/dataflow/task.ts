@@ -13,10 +13,12 @@ import type { ChainPart } from '../state/disk.ts'
 import type { Serde } from '../state/serde.ts'
 import { TaskState } from '../state/task-state.ts'
 import type { ColumnarBatch } from './batch.ts'
-import { buildChain, type Chain, type ChainEnvironment } from './chain.ts'
+import type { Subscription } from './broadcast-hub.ts'
+import { buildChain, buildPath, type Chain, type ChainEnvironment } from './chain.ts'
 import { type Downstream, RECORDS_PER_LOOK } from './element.ts'
-import type { PlanNode } from './graph.ts'
-import type { PartitionReader, TransactionHandle } from './ports.ts'
+import type { PlanNode, StatelessNode } from './graph.ts'
+import type { BroadcastPlace, BroadcastSide } from './operators/broadcast-side.ts'
+import type { PartitionReader, ReaderElement, TransactionHandle } from './ports.ts'
 import { type RecordOrigin, StreamRecord, TaskContext } from './record.ts'
 import { ValuesAhead } from './values-ahead.ts'
 
@@ -30,10 +32,18 @@ export interface TaskInput {
   readonly onDecodeError: 'fail' | 'skip'
 }
 
+/** What the task reads as a whole, beside its inputs, for one of its operators. */
+export interface TaskBroadcast extends TaskInput {
+  /** The keyed operator. */
+  readonly connected: OperatorId
+  readonly path: readonly StatelessNode[]
+}
+
 export interface TaskOptions {
   readonly id: TaskId
   readonly nodes: readonly PlanNode[]
   readonly inputs: readonly TaskInput[]
+  readonly broadcasts: readonly TaskBroadcast[]
   readonly reader: PartitionReader
   /** False: none fires. */
   readonly timers: boolean
@@ -48,11 +58,30 @@ export interface TaskOptions {
 interface Input extends TaskInput {
   readonly origin: RecordOrigin
   readonly entry: Downstream
+  readonly poll: () => ReaderElement | undefined
   next: bigint
   leaderEpoch: number
   batch: ColumnarBatch | undefined
   cursor: number
 }
+
+interface BroadcastInput extends Input {
+  readonly side: BroadcastSide
+  subscription: Subscription | undefined
+  /** No record of the task's own inputs comes before this offset was read. */
+  until: bigint
+}
+
+/** How a task gets at a broadcast topic. */
+export interface BroadcastWay {
+  readonly subscription: Subscription
+  readonly from: BroadcastPlace
+  /** Its end when the task began. */
+  readonly until: bigint
+}
+
+/** What a task takes in: all, broadcast streams alone, or nothing. */
+export type Reading = 'all' | 'broadcasts' | 'nothing'
 
 interface Snapshot {
   readonly checkpoint: CheckpointId
@@ -73,6 +102,7 @@ export class Task {
   readonly #state: TaskState
   readonly #cleaners: readonly StateCleaner[]
   readonly #inputs: Input[]
+  readonly #broadcasts: BroadcastInput[]
   #snapshot: Snapshot | undefined
   #turn = 0
   #progressed = false
@@ -85,26 +115,57 @@ export class Task {
     this.#chain = buildChain(options.nodes, sources, {
       ...options.environment,
       context: this.#context,
-      onFreeze: (operator) => this.#state.freeze(operator.store),
+      onFreeze: ({ stores }) => {
+        for (const store of stores) this.#state.freeze(store)
+      },
       onTerminal: () => this.#terminal(),
     })
     const { disk, wake } = options.environment
-    this.#state = new TaskState(
-      this.#chain.keyed.map((operator) => operator.store),
-      { disk, wake },
-    )
-    this.#cleaners = this.#chain.keyed.flatMap(({ store }) =>
+    const stores = this.#chain.keyed.flatMap((operator) => operator.stores)
+    this.#state = new TaskState(stores, { disk, wake })
+    this.#cleaners = stores.flatMap((store) =>
       store.expiringStates.length > 0 ? [new StateCleaner(store, disk, wake)] : [],
     )
-    this.#inputs = options.inputs.map((input) => this.#openInput(input))
+    this.#inputs = options.inputs.map((input) => {
+      const entry = this.#chain.entries.get(input.operator)
+      assert(entry, `task ${this.id}: no chain behind source '${input.operator}'`)
+      return this.#openInput(input, entry, () => options.reader.poll(input.topic, input.partition))
+    })
+    this.#broadcasts = options.broadcasts.map((broadcast) => this.#openBroadcast(broadcast))
   }
 
-  #openInput(input: TaskInput): Input {
-    const entry = this.#chain.entries.get(input.operator)
-    assert(entry, `task ${this.id}: no chain behind source '${input.operator}'`)
+  #openInput(input: TaskInput, entry: Downstream, poll: Input['poll']): Input {
     const { operator, key, value } = input
     const origin = { operator, context: this.#context, key, value, ahead: ValuesAhead.of(value) }
-    return { ...input, origin, entry, next: 0n, leaderEpoch: -1, batch: undefined, cursor: 0 }
+    return { ...input, origin, entry, poll, next: 0n, leaderEpoch: -1, batch: undefined, cursor: 0 }
+  }
+
+  #openBroadcast(broadcast: TaskBroadcast): BroadcastInput {
+    const operator = this.#chain.keyed.find(({ id }) => id === broadcast.connected)
+    const side = operator?.broadcast
+    assert(operator && side, `task ${this.id}: operator '${broadcast.connected}' has no broadcast side`)
+    const end = { push: (record: StreamRecord) => operator.pushBroadcast(record, side), barrier() {} }
+    const entry = buildPath(broadcast.path, this.#context, end)
+    const opened: BroadcastInput = {
+      ...this.#openInput(broadcast, entry, () => opened.subscription?.poll(opened.next)),
+      ...{ side, subscription: undefined, until: 0n },
+    }
+    side.place = () => opened.subscription && { offset: opened.next, leaderEpoch: opened.leaderEpoch }
+    return opened
+  }
+
+  /** Broadcast topics, and where the restored state says that they go on; undefined: at their beginning. */
+  get broadcasts(): { readonly topic: string; readonly place: BroadcastPlace | undefined }[] {
+    return this.#broadcasts.map(({ topic, side }) => ({ topic, place: side.restored() }))
+  }
+
+  /** Reads them, in the order of `broadcasts`, and before anything else up to `until`. */
+  subscribe(ways: readonly BroadcastWay[]): void {
+    for (const [index, { subscription, from, until }] of ways.entries()) {
+      const input = this.#broadcasts[index]
+      assert(input, `task ${this.id} has ${this.#broadcasts.length} broadcast streams`)
+      Object.assign(input, { subscription, until, next: from.offset, leaderEpoch: from.leaderEpoch })
+    }
   }
 
   /** Puts positions and state back; the chain is not running yet. */
@@ -116,7 +177,10 @@ export class Task {
       input.leaderEpoch = position.leaderEpoch
     }
     await this.#state.restore(chain)
-    for (const operator of this.#chain.keyed) await operator.restoreTimers()
+    for (const operator of this.#chain.keyed) {
+      await operator.restoreTimers()
+      operator.broadcast?.restored()
+    }
   }
 
   /** Tells the other systems' sinks what the checkpoint decided, then runs the `open` hooks. */
@@ -129,12 +193,11 @@ export class Task {
   }
 
   get positions(): SourcePosition[] {
-    return this.#inputs.map(({ topic, partition, next, leaderEpoch }) => ({
-      topic,
-      partition,
-      offset: next,
-      leaderEpoch,
-    }))
+    return this.#inputs.map(positionOf)
+  }
+
+  get broadcastPositions(): SourcePosition[] {
+    return this.#broadcasts.filter(({ subscription }) => subscription).map(positionOf)
   }
 
   /** Something changed since the last barrier. */
@@ -151,8 +214,8 @@ export class Task {
     return this.#state.keyCount
   }
 
-  /** Works until `deadlineMs` (monotonic) at the longest. `read` false: only what is already inside goes on. */
-  step(deadlineMs: number, read: boolean): StepResult {
+  /** Works until `deadlineMs` (monotonic) at the longest. `reading` nothing: only what is already inside goes on. */
+  step(deadlineMs: number, reading: Reading): StepResult {
     let result: StepResult = 'idle'
     this.#guard(() => {
       // Asynchronous functions run between turns; downstream of them, functions run in `drain`.
@@ -160,7 +223,13 @@ export class Task {
       for (const operator of this.#chain.buffering) operator.drain()
       this.#throwLatched()
       this.#context.released = null
-      if (!read) return
+      if (reading === 'nothing') return
+      for (const input of this.#broadcasts) {
+        if (!this.#consume(input, deadlineMs)) continue
+        result = 'more'
+        return
+      }
+      if (reading === 'broadcasts' || this.#broadcasts.some(({ next, until }) => next < until)) return
       if (this.#chain.buffering.some((operator) => operator.full)) {
         result = 'blocked'
         return
@@ -243,8 +312,8 @@ export class Task {
     if (cursor === batch.count) {
       input.batch = undefined
       origin.ahead?.forget()
-      // A chain without queues is through with it.
-      if (this.#chain.buffering.length === 0) batch.release()
+      // A chain without queues is through with it; a broadcast batch is of other tasks, too.
+      if (this.#chain.buffering.length === 0 && !('side' in input)) batch.release()
     }
     return true
   }
@@ -255,7 +324,7 @@ export class Task {
   }
 
   #nextBatch(input: Input): boolean {
-    const element = this.#options.reader.poll(input.topic, input.partition)
+    const element = input.poll()
     if (!element) return false
     if (element.kind === 'progress') {
       if (element.nextOffset > input.next) {
@@ -396,6 +465,7 @@ export class Task {
   /** Late results of asynchronous calls are ignored from here on. */
   dispose(): void {
     this.#disposed = true
+    for (const { subscription } of this.#broadcasts) subscription?.leave()
     this.#state.dispose()
     for (const operator of this.#chain.asyncMaps) operator.dispose()
   }
@@ -410,3 +480,10 @@ export class Task {
     for (const operator of this.#chain.twoPhase) await operator.sink.close()
   }
 }
+
+const positionOf = ({ topic, partition, next, leaderEpoch }: Input): SourcePosition => ({
+  topic,
+  partition,
+  offset: next,
+  leaderEpoch,
+})

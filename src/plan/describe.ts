@@ -1,5 +1,6 @@
 // What `millrace plan` prints: the graph, its stages, topics, ids and the exact ACLs, without connecting to anything.
 import type { PlanNode } from '../dataflow/graph.ts'
+import type { StateDescriptors } from '../state/descriptors.ts'
 import { formatOf } from '../state/formats.ts'
 import { names, type Plan, type Settings, type Stage } from '../worker/job.ts'
 
@@ -65,13 +66,23 @@ function describeStage(plan: Plan, stage: Stage): PlanDescription['stages'][numb
     inputs: [],
     topics,
   }))
+  const broadcasts = stage.broadcasts.flatMap(({ source, topic, path }) => [
+    { id: source, kind: 'broadcast', inputs: [], topics: [topic] },
+    ...path.map((node) => describeNode(plan, node)),
+  ])
   return {
     id: stage.id,
-    reads: stage.sources.flatMap((source) => source.topics),
+    reads: [...stage.sources.flatMap((source) => source.topics), ...stage.broadcasts.map(({ topic }) => topic)],
     writes: stage.nodes.flatMap((node) => written(plan, node)),
     keyed: stage.keyed,
-    operators: [...sources, ...stage.nodes.map((node) => describeNode(plan, node))],
+    operators: [...sources, ...broadcasts, ...stage.nodes.map((node) => describeNode(plan, node))],
   }
+}
+
+function statesText(states: StateDescriptors): string[] {
+  return Object.entries(states).map(
+    ([name, state]) => `${name}: ${state.kind}(${state.mapKey ? `${state.mapKey.id} → ` : ''}${formatOf(state)})`,
+  )
 }
 
 function written(plan: Plan, node: PlanNode): readonly string[] {
@@ -85,10 +96,9 @@ function describeNode(plan: Plan, node: PlanNode): PlanDescription['stages'][num
   const topics = written(plan, node)
   if (topics.length > 0) return { ...base, topics }
   if (node.kind !== 'keyed') return base
-  const states = Object.entries(node.states).map(
-    ([name, state]) => `${name}: ${state.kind}(${state.mapKey ? `${state.mapKey.id} → ` : ''}${formatOf(state)})`,
-  )
-  return { ...base, states }
+  const { broadcast } = node
+  const states = [...statesText(node.states), ...statesText(broadcast?.states ?? {}).map((text) => `broadcast ${text}`)]
+  return { ...base, inputs: broadcast ? [...node.inputs, broadcast.input] : node.inputs, states }
 }
 
 /** What the worker's principal needs, no more; a test runs the pipeline with exactly these. */
@@ -197,7 +207,7 @@ export function planMermaid(description: PlanDescription): string {
     }
     for (const operator of stage.operators) {
       const node = id(`${stage.id}/${operator.id}`)
-      const reads = operator.kind === 'source' || operator.kind === 'hop'
+      const reads = ['source', 'hop', 'broadcast'].includes(operator.kind)
       for (const topic of operator.topics ?? []) {
         const store = `${id(`topic_${topic}`)}[("${topic}")]`
         lines.push(reads ? `  ${store} --> ${node}` : `  ${node} --> ${store}`)

@@ -3,11 +3,12 @@
 import { createHash } from 'node:crypto'
 import type { OperatorId } from '../base/ids.ts'
 import type { HopTarget } from '../dataflow/chain.ts'
-import { type Graph, type NodeOf, type PlanNode, readsTopic } from '../dataflow/graph.ts'
+import { broadcastPath, type Graph, isStateless, type NodeOf, type PlanNode, readsTopic } from '../dataflow/graph.ts'
 import type { SourceConnector } from '../dataflow/ports.ts'
+import type { StateDescriptors } from '../state/descriptors.ts'
 import { formatOf } from '../state/formats.ts'
 import { json, plainOf, type Serde } from '../state/serde.ts'
-import { names, type Plan, type Stage, type StageSource } from '../worker/job.ts'
+import { names, type Plan, type Stage, type StageBroadcast, type StageSource } from '../worker/job.ts'
 import type { PipelineOptions } from './options.ts'
 import { validate } from './validate.ts'
 
@@ -61,6 +62,9 @@ export function makePlan(pipeline: Pipeline): Plan {
     }),
     hopTargets: hops,
     sourceTopics: sources.flatMap((node) => node.connector.topics),
+    broadcastTopics: [...broadcastNodes(graph)].flatMap((node) =>
+      node.kind === 'source' ? node.connector.topics : [],
+    ),
     sinks,
     factory: first.connector.factory,
     hash: planHash(graph),
@@ -92,6 +96,15 @@ function unchangedSince(
   return undefined
 }
 
+/** What is read by every task of a stage as a whole, and belongs to none. */
+function broadcastNodes(graph: Graph): ReadonlySet<PlanNode> {
+  return new Set(
+    graph.nodes.flatMap((node) =>
+      node.kind === 'keyed' && node.broadcast ? broadcastPath(graph, node.broadcast) : [],
+    ),
+  )
+}
+
 function cutStages(pipeline: string, graph: Graph, hops: ReadonlyMap<OperatorId, HopTarget>): Stage[] {
   // Union-find over operators: a stage is what is connected without crossing a topic.
   const parent = new Map<OperatorId, OperatorId>()
@@ -103,7 +116,11 @@ function cutStages(pipeline: string, graph: Graph, hops: ReadonlyMap<OperatorId,
     if (node.kind === 'key-by') continue
     for (const input of node.inputs) parent.set(root(node.id), root(input))
   }
-  const groups = Map.groupBy(graph.nodes, (node) => root(node.id))
+  const broadcast = broadcastNodes(graph)
+  const groups = Map.groupBy(
+    graph.nodes.filter((node) => !broadcast.has(node)),
+    (node) => root(node.id),
+  )
   const stages = [...groups.values()].map((members) => makeStage(pipeline, graph, members, hops, root))
   return orderStages(stages)
 }
@@ -151,8 +168,18 @@ function makeStage(
     id,
     sources,
     nodes,
+    broadcasts: members.flatMap((node) => stageBroadcast(graph, node)),
     keyed: members.some((node) => node.kind === 'keyed') || sources.some((source) => source.kind === 'hop'),
   }
+}
+
+function stageBroadcast(graph: Graph, node: PlanNode): StageBroadcast[] {
+  if (node.kind !== 'keyed' || !node.broadcast) return []
+  const [source, ...path] = broadcastPath(graph, node.broadcast)
+  if (source?.kind !== 'source') throw new TypeError('a validated broadcast stream has a source')
+  const { connector } = source
+  const topic = connector.topics[0] ?? ''
+  return [{ operator: node.id, source: source.id, topic, connector, path: path.filter(isStateless) }]
 }
 
 function orderStages(stages: readonly Stage[]): Stage[] {
@@ -170,18 +197,17 @@ function orderStages(stages: readonly Stage[]): Stage[] {
   return ordered
 }
 
+function shapeOf(states: StateDescriptors): unknown[] {
+  return Object.entries(states).map(([name, state]) => [name, state.kind, formatOf(state), state.mapKey?.id ?? ''])
+}
+
 function planHash(graph: Graph): string {
   const shape = graph.nodes.map((node) => {
     const base = [node.kind, node.id, node.inputs]
     if (node.kind === 'source') return [...base, node.connector.topics, node.connector.key.id, node.connector.value.id]
     if (node.kind === 'keyed') {
-      const states = Object.entries(node.states).map(([name, state]) => [
-        name,
-        state.kind,
-        formatOf(state),
-        state.mapKey?.id ?? '',
-      ])
-      return [...base, node.key.id, states]
+      const { key, broadcast } = node
+      return [...base, key.id, shapeOf(node.states), ...(broadcast ? [broadcast.input, shapeOf(broadcast.states)] : [])]
     }
     if (node.kind === 'key-by') return [...base, node.key.id, node.value?.id ?? '', node.partitions ?? '']
     if (node.kind === 'sink' && node.connector.role === 'topic-sink') {

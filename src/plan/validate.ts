@@ -1,7 +1,7 @@
 // All mistakes of a pipeline at once, before anything connects.
 import { MillraceError } from '../base/errors.ts'
 import type { OperatorId } from '../base/ids.ts'
-import type { Graph, NodeOf, PlanNode } from '../dataflow/graph.ts'
+import { broadcastPath, type Graph, type NodeOf, type PlanNode } from '../dataflow/graph.ts'
 import { TIMERS } from '../state/timers.ts'
 import type { Pipeline } from './plan.ts'
 
@@ -17,6 +17,7 @@ export function validate(pipeline: Pipeline): void {
     ...shapeMistakes(graph),
     ...cycleMistakes(graph),
     ...stateMistakes(graph),
+    ...broadcastMistakes(graph),
     ...asyncMistakes(graph),
     ...topicMistakes(name, graph),
     ...clusterMistakes(graph),
@@ -51,12 +52,14 @@ function nameMistakes(graph: Graph): string[] {
 function shapeMistakes(graph: Graph): string[] {
   const mistakes: string[] = []
   const ids = new Set(graph.nodes.map((node) => node.id))
-  const used = new Set(graph.nodes.flatMap((node) => node.inputs))
+  const inputsOf = (node: PlanNode): readonly OperatorId[] =>
+    node.kind === 'keyed' && node.broadcast ? [...node.inputs, node.broadcast.input] : node.inputs
+  const used = new Set(graph.nodes.flatMap(inputsOf))
   if (!graph.nodes.some((node) => node.kind === 'source'))
     mistakes.push('there is no source; begin with pipeline.from(…)')
   if (!graph.nodes.some((node) => node.kind === 'sink')) mistakes.push('there is no sink; end a stream with .to(…)')
   for (const node of graph.nodes) {
-    for (const input of node.inputs)
+    for (const input of inputsOf(node))
       if (!ids.has(input)) mistakes.push(`'${node.id}' follows '${input}', which is not part of this pipeline`)
     if (node.kind !== 'sink' && !used.has(node.id))
       mistakes.push(`nothing follows '${node.id}'; end the stream with .to(…) or remove it`)
@@ -88,7 +91,7 @@ function stateMistakes(graph: Graph): string[] {
   const mistakes: string[] = []
   for (const node of graph.nodes) {
     if (node.kind !== 'keyed') continue
-    for (const [name, state] of Object.entries(node.states)) {
+    for (const [name, state] of [...Object.entries(node.states), ...Object.entries(node.broadcast?.states ?? {})]) {
       if (name.startsWith('$') && name !== TIMERS)
         mistakes.push(`state '${name}' of '${node.name}': names that begin with $ are Millrace's own`)
       const other = owners.get(state)
@@ -100,6 +103,38 @@ function stateMistakes(graph: Graph): string[] {
     }
   }
   return mistakes
+}
+
+/** What every task reads as a whole must be in one order, and must not be written by each of them. */
+function broadcastMistakes(graph: Graph): string[] {
+  const connected = graph.nodes.flatMap((node) =>
+    node.kind === 'keyed' && node.broadcast ? [{ node, path: broadcastPath(graph, node.broadcast) }] : [],
+  )
+  const onPaths = new Set(connected.flatMap(({ path }) => path))
+  return connected.flatMap(({ node, path }) => {
+    const [first] = path
+    const what = `the broadcast stream of '${node.name}'`
+    if (first?.kind !== 'source')
+      return [
+        `${what} comes from '${first?.id ?? node.broadcast?.input}': a source with map, filter, flatMap and patch behind it is needed`,
+      ]
+    const mistakes: string[] = []
+    const { connector } = first
+    if (connector.topics.length !== 1)
+      mistakes.push(
+        `${what} reads ${connector.topics.length} topics; with more than one, tasks would see them in different orders`,
+      )
+    if (connector.start !== 'earliest')
+      mistakes.push(
+        `${what} begins at '${JSON.stringify(connector.start)}'; every task needs all of it: start 'earliest'`,
+      )
+    const elsewhere = graph.nodes.find((each) => !onPaths.has(each) && path.some(({ id }) => each.inputs.includes(id)))
+    if (elsewhere)
+      mistakes.push(
+        `source '${first.name}' is broadcast to '${node.name}' and also goes to '${elsewhere.id}', which would get its records once per task: read it in a pipeline of its own for that`,
+      )
+    return mistakes
+  })
 }
 
 function asyncMistakes(graph: Graph): string[] {

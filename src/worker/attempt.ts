@@ -8,8 +8,9 @@ import type { CheckpointId, TaskId } from '../base/ids.ts'
 import { type StepListener, type TaskSnapshot, traced } from '../base/messages.ts'
 import { CheckpointCoordinator, type CheckpointPhases } from '../checkpoint/coordinator.ts'
 import { encodePointer, type Manifest, type Pointer, type SegmentRef } from '../checkpoint/file.ts'
+import { BROADCAST_PARTITION, BroadcastHub } from '../dataflow/broadcast-hub.ts'
 import type { Cluster, Fence, PartitionReader, TransactionRecord, WorkerSink } from '../dataflow/ports.ts'
-import { Task } from '../dataflow/task.ts'
+import { type Reading, Task } from '../dataflow/task.ts'
 import type { ChainPart, StateBackend } from '../state/disk.ts'
 import { CatchUp, type LagOf } from './catch-up.ts'
 import { CheckpointWriter, type CheckpointWriterEnvironment, type WrittenCheckpoint } from './checkpoint-writer.ts'
@@ -49,6 +50,7 @@ interface Member {
 export class Attempt {
   readonly #env: AttemptEnvironment
   readonly #reader: PartitionReader
+  readonly #hub: BroadcastHub
   readonly #sink: WorkerSink
   readonly #members = new Map<TaskId, Member>()
   #order: Task[] = []
@@ -76,6 +78,7 @@ export class Attempt {
       () => this.wake(),
       (error) => this.#fail(error),
     )
+    this.#hub = new BroadcastHub(this.#reader)
     this.#sink = cluster.transactionSink({
       mode: settings.mode,
       group: plan.group,
@@ -157,6 +160,7 @@ export class Attempt {
       id: taskPlan.id,
       nodes: taskPlan.stage.nodes,
       inputs: taskPlan.inputs,
+      broadcasts: taskPlan.broadcasts,
       reader: this.#reader,
       // What a drained pipeline does by the clock would never come to an end.
       timers: reads === 'all',
@@ -176,6 +180,7 @@ export class Attempt {
     })
     try {
       await task.restore(restored.positions, chain)
+      if (reads === 'all') await this.#subscribe(task)
       await task.open(new Map(restored.handles.map(({ operator, handle }) => [operator, [handle]])))
     } catch (error) {
       task.dispose()
@@ -184,6 +189,16 @@ export class Attempt {
     this.#members.set(taskPlan.id, { plan: taskPlan, task, pointer: restored.pointer, chain: restored.chain })
     const hops = new Set(plan.hops.map(({ topic }) => topic))
     this.#reader.assign(restored.positions.filter(({ topic }) => reads === 'all' || hops.has(topic)))
+  }
+
+  /** Broadcast topics are read up to where they end now before the task's own records. */
+  async #subscribe(task: Task): Promise<void> {
+    const ways = task.broadcasts.map(async ({ topic, place }) => {
+      const { start, end } = await this.#env.cluster.logRange(topic, BROADCAST_PARTITION)
+      const from = place ?? { offset: start, leaderEpoch: -1 }
+      return { subscription: this.#hub.join(topic, from.offset, from.leaderEpoch), from, until: end }
+    })
+    task.subscribe(await Promise.all(ways))
   }
 
   /** A new task's offsets are confirmed before its first record: −1 can then only mean that someone deleted them. */
@@ -387,18 +402,23 @@ export class Attempt {
     let worked = false
     for (const task of this.#order) if (task.encode(end)) worked = true
     const tasks = this.#order
-    const read = this.#reading && !this.#sink.blocked
     // Later stages first drains the pipeline; every fourth turn begins elsewhere, so that none starves.
     const start = this.#turn++ % 4 === 0 ? this.#turn % Math.max(1, tasks.length) : 0
     for (let i = 0; i < tasks.length; i++) {
       const task = tasks[(start + i) % tasks.length]
       if (!task) continue
-      while (task.step(end, read && !task.mustWait && !this.#heldBack.has(task)) === 'more') {
+      while (task.step(end, this.#readingOf(task)) === 'more') {
         worked = true
         if (monotonicMs() >= end) return true
       }
     }
     return worked
+  }
+
+  /** What is held back goes on with its broadcast streams: others may wait for their records behind it. */
+  #readingOf(task: Task): Reading {
+    if (!this.#reading || this.#sink.blocked || task.mustWait) return 'nothing'
+    return this.#heldBack.has(task) ? 'broadcasts' : 'all'
   }
 
   #sleep(ms: number): Promise<void> {
@@ -424,7 +444,7 @@ export class Attempt {
   /** For the metrics page, computed when asked. */
   lags(): { topic: string; partition: number; lag: number }[] {
     return [...this.#members.values()].flatMap(({ task }) =>
-      task.positions.map(({ topic, partition, offset }) => ({
+      [...task.positions, ...task.broadcastPositions].map(({ topic, partition, offset }) => ({
         topic,
         partition,
         lag: Number(this.#reader.lag(topic, partition, offset) ?? 0n),

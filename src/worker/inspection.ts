@@ -30,6 +30,7 @@ import {
 import { decodeState, type Serde } from '../state/serde.ts'
 import { STAMP_BYTES } from '../state/stamp.ts'
 import type { Plan } from './job.ts'
+import { storesOf } from './savepoint-plan.ts'
 
 /** A task as of its newest committed checkpoint. */
 export interface CommittedTask {
@@ -210,15 +211,15 @@ function declared(
   operator: string,
   state: string,
 ): { key: Serde<unknown>; descriptor: StateDescriptor<unknown> } {
-  const keyed = plan.graph.nodes.filter((node) => node.kind === 'keyed')
-  const node = keyed.find((each) => each.name === operator)
-  if (!node) {
-    const names = keyed.map((each) => each.name).join(', ') || 'none'
+  const stores = plan.graph.nodes.flatMap((node) => storesOf(node))
+  const store = stores.find((each) => each.operator === operator)
+  if (!store) {
+    const names = stores.map((each) => each.operator).join(', ') || 'none'
     throw new MillraceError('USAGE', `no operator '${operator}' has state; those that have: ${names}`)
   }
-  const descriptor = node.states[state]
-  if (descriptor) return { key: node.key, descriptor }
-  const names = Object.keys(node.states).join(', ') || 'none'
+  const descriptor = store.states[state]
+  if (descriptor) return { key: store.key, descriptor }
+  const names = Object.keys(store.states).join(', ') || 'none'
   throw new MillraceError('USAGE', `operator '${operator}' has no state '${state}'; it has ${names}`)
 }
 

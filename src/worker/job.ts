@@ -2,7 +2,7 @@
 import type { OperatorId } from '../base/ids.ts'
 import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { HopTarget } from '../dataflow/chain.ts'
-import type { Graph, PlanNode } from '../dataflow/graph.ts'
+import type { Graph, PlanNode, StatelessNode } from '../dataflow/graph.ts'
 import type { ClusterFactory, ClusterOptions, SourceConnector, TopicSinkConnector } from '../dataflow/ports.ts'
 import type { RestartStrategy } from './restart.ts'
 
@@ -13,11 +13,22 @@ export interface StageSource {
   readonly connector: SourceConnector<unknown, unknown>
 }
 
+/** What every task of a stage reads for one of its operators. */
+export interface StageBroadcast {
+  /** The keyed operator. */
+  readonly operator: OperatorId
+  readonly source: OperatorId
+  readonly topic: string
+  readonly connector: SourceConnector<unknown, unknown>
+  readonly path: readonly StatelessNode[]
+}
+
 export interface Stage {
   readonly id: string
   readonly sources: readonly StageSource[]
   /** Operators of the stage in declaration order, hops that it writes included. */
   readonly nodes: readonly PlanNode[]
+  readonly broadcasts: readonly StageBroadcast[]
   /** Holds keyed state, or reads a hop: its topics must have equal partition counts. */
   readonly keyed: boolean
 }
@@ -40,7 +51,10 @@ export interface Plan {
   readonly stages: readonly Stage[]
   readonly hops: readonly Hop[]
   readonly hopTargets: ReadonlyMap<OperatorId, HopTarget>
+  /** Broadcast ones, too. */
   readonly sourceTopics: readonly string[]
+  /** Read as a whole by every task that is connected to them. */
+  readonly broadcastTopics: readonly string[]
   readonly sinks: readonly TopicSinkConnector<unknown, unknown>[]
   readonly factory: ClusterFactory
   /** Equal for equal plans. */

@@ -2,8 +2,11 @@
 // backend and the parallelism are now.
 import { MillraceError } from '../base/errors.ts'
 import type { Savepoint } from '../checkpoint/savepoint.ts'
-import type { StateDescriptor } from '../state/descriptors.ts'
+import type { PlanNode } from '../dataflow/graph.ts'
+import { broadcastOperator, unit, withPosition } from '../state/broadcast.ts'
+import type { StateDescriptor, StateDescriptors } from '../state/descriptors.ts'
 import { describeFormat, identityOf, readable, type StateIdentity } from '../state/segment.ts'
+import type { Serde } from '../state/serde.ts'
 import type { Plan, Stage } from './job.ts'
 import { nameOf, refused } from './savepoint.ts'
 
@@ -28,14 +31,25 @@ interface DeclaredState {
   readonly descriptor: StateDescriptor<unknown>
 }
 
+/** The state of an operator: its keys', and that of its broadcast stream. */
+export function storesOf(
+  node: PlanNode,
+): readonly { readonly operator: string; readonly key: Serde<unknown>; readonly states: StateDescriptors }[] {
+  if (node.kind !== 'keyed') return []
+  const keyed = { operator: node.id, key: node.key, states: node.states }
+  if (!node.broadcast) return [keyed]
+  const states = withPosition(node.broadcast.states)
+  return [keyed, { operator: broadcastOperator(node.id), key: unit as Serde<unknown>, states }]
+}
+
 export function statesOfStage(stage: Stage): DeclaredState[] {
   return stage.nodes.flatMap((node) =>
-    node.kind !== 'keyed'
-      ? []
-      : Object.entries(node.states).map(([name, descriptor]) => ({
-          identity: identityOf(node.id, name, node.key, descriptor),
-          descriptor,
-        })),
+    storesOf(node).flatMap(({ operator, key, states }) =>
+      Object.entries(states).map(([name, descriptor]) => ({
+        identity: identityOf(operator, name, key, descriptor),
+        descriptor,
+      })),
+    ),
   )
 }
 
@@ -50,7 +64,8 @@ export function diffSavepoint(savepoint: Savepoint, plan: Plan): SavepointDiff {
   }
   const savedTopics = new Set(savepoint.tasks.flatMap(({ positions }) => positions.map(({ topic }) => topic)))
   for (const hop of savepoint.hops) savedTopics.delete(hop)
-  const { sourceTopics } = plan
+  // Positions in broadcast topics are state.
+  const sourceTopics = plan.sourceTopics.filter((topic) => !plan.broadcastTopics.includes(topic))
   return {
     pipeline: { saved: savepoint.pipeline, now: plan.pipeline },
     restored: both.filter((name) => !differ(name)),

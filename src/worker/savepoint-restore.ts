@@ -12,6 +12,7 @@ import { encodeFile, encodePointer, fileName, parseFileName, type SegmentRef, se
 import { readSegments, type SavedTask, type Savepoint } from '../checkpoint/savepoint.ts'
 import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { Cluster, CommittedOffset, TopicInfo } from '../dataflow/ports.ts'
+import { unit } from '../state/broadcast.ts'
 import {
   converting,
   type ReadableState,
@@ -119,6 +120,7 @@ async function checkSources(options: RestoreOptions, committed: readonly Committ
       }
     }
   }
+  await checkBroadcasts(options)
   const lost = await unreadHops(cluster, plan)
   differing.push(
     ...lost.map(({ topic, partition, records }) => `${partitionKey(topic, partition)} (${records} unread records go)`),
@@ -133,6 +135,18 @@ async function checkSources(options: RestoreOptions, committed: readonly Committ
     throw refused(
       `group ${names.group(savepoint.pipeline)} has no offsets any more, so nobody knows what was read since the savepoint: output may be written again. If that is meant: --accept-rewrite`,
     )
+}
+
+/** What was read of a broadcast topic is state. @throws SAVEPOINT_REFUSED */
+async function checkBroadcasts({ cluster, plan, savepoint }: RestoreOptions): Promise<void> {
+  const topics = await cluster.topics(plan.broadcastTopics)
+  for (const [topic, { id }] of topics) {
+    const was = savepoint.topics[topic]
+    if (!was || was.id === id) continue
+    throw refused(
+      `broadcast topic ${topic} was deleted and created again since the savepoint, or is on another cluster: the state that was made of it has no place in the new one. Give its operator a new name, and the old state up: --allow-dropped-state`,
+    )
+  }
 }
 
 /** What other systems prepared for a decided checkpoint is theirs to commit, by the task and sink that have it. @throws SAVEPOINT_REFUSED */
@@ -327,6 +341,8 @@ type Belongs = (key: Buffer, identity: StateIdentity) => boolean
 /** Keys go where the default partitioner puts them: murmur2 of their bytes. They must have been there before. */
 function ownedBy(partition: number, tasks: number, saved: SavedTask, tasksThen: number): Belongs {
   return (key, identity) => {
+    // All tasks have the same, as of somewhat different places in its topic: the first one's is as good as any.
+    if (identity.key === unit.id) return saved.partition === 0
     const nullable = identity.key.startsWith('nullable(')
     if (nullable && key[0] === NULL_KEY) {
       throw refused(

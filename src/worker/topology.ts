@@ -4,8 +4,9 @@ import { delay, monotonicMs } from '../base/clock.ts'
 import { isCode, MillraceError } from '../base/errors.ts'
 import { partitionKey, type TaskId, type TopicPartition, taskId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
+import { BROADCAST_PARTITION } from '../dataflow/broadcast-hub.ts'
 import type { Cluster, TopicInfo } from '../dataflow/ports.ts'
-import type { TaskInput } from '../dataflow/task.ts'
+import type { TaskBroadcast, TaskInput } from '../dataflow/task.ts'
 import type { Plan, Settings, Stage } from './job.ts'
 
 const CREATED_DEADLINE_MS = 30_000
@@ -15,6 +16,7 @@ export interface TaskPlan {
   readonly stage: Stage
   readonly partition: number
   readonly inputs: readonly TaskInput[]
+  readonly broadcasts: readonly TaskBroadcast[]
 }
 
 export interface Topology {
@@ -44,6 +46,14 @@ export async function prepareTopology(
       'TOPIC_UNKNOWN',
       `missing on the cluster: ${what}. Create them, with the partition count that you want to keep; Millrace creates only its own topics`,
     )
+  }
+  for (const name of plan.broadcastTopics) {
+    const count = topics.get(name)?.partitions
+    if (count !== 1)
+      throw new MillraceError(
+        'TOPIC_PARTITIONS_WRONG',
+        `broadcast topic ${name} has ${count} partitions: tasks would see its records in different orders. Use a topic with one partition`,
+      )
   }
   const brokers = await cluster.brokerConfigs()
   checkLimits(brokers, settings)
@@ -211,6 +221,10 @@ export function stagePartitions(stage: Stage, topics: ReadonlyMap<string, TopicI
 
 export function stageTasks(stage: Stage, topics: ReadonlyMap<string, TopicInfo>): TaskPlan[] {
   const count = stagePartitions(stage, topics)
+  const broadcasts = stage.broadcasts.map(({ operator, source, topic, connector, path }) => ({
+    ...{ connected: operator, operator: source, topic, partition: BROADCAST_PARTITION, path },
+    ...{ key: connector.key, value: connector.value, onDecodeError: connector.onDecodeError },
+  }))
   return Array.from({ length: count }, (_, partition) => {
     const inputs = stage.sources.flatMap(({ operator, connector }) =>
       connector.topics
@@ -226,7 +240,7 @@ export function stageTasks(stage: Stage, topics: ReadonlyMap<string, TopicInfo>)
           }),
         ),
     )
-    return { id: taskId(stage.id, partition), stage, partition, inputs }
+    return { id: taskId(stage.id, partition), stage, partition, inputs, broadcasts }
   })
 }
 

@@ -114,11 +114,32 @@ export class Cli implements AsyncDisposable {
     this.#child.kill(signal)
   }
 
+  #newest(slot: number): number | undefined {
+    return this.events('worker-started').findLast((line) => line.slot === slot)?.pid
+  }
+
   /** A signal to the newest process of a worker slot. */
   signalWorker(signal: NodeJS.Signals, slot = 0): void {
-    const pid = this.events('worker-started').findLast((line) => line.slot === slot)?.pid
+    const pid = this.#newest(slot)
     if (pid === undefined) throw new Error(`worker ${slot} was not started:\n${this.output}`)
     if (isAlive(pid)) process.kill(pid, signal)
+  }
+
+  /** SIGKILL to a worker, which comes back and runs. */
+  async killWorker(slot = 0): Promise<void> {
+    const killed = this.#newest(slot)
+    this.signalWorker('SIGKILL', slot)
+    const back = (): boolean => {
+      const pid = this.#newest(slot)
+      return pid !== killed && this.events('worker-running').some((line) => line.pid === pid)
+    }
+    await until(
+      `worker ${slot} runs again`,
+      () => back() || !this.#running,
+      30_000,
+      () => this.output,
+    )
+    if (!back()) throw new Error(`it ended before worker ${slot} ran again:\n${this.output}`)
   }
 
   async ended(limitMs = 30_000): Promise<Ended> {

@@ -22,6 +22,7 @@ import {
 } from 'millrace'
 import { fileSink } from 'millrace/file'
 import { kafkaSink, kafkaSource } from 'millrace/kafka'
+import { hashOf } from './rules.ts'
 
 export type FeatureShape =
   | 'routes'
@@ -32,6 +33,7 @@ export type FeatureShape =
   | 'keys'
   | 'hooks'
   | 'slow-hop'
+  | 'broadcast'
   | 'alarms'
   | 'files'
 
@@ -63,6 +65,14 @@ export interface Between {
   readonly before: number
   readonly after: number
   readonly sum: number
+}
+
+/** What `broadcast` writes: how many rules the task had when the record came, and what they come to in their order. */
+export interface Ruled {
+  readonly value: string
+  readonly count: number
+  readonly rules: number
+  readonly hash: number
 }
 
 const given = JSON.parse(process.env.CASE ?? '{}') as Feature
@@ -174,6 +184,29 @@ const shapes: Readonly<Record<FeatureShape, (pipeline: PipelineBuilder) => void>
     const stream = texts(pipeline)
     stream.to('archive', fileSink({ folder: given.file ?? '', value: json<string>() }))
     stream.to('out', textSink)
+  },
+
+  /** Rules from a topic of their own, to every task. */
+  broadcast: (pipeline) => {
+    const rules = pipeline.from(
+      'rules',
+      kafkaSource({ topic: `${given.output}-rules`, key: nullable(utf8), value: utf8 }),
+    )
+    texts(pipeline)
+      .keyByRecordKey()
+      .withState({ count: valueState(f64, 0) })
+      .connectBroadcast(rules, { rules: valueState(f64, 0), hash: valueState(f64, 0) })
+      .process<Ruled>('rule', {
+        onBroadcast(rule, { broadcast: { rules, hash } }) {
+          rules.set(rules.get() + 1)
+          hash.set(hashOf(hash.get(), rule))
+        },
+        onRecord(value, { state: { count }, broadcast: { rules, hash }, emit }) {
+          count.set(count.get() + 1)
+          emit({ value, count: count.get(), rules: rules.get(), hash: hash.get() })
+        },
+      })
+      .to('out', kafkaSink({ topic: given.output, key: nullable(utf8), value: json<Ruled>() }))
   },
 
   /** Its second stage takes ten milliseconds for a value. */

@@ -224,8 +224,7 @@ export class Subject implements AsyncDisposable {
    * until the input is worked off.
    */
   async crash(cli: Cli, batches: readonly (readonly string[])[], workers = 1): Promise<void> {
-    let lives = workers
-    for (const batch of batches) {
+    for (const [index, batch] of batches.entries()) {
       const before = await this.progress()
       await this.send(batch)
       await until(
@@ -234,9 +233,7 @@ export class Subject implements AsyncDisposable {
         30_000,
         () => cli.output,
       )
-      cli.signalWorker('SIGKILL', lives % workers)
-      lives++
-      await cli.runs(lives)
+      await cli.killWorker(index % workers)
     }
     await this.caughtUp(cli, this.case.inputs)
   }

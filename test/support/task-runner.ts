@@ -75,6 +75,7 @@ export class TaskRunner {
       id: taskId(stage.id, 0),
       nodes: stage.nodes,
       inputs,
+      broadcasts: [],
       reader: this.#formatting(this.#reader),
       timers: true,
       environment: {
@@ -180,7 +181,7 @@ export class TaskRunner {
   /** Works until there is nothing to do. */
   run(): void {
     let result: StepResult
-    do result = this.task.step(Number.POSITIVE_INFINITY, true)
+    do result = this.task.step(Number.POSITIVE_INFINITY, 'all')
     while (result === 'more')
   }
 

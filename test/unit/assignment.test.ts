@@ -34,7 +34,7 @@ function topologyOf(partitions: readonly number[]): Topology {
         value: utf8,
         onDecodeError: 'fail' as const,
       }
-      return { id: taskId(`stage-${index}`, partition), stage, partition, inputs: [input as never] }
+      return { id: taskId(`stage-${index}`, partition), stage, partition, inputs: [input as never], broadcasts: [] }
     }),
   )
   return { topics: new Map(), tasks, batchBytesMax: new Map() }

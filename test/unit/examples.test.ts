@@ -3,6 +3,7 @@
  */
 import { expect, test } from '@jest/globals'
 import { PipelineTester } from '../../connectors/memory/index.ts'
+import paymentRules from '../../pipelines/payment-rules.ts'
 import sessions from '../../pipelines/sessions.ts'
 
 test('sessions: a fourth device within half an hour is told, one after half an hour is not', async () => {
@@ -23,4 +24,33 @@ test('sessions: a fourth device within half an hour is told, one after half an h
   expect(tester.output('suspicions')).toMatchObject([
     { key: 'ann', value: { user: 'ann', devices: ['phone', 'laptop', 'tv', 'watch'] } },
   ])
+})
+
+test('payment-rules: limits that come, change and go are those of all tasks', async () => {
+  await using tester = await PipelineTester.start(paymentRules, { partitions: { payments: 4, alerts: 1, rules: 1 } })
+  const rule = (kind: string, limit: number | null): void =>
+    tester.send('rules', { key: kind, value: limit === null ? null : { limit }, partition: 0 })
+  const pay = (amount: number): void => {
+    for (const card of ['1', '2', '3', '4', '5', '6'])
+      tester.send('payments', { key: card, value: { kind: 'fuel', amount } })
+  }
+  const alerts = (): unknown[] => tester.output('alerts').map(({ value }) => value)
+  rule('fuel', 100)
+  pay(100)
+  await tester.settle()
+  expect(alerts()).toEqual([])
+  await tester.crash('leveldb')
+  pay(20)
+  await tester.settle()
+  expect(alerts()).toHaveLength(6)
+  expect(alerts()).toContainEqual({ card: '3', kind: 'fuel', paid: 120, limit: 100 })
+  rule('fuel', 200)
+  await tester.settle()
+  pay(20)
+  await tester.settle()
+  rule('fuel', null)
+  await tester.settle()
+  pay(1_000)
+  await tester.settle()
+  expect(alerts()).toHaveLength(6)
 })

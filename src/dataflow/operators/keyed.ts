@@ -1,6 +1,7 @@
 // A keyed operator: the user's function with the state of the record's key.
 import { MillraceError } from '../../base/errors.ts'
 import type { CheckpointId, OperatorId } from '../../base/ids.ts'
+import type { ReadonlyHandles } from '../../state/broadcast.ts'
 import type { StateDescriptors, StateHandles } from '../../state/descriptors.ts'
 import { hashOf } from '../../state/heap/key-index.ts'
 import type { HeapStore } from '../../state/heap/store.ts'
@@ -9,6 +10,7 @@ import { type ColumnarBatch, KEY_AT, KEY_LENGTH, STRIDE } from '../batch.ts'
 import { type Downstream, RECORDS_PER_LOOK } from '../element.ts'
 import type { OperatorContext, OperatorFunctions, Timers } from '../functions.ts'
 import type { RecordOrigin, StreamRecord, TaskContext } from '../record.ts'
+import type { BroadcastSide } from './broadcast-side.ts'
 import { OperatorTimers } from './operator-timers.ts'
 
 /** What the function sees; one object per operator, valid during a call. */
@@ -16,12 +18,15 @@ class Context implements OperatorContext {
   readonly state: StateHandles<StateDescriptors>
   /** null: no call is under way. */
   current: StreamRecord | null = null
+  /** The record of the broadcast stream that is being processed. */
+  broadcasting: StreamRecord | null = null
   /** The latest timestamp that was asked for. */
   #latestMs = UNKNOWN_MS
   readonly #operator: OperatorId
   readonly #task: TaskContext
   readonly #next: Downstream
   readonly #timers: Timers | null
+  readonly broadcast: ReadonlyHandles<StateDescriptors>
 
   constructor(
     operator: OperatorId,
@@ -29,7 +34,9 @@ class Context implements OperatorContext {
     state: StateHandles<StateDescriptors>,
     next: Downstream,
     timers: Timers | null,
+    broadcast: ReadonlyHandles<StateDescriptors>,
   ) {
+    this.broadcast = broadcast
     this.#operator = operator
     this.#timers = timers
     this.#task = task
@@ -49,7 +56,7 @@ class Context implements OperatorContext {
 
   /** Of the call that is under way; between calls, the latest one. */
   recordMs(): number {
-    const atMs = this.current?.timestamp ?? this.#latestMs
+    const atMs = (this.current ?? this.broadcasting)?.timestamp ?? this.#latestMs
     if (atMs > this.#latestMs) this.#latestMs = atMs
     return atMs
   }
@@ -83,6 +90,8 @@ export class KeyedOperator implements Downstream {
   readonly #next: Downstream
   readonly #timers: OperatorTimers | null
   readonly #onBarrier: () => void
+  /** null: no broadcast stream is connected. */
+  readonly broadcast: BroadcastSide | null
   /** Nobody reads it; without it the compiler leaves out what `prefetch` reads. */
   touched = 0
   /** Whose keys are hashed: these records of this batch. */
@@ -91,24 +100,38 @@ export class KeyedOperator implements Downstream {
   #to = 0
   readonly #hashes = new Int32Array(RECORDS_PER_LOOK)
 
-  /** `onBarrier`: the aligned barrier is here, freeze the state before it is passed on. */
+  /** `onBarrier`: the aligned barrier is here, freeze the stores before it is passed on. */
   constructor(
     id: OperatorId,
     task: TaskContext,
     store: HeapStore,
     functions: OperatorFunctions,
     next: Downstream,
-    onBarrier: (operator: KeyedOperator) => void,
+    { onBarrier, broadcast }: { onBarrier: (operator: KeyedOperator) => void; broadcast: BroadcastSide | null },
   ) {
     this.id = id
+    this.broadcast = broadcast
     this.store = store
     this.#functions = functions
     this.#task = task
     this.#next = next
     this.#timers = functions.onTimer ? new OperatorTimers(id, store, () => this.#context.key) : null
-    this.#context = new Context(id, task, store.handles, next, this.#timers)
-    store.recordMs = () => this.#context.recordMs()
+    this.#context = new Context(id, task, store.handles, next, this.#timers, broadcast?.reading ?? {})
+    for (const each of this.stores) each.recordMs = () => this.#context.recordMs()
     this.#onBarrier = () => onBarrier(this)
+  }
+
+  /** All of its state. */
+  get stores(): readonly HeapStore[] {
+    return this.broadcast ? [this.store, this.broadcast.store] : [this.store]
+  }
+
+  /** A record of the broadcast stream. */
+  pushBroadcast(record: StreamRecord, broadcast: BroadcastSide): void {
+    this.#task.current = this.id
+    this.#context.broadcasting = record
+    this.#functions.onBroadcast?.(record.value, { broadcast: broadcast.handles, record })
+    this.#context.broadcasting = null
   }
 
   open(): void {
@@ -192,6 +215,7 @@ export class KeyedOperator implements Downstream {
   }
 
   barrier(checkpoint: CheckpointId): void {
+    this.broadcast?.notePlace()
     this.#onBarrier()
     this.#next.barrier(checkpoint)
   }
