@@ -40,6 +40,11 @@ export class MemoryLog {
     return this.#partitions.length
   }
 
+  /** Kafka's way: a topic gets more partitions, never fewer. */
+  grow(partitions: number): void {
+    while (this.partitions < partitions) this.#partitions.push([])
+  }
+
   /** Records as one batch; gives its first offset. */
   append(partition: number, records: readonly MemoryRecord[]): bigint {
     const base = this.end(partition)

@@ -11,7 +11,7 @@ import { withWallClock, yieldToLoop } from '../../src/base/clock.ts'
 import { MillraceError } from '../../src/base/errors.ts'
 import { type CheckpointId, checkpointId, type TaskId } from '../../src/base/ids.ts'
 import { silentLogger } from '../../src/base/log.ts'
-import type { SegmentMark, SourcePosition, TaskSnapshot } from '../../src/base/messages.ts'
+import type { TaskSnapshot } from '../../src/base/messages.ts'
 import { partitionOf } from '../../src/base/murmur2.ts'
 import { BROADCAST_PARTITION } from '../../src/dataflow/broadcast-hub.ts'
 import type { BroadcastPlace } from '../../src/dataflow/operators/broadcast-side.ts'
@@ -21,11 +21,12 @@ import { makePlan, type Pipeline } from '../../src/plan/plan.ts'
 import { heapBackend, type StateBackend } from '../../src/state/disk.ts'
 import type { Serde } from '../../src/state/serde.ts'
 import { nextChain } from '../../src/state/task-state.ts'
-import { stateRows } from '../../src/worker/inspection.ts'
 import type { Plan } from '../../src/worker/job.ts'
+import { stateRows } from '../../src/worker/state-rows.ts'
 import { stagePartitions, stageTasks, type TaskPlan } from '../../src/worker/topology.ts'
 import { MemoryLog } from './log.ts'
 import { MemoryReader } from './reader.ts'
+import { carriedOver, type Saved } from './tester-savepoint.ts'
 import { bytesBy, HeldWriter } from './writer.ts'
 
 export interface TesterOptions {
@@ -66,13 +67,6 @@ interface Member {
   readonly writers: HeldWriter[]
 }
 
-/** A task's part of the last checkpoint. */
-interface Saved {
-  readonly positions: readonly SourcePosition[]
-  readonly chain: readonly { readonly ref: string; readonly mark: SegmentMark; readonly bytes: Buffer }[]
-  readonly handles: TaskSnapshot['handles']
-}
-
 const LEVEL_CACHE_BYTES = 1024 * 1024
 
 export class PipelineTester implements AsyncDisposable {
@@ -84,7 +78,7 @@ export class PipelineTester implements AsyncDisposable {
   #readers: MemoryReader[] = []
   #backend: StateBackend = heapBackend
   #folder = ''
-  readonly #saved = new Map<TaskId, Saved>()
+  #saved = new Map<TaskId, Saved>()
   #checkpoint = checkpointId(0)
   #acks: TaskSnapshot[] = []
   #failure: Error | undefined
@@ -323,6 +317,33 @@ export class PipelineTester implements AsyncDisposable {
       this.#tasks = this.#tasksOf(this.#plan)
     }
     await this.#start(backend ?? before)
+  }
+
+  /**
+   * Settles, takes a savepoint, and goes on from it as `millrace savepoint restore` does: with the next version of the code (another number of
+   * partitions of a `keyBy`, too), another backend, more partitions of source topics. @throws SAVEPOINT_REFUSED, STATE_INCOMPATIBLE
+   */
+  async restore(next: Restart & Pick<TesterOptions, 'partitions'> = {}): Promise<void> {
+    await this.settle()
+    const before = { plan: this.#plan, tasks: this.#tasks }
+    const backend = next.backend ?? (this.#folder === '' ? 'heap' : 'leveldb')
+    const plan = next.pipeline ? makePlan(next.pipeline) : before.plan
+    const old = new Map(plan.hops.map(({ topic }) => [topic, this.#logs.get(topic)]))
+    for (const topic of old.keys()) this.#logs.delete(topic)
+    const grown = { ...this.#options, ...(next.partitions === undefined ? {} : { partitions: next.partitions }) }
+    for (const topic of plan.sourceTopics)
+      if (!plan.broadcastTopics.includes(topic)) this.#logs.get(topic)?.grow(countOf(topic, grown))
+    const tasks = this.#tasksOf(plan)
+    try {
+      this.#saved = await carriedOver(before, this.#saved, this.#checkpoint, { plan, tasks })
+    } catch (error) {
+      for (const [topic, log] of old) if (log) this.#logs.set(topic, log)
+      throw error
+    }
+    await this.#end()
+    this.#plan = plan
+    this.#tasks = tasks
+    await this.#start(backend)
   }
 
   async #end(): Promise<void> {

@@ -6,13 +6,15 @@ import type {
   AsyncMapOptions,
   ConnectedFunction,
   OperatorFunctions,
+  OperatorStateFunction,
   ProcessContext,
   ProcessFunction,
   RecordContext,
 } from '../dataflow/functions.ts'
 import type { BroadcastInput, Graph, PlanNode } from '../dataflow/graph.ts'
 import type { SinkConnector, SourceConnector } from '../dataflow/ports.ts'
-import type { DeepReadonly, StateDescriptors, StateHandles } from '../state/descriptors.ts'
+import { taskKey } from '../state/broadcast.ts'
+import type { DeepReadonly, ListState, StateDescriptor, StateDescriptors, StateHandles } from '../state/descriptors.ts'
 import { checkFieldNames } from '../state/json-projection.ts'
 import { anyKey, type Key, plainOf, type RoundTrip, type Serde } from '../state/serde.ts'
 import { TIMERS, timersState } from '../state/timers.ts'
@@ -219,6 +221,24 @@ export class Stream<in out V, in out K> {
     return new KeyedStream<V, K>(this.builder, id, this.keySerde)
   }
 
+  /**
+   * Declares state of the operator that follows which belongs to its task, whatever the records' keys: lists. There are as many tasks as
+   * partitions; a savepoint that is restored with another number of them deals the items of a `listState` out, and gives those of a
+   * `unionListState` to all.
+   */
+  withOperatorState<D extends Readonly<Record<string, StateDescriptor<ListState<unknown>>>>>(
+    states: D,
+  ): OperatorStateStream<V, K, D> {
+    return {
+      process: <Out>(name: string, functions: OperatorStateFunction<V, K, D, Out>) => {
+        const id = operatorId(name)
+        const node = { kind: 'keyed' as const, id, name, inputs: [this.id], states, perTask: true as const }
+        const of = { functions: functions as unknown as OperatorFunctions, key: taskKey as Serde<unknown> }
+        return this.next<Out>({ ...node, ...of })
+      },
+    }
+  }
+
   /** Ends the stream in a sink. */
   to(name: string, sink: SinkConnector<K, V>): void {
     this.builder.add({ kind: 'sink', id: operatorId(name), name, inputs: [this.id], connector: sink as never })
@@ -315,6 +335,11 @@ export class StatefulStream<V, K, D extends StateDescriptors> {
     }
     return new Stream<R, K>(this.#builder, this.#builder.add(node), this.#key)
   }
+}
+
+/** A stream and the operator state of its next operator. */
+export interface OperatorStateStream<V, K, D extends StateDescriptors> {
+  process<Out>(name: string, functions: OperatorStateFunction<V, K, D, Out>): Stream<Out, K>
 }
 
 /** A keyed stream with a broadcast stream beside it. */

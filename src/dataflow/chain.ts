@@ -179,6 +179,7 @@ class ChainBuilder {
     const operator = new KeyedOperator(node.id, context, store, node.functions, this.#after(node.id), {
       onBarrier: onFreeze,
       broadcast: broadcast ?? null,
+      perTask: node.perTask === true,
     })
     this.#keyed.push(operator)
     return operator

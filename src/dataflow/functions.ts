@@ -54,6 +54,16 @@ export interface ProcessFunction<V, K, D extends StateDescriptors, Out> {
   close?(): void
 }
 
+/** What a function with operator state gets. */
+export type OperatorStateContext<K, D extends StateDescriptors, Out> = Omit<ProcessContext<K, D, Out>, 'timers'>
+
+/** A function with state of its task, whatever the records' keys. */
+export interface OperatorStateFunction<V, K, D extends StateDescriptors, Out> {
+  open?(): void
+  onRecord(value: V, context: OperatorStateContext<K, D, Out>): void
+  close?(): void
+}
+
 /** What a record's function gets beside a broadcast stream. */
 export interface ConnectedContext<K, D extends StateDescriptors, Out, B extends StateDescriptors>
   extends ProcessContext<K, D, Out> {

@@ -53,6 +53,8 @@ export type PlanNode = NodeBase &
         readonly functions: OperatorFunctions
         readonly key: Serde<unknown>
         readonly broadcast?: BroadcastInput
+        /** Its state is the task's, under one key (`taskKey`). */
+        readonly perTask?: true
       }
     | { readonly kind: 'sink'; readonly name: string; readonly connector: SinkConnector<unknown, unknown> }
   )

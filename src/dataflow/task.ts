@@ -177,10 +177,7 @@ export class Task {
       input.leaderEpoch = position.leaderEpoch
     }
     await this.#state.restore(chain)
-    for (const operator of this.#chain.keyed) {
-      await operator.restoreTimers()
-      operator.broadcast?.restored()
-    }
+    for (const operator of this.#chain.keyed) await operator.restored()
   }
 
   /** Tells the other systems' sinks what the checkpoint decided, then runs the `open` hooks. */

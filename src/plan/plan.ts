@@ -169,7 +169,8 @@ function makeStage(
     sources,
     nodes,
     broadcasts: members.flatMap((node) => stageBroadcast(graph, node)),
-    keyed: members.some((node) => node.kind === 'keyed') || sources.some((source) => source.kind === 'hop'),
+    keyed:
+      members.some((node) => node.kind === 'keyed' && !node.perTask) || sources.some((source) => source.kind === 'hop'),
   }
 }
 

@@ -91,6 +91,14 @@ function stateMistakes(graph: Graph): string[] {
   const mistakes: string[] = []
   for (const node of graph.nodes) {
     if (node.kind !== 'keyed') continue
+    for (const [name, { kind, redistribution }] of Object.entries(node.states)) {
+      if (node.perTask && kind !== 'list')
+        mistakes.push(`state '${name}' of '${node.name}': operator state is listState or unionListState, not ${kind}`)
+      if (!node.perTask && redistribution === 'union')
+        mistakes.push(
+          `state '${name}' of '${node.name}': unionListState is for withOperatorState; a key's state is in one task`,
+        )
+    }
     for (const [name, state] of [...Object.entries(node.states), ...Object.entries(node.broadcast?.states ?? {})]) {
       if (name.startsWith('$') && name !== TIMERS)
         mistakes.push(`state '${name}' of '${node.name}': names that begin with $ are Millrace's own`)

@@ -1,4 +1,4 @@
-// Broadcast state: every task of an operator has all of it, changed by every record of a topic of its own, read by the operator's
+// State without keys. Broadcast state: every task of an operator has all of it, changed by every record of a topic of its own, read by the operator's
 // records. It is kept like keyed state, under the one key that it has. How far the topic was read is part of it, so that in every checkpoint
 // and savepoint, and after any restore, the two fit together.
 import type { ListState, MapState, StateDescriptor, StateDescriptors, StateHandles, ValueState } from './descriptors.ts'
@@ -21,6 +21,9 @@ export const unit: Serde<string> = {
     return UNIT
   },
 }
+
+/** The key of operator state: a task has one list of each, under this key. */
+export const taskKey: Serde<string> = { ...unit, id: 'task' }
 
 /** What was read last of the topic. */
 export interface BroadcastPosition {

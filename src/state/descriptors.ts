@@ -96,6 +96,8 @@ export interface StateDescriptor<Handle> {
   readonly serde: Serde<unknown>
   /** Reducing and aggregating states only. */
   readonly fold?: Fold
+  /** List states of a task only: what a savepoint gives each of another number of tasks. Default `split`. */
+  readonly redistribution?: 'split' | 'union'
   /** Map states only: the entries' keys. */
   readonly mapKey?: Serde<unknown>
   readonly initial?: () => unknown
@@ -132,6 +134,14 @@ export function valueState<T>(serde: Serde<T>, initial?: unknown): StateDescript
 /** A list per key. @example listState(json<Order>()) */
 export function listState<T>(serde: Serde<T>): StateDescriptor<ListState<T>> {
   return { kind: 'list', serde: plainOf(serde as Serde<unknown>) }
+}
+
+/**
+ * A list per task, for `withOperatorState`. When a savepoint is restored every task gets the lists of all of them.
+ * @example unionListState(utf8)
+ */
+export function unionListState<T>(serde: Serde<T>): StateDescriptor<ListState<T>> {
+  return { ...listState(serde), redistribution: 'union' }
 }
 
 /** A map per key. @example mapState(utf8, f64) */

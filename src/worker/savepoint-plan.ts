@@ -26,7 +26,7 @@ export interface SavepointDiff {
 }
 
 /** A state that a plan declares, and as segments name it. */
-interface DeclaredState {
+export interface DeclaredState {
   readonly identity: StateIdentity
   readonly descriptor: StateDescriptor<unknown>
 }

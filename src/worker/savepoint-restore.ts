@@ -7,33 +7,16 @@ import { MillraceError } from '../base/errors.ts'
 import { type CheckpointId, checkpointId, partitionKey } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { SourcePosition } from '../base/messages.ts'
-import { partitionOf } from '../base/murmur2.ts'
 import { encodeFile, encodePointer, fileName, parseFileName, type SegmentRef, segmentRef } from '../checkpoint/file.ts'
-import { readSegments, type SavedTask, type Savepoint } from '../checkpoint/savepoint.ts'
+import { readSegments, type Savepoint } from '../checkpoint/savepoint.ts'
 import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { Cluster, CommittedOffset, TopicInfo } from '../dataflow/ports.ts'
-import { unit } from '../state/broadcast.ts'
-import {
-  converting,
-  type ReadableState,
-  type RowTarget,
-  readable,
-  SegmentReader,
-  SegmentWriter,
-  type StateIdentity,
-} from '../state/segment.ts'
 import { names, type Plan, type Settings, type Stage } from './job.ts'
 import type { ResetTarget } from './reset.ts'
-import { nameOf, readsHop, refused, taskPointers, unreadHops } from './savepoint.ts'
-import { statesOfStage } from './savepoint-plan.ts'
+import { refused, taskPointers, unreadHops } from './savepoint.ts'
+import { rowsFor } from './savepoint-rows.ts'
 import { checkStopped } from './stop-request.ts'
 import { prepareTopology, type TaskPlan, type Topology } from './topology.ts'
-
-/** In front of a key's bytes where its serde is nullable (state/serde.ts). */
-const NULL_KEY = 0
-/** Of a restored segment, about. */
-const SEGMENT_BYTES = 64 * 2 ** 20
-const ROWS_PER_LOOK = 500
 
 export interface RestoreOptions {
   readonly cluster: Cluster
@@ -247,7 +230,7 @@ async function writeTask(
   let chain: readonly SegmentRef[] = []
   let metadata = ''
   let rows = 0
-  for await (const writer of rowsFor(options, task, topology)) {
+  for await (const writer of rowsFor(options, task, topology.tasks)) {
     const incarnation = nonce()
     const mark = chain.length === 0 ? 'base-whole' : 'delta'
     const file = encodeFile(
@@ -274,89 +257,6 @@ async function writeTask(
     rows += writer.rowCount
   }
   return { metadata, rows }
-}
-
-/** All rows that belong to a task now, in segments of bounded size; the last one may be empty. */
-async function* rowsFor(
-  { folder, savepoint }: RestoreOptions,
-  task: TaskPlan,
-  topology: Topology,
-): AsyncGenerator<SegmentWriter> {
-  const states = statesOfStage(task.stage)
-  const begin = (): SegmentWriter => {
-    const writer = new SegmentWriter()
-    for (const { identity } of states) writer.register(identity)
-    return writer
-  }
-  const declared = new Map(states.map((each, index) => [nameOf(each.identity), { ...each, index }]))
-  const tasksNow = topology.tasks.filter((each) => each.stage === task.stage).length
-  let writer = begin()
-  for (const saved of savepoint.tasks) {
-    if (!saved.states.some((each) => declared.has(nameOf(each)))) continue
-    const tasksThen = savepoint.tasks.filter((each) => each.stage === saved.stage).length
-    // As many tasks, chosen in the same way: every key is where it was.
-    const same = tasksThen === tasksNow && saved.hop === readsHop(task.stage)
-    if (same && saved.partition !== task.partition) continue
-    const belongs = same ? () => true : ownedBy(task.partition, tasksNow, saved, tasksThen)
-    for await (const segment of readSegments(folder, saved)) {
-      const reader = new SegmentReader([segment], (identity) => {
-        const now = declared.get(nameOf(identity))
-        const found = now && readable(identity, now.identity, now.descriptor)
-        return found
-          ? copyTo(
-              () => writer,
-              now.index,
-              found,
-              (key) => belongs(key, identity),
-            )
-          : { apply() {} }
-      })
-      for (let done = false; !done; ) {
-        done = reader.replay(ROWS_PER_LOOK)
-        if (writer.bytes < SEGMENT_BYTES) continue
-        yield writer
-        writer = begin()
-      }
-    }
-  }
-  yield writer
-}
-
-function copyTo(
-  writer: () => SegmentWriter,
-  state: number,
-  found: ReadableState,
-  belongs: (key: Buffer) => boolean,
-): RowTarget {
-  const copy = converting({ apply: (op, key, at, value) => writer().raw(state, op, key, at, value) }, found)
-  return {
-    apply: (op, key, at, value) => {
-      if (belongs(key)) copy.apply(op, key, at, value)
-    },
-  }
-}
-
-type Belongs = (key: Buffer, identity: StateIdentity) => boolean
-
-/** Keys go where the default partitioner puts them: murmur2 of their bytes. They must have been there before. */
-function ownedBy(partition: number, tasks: number, saved: SavedTask, tasksThen: number): Belongs {
-  return (key, identity) => {
-    // All tasks have the same, as of somewhat different places in its topic: the first one's is as good as any.
-    if (identity.key === unit.id) return saved.partition === 0
-    const nullable = identity.key.startsWith('nullable(')
-    if (nullable && key[0] === NULL_KEY) {
-      throw refused(
-        `operator '${identity.operator}' has state for records without a key in task ${saved.task}: it belongs to no partition of another number of them`,
-      )
-    }
-    const start = nullable ? 1 : 0
-    if (partitionOf(key, start, key.length - start, tasksThen) !== saved.partition) {
-      throw refused(
-        `operator '${identity.operator}' has a key in task ${saved.task} that Kafka's default partitioner would not have put there: the records' producers use another one, so nobody knows where the key belongs among ${tasks} partitions. Keep ${tasksThen} partitions, or route by keyBy`,
-      )
-    }
-    return partitionOf(key, start, key.length - start, tasks) === partition
-  }
 }
 
 /** For messages: where a restored pipeline goes on. */

@@ -109,7 +109,7 @@ function taskToSave(restored: RestoredTask, recovery: Recovery): TaskToSave {
 export const readsHop = (stage: Stage): boolean => stage.sources.some(({ kind }) => kind === 'hop')
 
 /** What a segment's dictionary names. */
-function statesOf(segment: Buffer): StateIdentity[] {
+export function statesOf(segment: Buffer): StateIdentity[] {
   const states: StateIdentity[] = []
   new SegmentReader([segment], (identity) => {
     states.push(identity)

@@ -1,5 +1,5 @@
 // Goal: every task has all records of a broadcast topic, once and in one order, however often workers are killed, and the state that they make
-// fits to the records' results; a topic that cannot be broadcast is refused. Method: the command line as a child process; SIGKILL to a
+// fits to the records' results, as does operator state; a topic that cannot be broadcast is refused. Method: the command line as a child process; SIGKILL to a
 // worker whenever part of a batch is committed, while rules come in; every result says which rules its task had.
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals'
 import { Cli } from '../support/cli.ts'
@@ -90,6 +90,12 @@ test.each(['heap', 'leveldb'] as const)(
       }
       expect(ruled.at(-1)?.rules).toBe(rules.length)
     }
+    // Operator state: a task's records are those of one partition, and numbered without a gap.
+    const numbers = Map.groupBy(await site.read(subject.output), ({ partition }) => partition)
+    for (const records of numbers.values())
+      expect(records.map(({ value }) => (JSON.parse(String(value)) as { nth: number }).nth)).toEqual(
+        records.map((_, index) => index + 1),
+      )
     const scan = await Cli.run(['state', 'scan', subject.module, 'rule.broadcast', '$position'], subject.env())
     expect(scan.code).toBe(0)
     const lines = scan.output

@@ -11,6 +11,7 @@ import {
   f64,
   int64,
   json,
+  listState,
   mapState,
   nullable,
   type Pipeline,
@@ -206,7 +207,15 @@ const shapes: Readonly<Record<FeatureShape, (pipeline: PipelineBuilder) => void>
           emit({ value, count: count.get(), rules: rules.get(), hash: hash.get() })
         },
       })
-      .to('out', kafkaSink({ topic: given.output, key: nullable(utf8), value: json<Ruled>() }))
+      .withOperatorState({ nth: listState(f64) })
+      .process<Ruled & { readonly nth: number }>('number', {
+        onRecord(ruled, { state, emit }) {
+          const nth = (state.nth.get()[0] ?? 0) + 1
+          state.nth.set([nth])
+          emit({ ...ruled, nth })
+        },
+      })
+      .to('out', kafkaSink({ topic: given.output, key: nullable(utf8), value: json<Ruled & { nth: number }>() }))
   },
 
   /** Its second stage takes ten milliseconds for a value. */

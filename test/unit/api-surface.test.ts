@@ -27,6 +27,7 @@ const surface: Readonly<Record<string, readonly string[]>> = {
     'object',
     'reducingState',
     'tuple',
+    'unionListState',
     'utf8',
     'uuid',
     'valueState',

@@ -1,7 +1,7 @@
 // A keyed operator: the user's function with the state of the record's key.
 import { MillraceError } from '../../base/errors.ts'
 import type { CheckpointId, OperatorId } from '../../base/ids.ts'
-import type { ReadonlyHandles } from '../../state/broadcast.ts'
+import { type ReadonlyHandles, UNIT } from '../../state/broadcast.ts'
 import type { StateDescriptors, StateHandles } from '../../state/descriptors.ts'
 import { hashOf } from '../../state/heap/key-index.ts'
 import type { HeapStore } from '../../state/heap/store.ts'
@@ -81,6 +81,14 @@ class Context implements OperatorContext {
   }
 }
 
+export interface KeyedOperatorOptions {
+  /** The aligned barrier is here: freeze the stores before it is passed on. */
+  readonly onBarrier: (operator: KeyedOperator) => void
+  readonly broadcast: BroadcastSide | null
+  /** There is one state, whatever the records' keys. */
+  readonly perTask: boolean
+}
+
 export class KeyedOperator implements Downstream {
   readonly id: OperatorId
   readonly store: HeapStore
@@ -90,6 +98,7 @@ export class KeyedOperator implements Downstream {
   readonly #next: Downstream
   readonly #timers: OperatorTimers | null
   readonly #onBarrier: () => void
+  readonly #perTask: boolean
   /** null: no broadcast stream is connected. */
   readonly broadcast: BroadcastSide | null
   /** Nobody reads it; without it the compiler leaves out what `prefetch` reads. */
@@ -100,15 +109,15 @@ export class KeyedOperator implements Downstream {
   #to = 0
   readonly #hashes = new Int32Array(RECORDS_PER_LOOK)
 
-  /** `onBarrier`: the aligned barrier is here, freeze the stores before it is passed on. */
   constructor(
     id: OperatorId,
     task: TaskContext,
     store: HeapStore,
     functions: OperatorFunctions,
     next: Downstream,
-    { onBarrier, broadcast }: { onBarrier: (operator: KeyedOperator) => void; broadcast: BroadcastSide | null },
+    { onBarrier, broadcast, perTask }: KeyedOperatorOptions,
   ) {
+    this.#perTask = perTask
     this.id = id
     this.broadcast = broadcast
     this.store = store
@@ -157,9 +166,11 @@ export class KeyedOperator implements Downstream {
     return this.#timers?.nextTime ?? Number.POSITIVE_INFINITY
   }
 
-  /** After a restore: what is pending is found in the state. */
-  async restoreTimers(): Promise<void> {
+  /** After a restore: what is pending is found in the state, and what has no key is at hand. */
+  async restored(): Promise<void> {
     await this.#timers?.restore()
+    if (this.#perTask) this.store.setKey(UNIT)
+    this.broadcast?.restored()
   }
 
   /** Calls the function for what is due at `nowMs`, one timer after the other, until `expired()`. True if there was any. */
@@ -203,6 +214,7 @@ export class KeyedOperator implements Downstream {
   /** Moves the state to the record's key; bytes that were seen before need not be decoded. */
   #seek(record: StreamRecord): void {
     const { store } = this
+    if (this.#perTask) return
     const { bytes, fields } = record.batch
     const row = record.index * STRIDE
     const at = fields[row + KEY_AT] as number

@@ -1,0 +1,166 @@
+// The rows of a savepoint that belong to a task now. Keys go where the default partitioner puts them among as many partitions as there
+// are; what has no key is copied (broadcast state) or dealt out (operator state).
+import { ByteWriter } from '../base/byte-writer.ts'
+import { partitionOf } from '../base/murmur2.ts'
+import { readSegments, type SavedTask, type Savepoint } from '../checkpoint/savepoint.ts'
+import { taskKey, unit } from '../state/broadcast.ts'
+import type { StateDescriptor } from '../state/descriptors.ts'
+import {
+  converting,
+  type ReadableState,
+  Row,
+  type RowTarget,
+  readable,
+  SegmentReader,
+  SegmentWriter,
+  type StateIdentity,
+} from '../state/segment.ts'
+import { nameOf, readsHop, refused } from './savepoint.ts'
+import { type DeclaredState, statesOfStage } from './savepoint-plan.ts'
+import { itemsOf, Rows } from './state-rows.ts'
+import type { TaskPlan } from './topology.ts'
+
+/** In front of a key's bytes where its serde is nullable (state/serde.ts). */
+const NULL_KEY = 0
+/** Of a restored segment, about. */
+const SEGMENT_BYTES = 64 * 2 ** 20
+const ROWS_PER_LOOK = 500
+const NO_KEY = Buffer.alloc(0)
+
+export interface SavedRows {
+  readonly folder: string
+  readonly savepoint: Savepoint
+}
+
+/** All rows that belong to one of `tasks`, in segments of bounded size; the last one may be empty. */
+export async function* rowsFor(
+  { folder, savepoint }: SavedRows,
+  task: TaskPlan,
+  tasks: readonly TaskPlan[],
+): AsyncGenerator<SegmentWriter> {
+  const states = statesOfStage(task.stage)
+  const begin = (): SegmentWriter => {
+    const writer = new SegmentWriter()
+    for (const { identity } of states) writer.register(identity)
+    return writer
+  }
+  const declared = new Map(states.map((each, index) => [nameOf(each.identity), { ...each, index }]))
+  const tasksNow = tasks.filter((each) => each.stage === task.stage).length
+  let writer = begin()
+  for (const state of declared.values()) {
+    if (state.identity.key !== taskKey.id) continue
+    const lists = await listsOf({ folder, savepoint }, state)
+    const items = dealtTo(task, tasksNow, lists, state.descriptor.redistribution ?? 'split')
+    if (items.length > 0) writer.raw(state.index, Row.PUT, NO_KEY, null, joined(items))
+  }
+  for (const saved of savepoint.tasks) {
+    if (!saved.states.some((each) => declared.has(nameOf(each)))) continue
+    const tasksThen = savepoint.tasks.filter((each) => each.stage === saved.stage).length
+    // As many tasks, chosen in the same way: every key is where it was.
+    const same = tasksThen === tasksNow && saved.hop === readsHop(task.stage)
+    if (same && saved.partition !== task.partition) continue
+    const belongs = same ? () => true : ownedBy(task.partition, tasksNow, saved, tasksThen)
+    for await (const segment of readSegments(folder, saved)) {
+      const reader = new SegmentReader([segment], (identity) => {
+        const now = declared.get(nameOf(identity))
+        const found = now && now.identity.key !== taskKey.id && readable(identity, now.identity, now.descriptor)
+        return found
+          ? copyTo(
+              () => writer,
+              now.index,
+              found,
+              (key) => belongs(key, identity),
+            )
+          : { apply() {} }
+      })
+      for (let done = false; !done; ) {
+        done = reader.replay(ROWS_PER_LOOK)
+        if (writer.bytes < SEGMENT_BYTES) continue
+        yield writer
+        writer = begin()
+      }
+    }
+  }
+  yield writer
+}
+
+function copyTo(
+  writer: () => SegmentWriter,
+  state: number,
+  found: ReadableState,
+  belongs: (key: Buffer) => boolean,
+): RowTarget {
+  const copy = converting({ apply: (op, key, at, value) => writer().raw(state, op, key, at, value) }, found)
+  return {
+    apply: (op, key, at, value) => {
+      if (belongs(key)) copy.apply(op, key, at, value)
+    },
+  }
+}
+
+type Belongs = (key: Buffer, identity: StateIdentity) => boolean
+
+/** Keys go where the default partitioner puts them: murmur2 of their bytes. They must have been there before. */
+function ownedBy(partition: number, tasks: number, saved: SavedTask, tasksThen: number): Belongs {
+  return (key, identity) => {
+    // All tasks have the same, as of somewhat different places in its topic: the first one's is as good as any.
+    if (identity.key === unit.id) return saved.partition === 0
+    const nullable = identity.key.startsWith('nullable(')
+    if (nullable && key[0] === NULL_KEY) {
+      throw refused(
+        `operator '${identity.operator}' has state for records without a key in task ${saved.task}: it belongs to no partition of another number of them`,
+      )
+    }
+    const start = nullable ? 1 : 0
+    if (partitionOf(key, start, key.length - start, tasksThen) !== saved.partition) {
+      throw refused(
+        `operator '${identity.operator}' has a key in task ${saved.task} that Kafka's default partitioner would not have put there: the records' producers use another one, so nobody knows where the key belongs among ${tasks} partitions. Keep ${tasksThen} partitions, or route by keyBy`,
+      )
+    }
+    return partitionOf(key, start, key.length - start, tasks) === partition
+  }
+}
+
+/** A state's list of each task that has one, by its partition, as items in the format of today. */
+async function listsOf(
+  { folder, savepoint }: SavedRows,
+  { identity, descriptor }: DeclaredState,
+): Promise<ReadonlyMap<number, readonly Buffer[]>> {
+  const lists = new Map<number, readonly Buffer[]>()
+  for (const saved of savepoint.tasks) {
+    if (!saved.states.some((each) => nameOf(each) === nameOf(identity))) continue
+    const rows = new Rows()
+    for await (const segment of readSegments(folder, saved)) {
+      const reader = new SegmentReader([segment], (each) => {
+        const found = nameOf(each) === nameOf(identity) ? readable(each, identity, descriptor) : undefined
+        return found ? converting(rows, found) : { apply() {} }
+      })
+      reader.replay(Number.POSITIVE_INFINITY)
+    }
+    const runs = [...rows.cells.values()].flatMap((cell) => cell.runs)
+    lists.set(
+      saved.partition,
+      runs.flatMap(({ bytes }) => (bytes ? itemsOf(bytes) : [])),
+    )
+  }
+  return lists
+}
+
+function dealtTo(
+  task: TaskPlan,
+  tasks: number,
+  lists: ReadonlyMap<number, readonly Buffer[]>,
+  redistribution: NonNullable<StateDescriptor<unknown>['redistribution']>,
+): readonly Buffer[] {
+  const all = [...lists].sort(([a], [b]) => a - b).flatMap(([, items]) => items)
+  if (redistribution === 'union') return all
+  // As many tasks: each has its own.
+  if (lists.size === tasks) return lists.get(task.partition) ?? []
+  return all.filter((_, index) => index % tasks === task.partition)
+}
+
+function joined(items: readonly Buffer[]): Buffer {
+  const out = new ByteWriter(256)
+  for (const item of items) out.lengthPrefixed(item)
+  return out.view()
+}
