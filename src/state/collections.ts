@@ -1,5 +1,5 @@
-// How lists and maps of a key stand on disk: a list as its items one after the other, a map as pairs of entry key and value;
-// each part with its length in front.
+// How lists and maps of a key stand in rows and on disk: a list as its items one after the other (on disk in chunks: leveldb/lists.ts), a
+// map as pairs of entry key and value; each part with its length in front.
 import { ByteReader } from '../base/byte-reader.ts'
 import { ByteWriter } from '../base/byte-writer.ts'
 
@@ -23,12 +23,16 @@ export function writeMap(map: DiskMap): Buffer {
   return out.copy()
 }
 
-/** The list whose items from `index` on are `added`; as it is if it is shorter (`indexOf`). */
-export function appendAt(list: Buffer, index: number, added: Buffer): Buffer {
-  const reader = new ByteReader(list)
-  for (let i = 0; i < index; i++) {
-    if (reader.remaining === 0) return list
-    reader.lengthPrefixed()
-  }
-  return Buffer.concat([list.subarray(0, reader.position), added])
+/** The items of a list, each without its length. Views. */
+export function splitItems(items: Buffer): Buffer[] {
+  const reader = new ByteReader(items)
+  const split: Buffer[] = []
+  while (reader.remaining > 0) split.push(reader.lengthPrefixed())
+  return split
+}
+
+export function joinItems(items: readonly Buffer[]): Buffer {
+  const out = new ByteWriter(256)
+  for (const item of items) out.lengthPrefixed(item)
+  return out.view()
 }

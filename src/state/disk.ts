@@ -46,6 +46,10 @@ export interface TaskDisk {
   stateId(identity: StateIdentity): number
   /** Gives what it has of a key, for those of `states` (an array that stays the same) of which it has something: by their place there. */
   read(states: readonly number[], key: Buffer, found: (place: number, bytes: Buffer) => void): void
+  /** How many items the list is that `read` gave these bytes for; where they are all of it, they follow. */
+  listHead(bytes: Buffer): { readonly count: number; readonly items: Buffer | null }
+  /** The first `count` items of a key's list. */
+  readList(state: number, key: Buffer, count: number): Buffer[]
   /** Goes through all entries of a state: the whole task is read. */
   each(state: number, found: (key: Buffer, bytes: Buffer) => void): Promise<void>
   /** Goes through some entries behind `after` (null: from the first one); gives where it stopped, null at the end. Numbers of packs are left out. */

@@ -5,8 +5,9 @@
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from '@jest/globals'
+import { afterEach, beforeEach, expect, jest, test } from '@jest/globals'
 import { ClassicLevel } from 'classic-level'
+import { crc32c } from '../../src/base/crc32c.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import {
   f64,
@@ -20,6 +21,7 @@ import {
   withMigration,
 } from '../../src/index.ts'
 import { LevelBackend } from '../../src/state/leveldb/backend.ts'
+import { LevelBatch, LevelDatabase } from '../../src/state/leveldb/database.ts'
 import { type DiskSizes, TaskOnDisk } from '../support/task-on-disk.ts'
 
 interface Handles {
@@ -232,6 +234,64 @@ test('a disk with an older format of a state is read anew from the checkpoint, o
   expect(second.read).toEqual([])
   second.setKey('b')
   expect((second.handles.count as ValueState<string, undefined>).get()).toMatch(/^was \d+$/)
+})
+
+test('what is appended to a long list neither reads nor writes the rest of it, until it is asked for', async () => {
+  const ITEMS = 50_000
+  let task = await open({ cacheBytesMax: 1 })
+  const items = Array.from({ length: ITEMS }, (_, n) => `item ${n}`)
+  at(task, 'a').items.addAll(items)
+  task.freeze()
+  await task.complete()
+  for (let round = 0; round < 3; round++) {
+    task = await comeBack(task)
+    const read = jest.spyOn(LevelDatabase.prototype, 'get')
+    const put = jest.spyOn(LevelBatch.prototype, 'put')
+    at(task, 'a').items.add(`more ${round}`)
+    task.freeze()
+    await task.complete()
+    const bytesRead = read.mock.results.reduce(
+      (sum, { value }) => sum + ((value as Buffer | undefined)?.length ?? 0),
+      0,
+    )
+    const bytesWritten = put.mock.calls.reduce((sum, [, value]) => sum + value.length, 0)
+    jest.restoreAllMocks()
+    expect(bytesRead).toBeLessThan(20_000)
+    expect(bytesWritten).toBeLessThan(20_000)
+    items.push(`more ${round}`)
+  }
+  expect(at(task, 'a').items.get()).toEqual(items)
+  // It is whole wherever it is restored, and when it is replaced nothing of it stays.
+  const elsewhere = keep(await task.crash('empty disk'))
+  expect(at(elsewhere, 'a').items.get()).toEqual(items)
+  at(elsewhere, 'a').items.set(['one'])
+  elsewhere.freeze()
+  await elsewhere.complete()
+  const again = keep(await elsewhere.crash('same disk'))
+  at(again, 'a').items.add('two')
+  expect(at(again, 'a').items.get()).toEqual(['one', 'two'])
+})
+
+test('a folder in another format is emptied and read from the checkpoint', async () => {
+  const task = await open()
+  await checkpoint(task, ['a'])
+  await task.settled()
+  await task.leave()
+  const raw = new ClassicLevel<Buffer, Buffer>(join(folder, 'tested', 'worker'), {
+    keyEncoding: 'buffer',
+    valueEncoding: 'buffer',
+  })
+  for await (const [key, stored] of raw.iterator({ lt: Buffer.from([0, 0, 0, 1]) })) {
+    const marker = JSON.parse(stored.subarray(0, -4).toString()) as { format: number }
+    const value = Buffer.from(JSON.stringify({ ...marker, format: marker.format + 1 }))
+    const sum = Buffer.alloc(4)
+    sum.writeUInt32LE(crc32c(value, crc32c(key)))
+    await raw.put(key, Buffer.concat([value, sum]))
+  }
+  await raw.close()
+  const next = keep(await task.comeTo(folder))
+  expect(next.read).toHaveLength(1)
+  expect(at(next, 'a').count.get()).toBe(1)
 })
 
 test('many more keys than fit: memory stays within its limit, and no key is lost', async () => {

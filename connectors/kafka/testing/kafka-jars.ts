@@ -131,8 +131,9 @@ export function isAlive(pid: number): boolean {
   }
 }
 
+/** By its code alone: under Jest, errors of Node's own modules are of another realm's class. */
 function isErrno(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code
+  return (error as { readonly code?: unknown } | null)?.code === code
 }
 
 function isPackage(path: string): boolean {

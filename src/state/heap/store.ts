@@ -198,13 +198,26 @@ export class HeapStore implements Cursor, CachedStore {
     this.#moveTo(slot ?? (this.#disk ? this.#load(key, this.#disk) : -1))
   }
 
-  /** −1: the disk has nothing of the key. */
-  #load(key: unknown, disk: TaskDisk): number {
+  #keyOnDisk(key: unknown): Buffer {
     const out = this.#diskKey
     out.reset()
     encodeState(this.keySerde, key, out)
+    return out.view()
+  }
+
+  listHead(bytes: Buffer): { readonly count: number; readonly items: Buffer | null } {
+    return this.#disk?.listHead(bytes) ?? { count: 0, items: null }
+  }
+
+  listOnDisk(table: StateTable, slot: number, count: number): Buffer[] {
+    const state = this.#stateIds[this.#tables.indexOf(table)] as number
+    return this.#disk?.readList(state, this.#keyOnDisk(this.#keys[slot]), count) ?? []
+  }
+
+  /** −1: the disk has nothing of the key. */
+  #load(key: unknown, disk: TaskDisk): number {
     let slot = -1
-    disk.read(this.#stateIds, out.view(), (column, bytes) => {
+    disk.read(this.#stateIds, this.#keyOnDisk(key), (column, bytes) => {
       if (slot < 0) slot = this.#claimFor(key)
       ;(this.#tables[column] as StateTable).load(slot, bytes)
     })

@@ -1,5 +1,6 @@
 // The three kinds of state on the heap, each as a table of slots and the handle that user code holds.
 
+import { assert } from '../../base/assert.ts'
 import { ByteReader } from '../../base/byte-reader.ts'
 import { ByteWriter } from '../../base/byte-writer.ts'
 import { readMap } from '../collections.ts'
@@ -39,6 +40,11 @@ abstract class ObjectTable extends StateTable {
     this.cacheBytes += now - (sizes[slot] ?? 0)
     sizes[slot] = now
     if (bytes > 0) this.#usual += (bytes - this.#usual) / 16
+  }
+
+  /** It takes so many more. */
+  protected grow(slot: number, bytes: number): void {
+    if (this.#sizes) this.resize(slot, (this.#sizes[slot] ?? 0) / OBJECT_FACTOR + bytes)
   }
 
   override mark(slot: number): void {
@@ -146,10 +152,15 @@ export class ValueTable extends ObjectTable {
 }
 
 class ListSlot {
+  /** Items in front that are on disk and not here: what is appended does not need them. */
+  before = 0
   items: unknown[] = []
-  /** How many of `items` earlier checkpoints hold: the rest is appended by the next delta. */
+  /** How many of all items earlier checkpoints hold: the rest is appended by the next delta. */
   written = 0
 }
+
+/** Items of one row at most: no row is as long as a list may be. */
+const ITEMS_PER_ROW = 1_000
 
 export class ListTable extends ObjectTable {
   handle(cursor: Cursor): ListState<unknown> {
@@ -158,6 +169,7 @@ export class ListTable extends ObjectTable {
         const list = this.#at(cursor.slot)
         if (!list) return []
         this.touch(cursor.slot)
+        if (list.before > 0) this.#fetch(list, cursor.slot)
         return list.items as readonly object[]
       },
       add: (value) => this.#append(cursor.claim(), value),
@@ -182,6 +194,27 @@ export class ListTable extends ObjectTable {
     return slot < 0 ? undefined : (this.values[slot] as ListSlot | undefined)
   }
 
+  /** What was left on disk is wanted now. */
+  #fetch(list: ListSlot, slot: number): void {
+    const fetched = this.owner.listOnDisk(this, slot, list.before)
+    list.items = [...fetched.map((bytes) => decodeCopy(this.descriptor.serde, bytes)), ...list.items]
+    list.before = 0
+    this.grow(
+      slot,
+      fetched.reduce((sum, { length }) => sum + length, 0),
+    )
+  }
+
+  override load(slot: number, bytes: Buffer): void {
+    const { count, items } = this.owner.listHead(bytes)
+    if (items) return super.load(slot, items)
+    const list = new ListSlot()
+    list.before = count
+    list.written = count
+    this.values[slot] = list
+    this.resize(slot, bytes.length)
+  }
+
   #append(slot: number, value: unknown): void {
     this.mark(slot)
     let list = this.#at(slot)
@@ -194,12 +227,18 @@ export class ListTable extends ObjectTable {
 
   protected override encodeSlot(writer: SegmentRows, slot: number, full: boolean): number {
     const list = this.values[slot] as ListSlot
-    const from = full ? 0 : list.written
-    const writeItems: Write = (out) => encodeItems(this.descriptor.serde, list.items, from, out)
-    if (from === 0) this.row(writer, slot, Row.PUT, null, writeItems)
-    else this.row(writer, slot, Row.LIST_APPEND, (out) => out.uvarint(from), writeItems)
-    list.written = list.items.length
-    return list.items.length / Math.max(1, list.items.length - from)
+    const { before, items } = list
+    const count = before + items.length
+    const first = full ? 0 : list.written
+    assert(first >= before, 'I2: a base of a list that is on disk')
+    for (let from = first; from < count; from += ITEMS_PER_ROW) {
+      const some = items.slice(from - before, from - before + ITEMS_PER_ROW)
+      const writeItems: Write = (out) => encodeItems(this.descriptor.serde, some, out)
+      if (from === 0) this.row(writer, slot, Row.PUT, null, writeItems)
+      else this.row(writer, slot, Row.LIST_APPEND, (out) => out.uvarint(from), writeItems)
+    }
+    list.written = count
+    return items.length / Math.max(1, count - first)
   }
 
   override restore(slot: number, op: number, at: Buffer | null, value: Buffer | null): void {
@@ -223,10 +262,10 @@ export class ListTable extends ObjectTable {
 
 const itemScratch = new ByteWriter(256)
 
-function encodeItems(serde: Serde<unknown>, items: readonly unknown[], from: number, out: ByteWriter): void {
-  for (let i = from; i < items.length; i++) {
+function encodeItems(serde: Serde<unknown>, items: readonly unknown[], out: ByteWriter): void {
+  for (const item of items) {
     itemScratch.reset()
-    encodeState(serde, items[i], itemScratch)
+    encodeState(serde, item, itemScratch)
     out.uvarint(itemScratch.position)
     out.bytes(itemScratch.buffer, 0, itemScratch.position)
   }

@@ -4,8 +4,9 @@
 // one may be there in part. What is found at a start is kept only if the chain has the one, directly followed by the other:
 // rows may be replayed again (segment.ts), but those of another history never mix in. Else it is read again from the chain.
 //
-//   key    u32 prefix of the task · u16 length of the key · key · u16 number of the state, or of a pack of them
-//   value  as the state's serde writes it; lists and maps: collections.ts; numbers: packs.ts
+//   key    u32 prefix of the task · u16 length of the key · key · u16 number of the state, or of a pack of them (· u32 of a list's chunk)
+//   value  as the state's serde writes it; maps: collections.ts; lists: lists.ts; numbers: packs.ts
+import { ByteWriter } from '../../base/byte-writer.ts'
 import { yieldToLoop } from '../../base/clock.ts'
 import { isCode, MillraceError } from '../../base/errors.ts'
 import type { TaskId } from '../../base/ids.ts'
@@ -21,6 +22,7 @@ import {
   type StateIdentity,
 } from '../segment.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
+import { chunkItems, type ListHead, readHead, readList } from './lists.ts'
 import { isPacked, PACKED_MAX, readPack } from './packs.ts'
 import { Writes } from './writes.ts'
 
@@ -38,7 +40,11 @@ const KEY_BYTES_MAX = 0xffff
 /** In `applying`: rows of anything may be there. */
 const UNKNOWN = '?'
 
+/** Of what is described above: entries of another one are emptied. */
+const FORMAT = 2
+
 interface Marker {
+  readonly format: number
   readonly prefix: number
   applied: string | null
   applying: string | null
@@ -102,8 +108,10 @@ export class LevelTaskDisk implements TaskDisk {
     this.#task = task
     this.#db = db
     this.budget = budget
-    const fresh: Marker = { prefix, applied: null, applying: null, bytes: 0, states: [], packs: [] }
-    this.#marker = readMarker(db.get(markerKey(task))) ?? fresh
+    const fresh: Marker = { format: FORMAT, prefix, applied: null, applying: null, bytes: 0, states: [], packs: [] }
+    const found = readMarker(db.get(markerKey(task)))
+    this.#marker =
+      found && found.format !== FORMAT ? { ...fresh, prefix: found.prefix, applied: UNKNOWN } : (found ?? fresh)
     this.#from = prefixBytes(this.#marker.prefix)
     this.#to = prefixBytes(this.#marker.prefix + 1)
     this.#cursor = this.#from
@@ -157,17 +165,31 @@ export class LevelTaskDisk implements TaskDisk {
 
   async each(state: number, found: (key: Buffer, bytes: Buffer) => void): Promise<void> {
     for await (const entries of this.#db.entries(this.#from, this.#to)) {
-      for (const [name, bytes] of entries)
-        if (name.readUInt16BE(name.length - STATE_BYTES) === state) found(keyIn(name), bytes)
+      for (const [name, bytes] of entries) if (stateIn(name) === state) found(keyIn(name), bytes)
     }
   }
 
   async page(after: Buffer | null, found: (state: number, key: Buffer, bytes: Buffer) => void): Promise<Buffer | null> {
     for await (const entries of this.#db.entries(after ?? this.#from, this.#to)) {
-      for (const [name, bytes] of entries) found(name.readUInt16BE(name.length - STATE_BYTES), keyIn(name), bytes)
+      for (const [name, bytes] of entries) this.#look(name, bytes, found)
       return behind(entries.at(-1)?.[0] ?? this.#to)
     }
     return null
+  }
+
+  /** Shows a list as items, in as many parts as it has. */
+  #look(name: Buffer, bytes: Buffer, found: (state: number, key: Buffer, bytes: Buffer) => void): void {
+    const state = stateIn(name)
+    const shown = this.#marker.states[state]?.kind === 'list' ? itemsIn(name, bytes) : bytes
+    if (shown) found(state, keyIn(name), shown)
+  }
+
+  listHead(bytes: Buffer): ListHead {
+    return readHead(bytes)
+  }
+
+  readList(state: number, key: Buffer, count: number): Buffer[] {
+    return readList(this.#db, this.#keyOf(state, key), count)
   }
 
   #readPlan(states: readonly number[]): ReadPlan {
@@ -303,7 +325,7 @@ export class LevelTaskDisk implements TaskDisk {
   }
 
   #baseRow(rows: SegmentRows, states: SegmentStates, name: Buffer, value: Buffer): void {
-    const entry = name.readUInt16BE(name.length - STATE_BYTES)
+    const entry = stateIn(name)
     const key = keyIn(name)
     if (entry >= FIRST_PACK) {
       const packed = this.#marker.packs[entry - FIRST_PACK]?.states ?? []
@@ -317,6 +339,7 @@ export class LevelTaskDisk implements TaskDisk {
     // Of a state that is declared no more: a restore has refused it.
     if (!state) return
     const { index, identity } = state
+    if (identity.kind === 'list') return listRow(rows, index, name, value)
     if (identity.kind !== 'map') return rows.raw(index, Row.PUT, key, null, value)
     rows.raw(index, Row.DELETE, key, null, null)
     for (const [at, each] of readMap(value)) rows.raw(index, Row.MAP_PUT, key, Buffer.from(at, 'latin1'), each)
@@ -342,4 +365,27 @@ function isAsItIs(identity: StateIdentity, read: Reading): boolean {
 /** The name that follows directly. */
 const behind = (name: Buffer): Buffer => Buffer.concat([name, Buffer.from([0])])
 
-const keyIn = (name: Buffer): Buffer => name.subarray(PREFIX_BYTES + 2, -STATE_BYTES)
+const keyEnd = (name: Buffer): number => PREFIX_BYTES + 2 + name.readUInt16BE(PREFIX_BYTES)
+const keyIn = (name: Buffer): Buffer => name.subarray(PREFIX_BYTES + 2, keyEnd(name))
+const stateIn = (name: Buffer): number => name.readUInt16BE(keyEnd(name))
+
+/** Of a chunk of a list its first index; −1: the name is a head's. */
+function chunkIn(name: Buffer): number {
+  const end = keyEnd(name) + STATE_BYTES
+  return name.length > end ? name.readUInt32BE(end) : -1
+}
+
+/** Items in the entry of a list; null: they are in its chunks. */
+const itemsIn = (name: Buffer, bytes: Buffer): Buffer | null =>
+  chunkIn(name) < 0 ? readHead(bytes).items : chunkItems(bytes)
+
+/** A list's chunks follow one another in the order of their indices. */
+function listRow(rows: SegmentRows, state: number, name: Buffer, value: Buffer): void {
+  const items = itemsIn(name, value)
+  if (!items) return
+  const index = chunkIn(name)
+  const at = new ByteWriter(8)
+  at.uvarint(Math.max(0, index))
+  if (index <= 0) rows.raw(state, Row.PUT, keyIn(name), null, items)
+  else rows.raw(state, Row.LIST_APPEND, keyIn(name), at.view(), items)
+}

@@ -1,11 +1,12 @@
 // Rows of a segment on their way into one batch. What a batch changes several times, or knows only in part, is put together before
 // it is written: lists, maps, and numbers side by side.
-import { appendAt, type DiskMap, readMap, writeMap } from '../collections.ts'
+import { type DiskMap, readMap, writeMap } from '../collections.ts'
 import { indexOf, Row } from '../segment.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
+import { ListWrite } from './lists.ts'
 import { Pack } from './packs.ts'
 
-type Gathered = Pack | Buffer | DiskMap | null
+type Gathered = Pack | ListWrite | DiskMap | null
 
 const NOTHING = Buffer.alloc(0)
 
@@ -77,13 +78,12 @@ export class Writes {
 
   list(name: Buffer, op: number, at: Buffer | null, value: Buffer | null): void {
     const id = name.toString('latin1')
-    if (op === Row.DELETE || !value) this.#gathered.set(id, null)
-    else if (op === Row.PUT) this.#gathered.set(id, Buffer.from(value))
-    else {
-      const held = this.#gathered.get(id)
-      const before = held === undefined ? this.#db.get(name) : (held as Buffer | null)
-      this.#gathered.set(id, appendAt(before ?? NOTHING, indexOf(at), value))
-    }
+    const held = this.#gathered.get(id) as ListWrite | undefined
+    const list = held ?? new ListWrite(this.#db, this.#batch, name)
+    if (!held) this.#gathered.set(id, list)
+    if (op === Row.DELETE || !value) list.clear()
+    else if (op === Row.PUT) list.set(value)
+    else list.append(indexOf(at), value)
   }
 
   map(name: Buffer, op: number, at: Buffer | null, value: Buffer | null): void {
@@ -102,13 +102,16 @@ export class Writes {
   finish(): LevelBatch {
     this.#endPack()
     for (const [id, held] of this.#gathered) {
-      const name = Buffer.from(id, 'latin1')
-      this.#put(name, this.#encode(name, held))
+      if (held instanceof ListWrite) held.finish()
+      else {
+        const name = Buffer.from(id, 'latin1')
+        this.#put(name, this.#encode(name, held))
+      }
     }
     return this.#batch
   }
 
-  #encode(name: Buffer, held: Gathered): Buffer | null {
+  #encode(name: Buffer, held: Exclude<Gathered, ListWrite>): Buffer | null {
     if (held instanceof Map) return writeMap(held)
     if (!(held instanceof Pack)) return held
     const before = held.complete ? undefined : this.#db.get(name)
