@@ -27,7 +27,7 @@ import {
   TxnOffsetCommit,
 } from './wire/transaction-requests.ts'
 
-export type Purpose = 'control' | 'group' | 'transaction' | 'produce' | 'fetch'
+export type Purpose = 'control' | 'group' | 'transaction' | 'produce' | 'fetch' | 'store'
 
 interface Address {
   readonly host: string

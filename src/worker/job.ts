@@ -1,6 +1,7 @@
 // What a worker runs: the plan's stages and names, and the settings, as data. The plan layer makes them.
+
+import type { CheckpointStore } from '../base/checkpoint-store.ts'
 import type { OperatorId } from '../base/ids.ts'
-import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { HopTarget } from '../dataflow/chain.ts'
 import type { Graph, PlanNode } from '../dataflow/graph.ts'
 import type { ClusterFactory, ClusterOptions, SourceConnector, TopicSinkConnector } from '../dataflow/ports.ts'
@@ -51,6 +52,8 @@ export interface Plan {
 export const names = {
   group: (pipeline: string): string => `millrace.${pipeline}`,
   hop: (pipeline: string, name: string): string => `millrace.${pipeline}.hop.${name}`,
+  /** Holds the pipeline's checkpoints, if `checkpoint.store` says so. */
+  checkpoints: (pipeline: string): string => `millrace.${pipeline}.checkpoints`,
   prefix: (pipeline: string): string => `millrace.${pipeline}.`,
   transactionalIds: (pipeline: string, instance: string): [string, string] => [
     `millrace.${pipeline}.${instance}.0`,
