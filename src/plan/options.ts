@@ -18,7 +18,10 @@ export interface PipelineOptions {
     readonly timeoutMs?: number
     /** Default `exactly-once`. */
     readonly mode?: 'exactly-once' | 'at-least-once'
-    /** A folder, or a store. Default `./.millrace/<pipeline>`. */
+    /**
+     * `kafka`: a topic of the pipeline's own cluster. Else a folder that all workers see (one called kafka is `./kafka`), or a
+     * store. Default `./.millrace/<pipeline>`.
+     */
     readonly store?: string | CheckpointStore
     /** Committed checkpoints kept per task. Default 2. */
     readonly retained?: number
