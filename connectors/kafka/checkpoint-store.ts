@@ -2,7 +2,7 @@
 // the index (store-index.ts), the others hold the files' bytes in chunks. A worker writes to one of these.
 //
 //   create   index: writing ─▶ data: chunk, chunk, … ─▶ index: file, end of writing (one batch) ─▶ read the index up to there
-//   delete   index: end of file ─▶ data: end of each chunk ─▶ in the background: purge
+//   delete   index: end of file ─▶ in the background: data: end of each chunk, and purge
 //
 // The file exists from the instant in which its index record is acknowledged, and not before: what a crash interrupts is
 // nobody's file. Whoever reads first catches up with the index, so that he sees all that was acknowledged before.
@@ -31,7 +31,7 @@ const INDEX_FETCH_BYTES = 1024 * 1024
 const DATA_FETCH_BYTES_MAX = 8 * 1024 * 1024
 /** Who did not look at the index for so long begins it anew: the log cleaner may have dropped tombstones meanwhile. */
 const INDEX_AGE_MS_MAX = 10 * 60_000
-/** A `create` that began so long ago was interrupted. If it was not, it finds out. */
+/** A `create` that began so long ago was interrupted. If it was not, it fails, and is tried again. */
 const WRITING_MS_MAX = 15 * 60_000
 /** A new leader shows what was acknowledged within a few fetches of its followers. */
 const READABLE_MS_MAX = 30_000
@@ -68,7 +68,8 @@ export class KafkaCheckpointStore implements CheckpointStore {
   /** Under way, or failed: what has become of a failed one is decided by taking it back. */
   readonly #attempts = new Map<string, Attempt>()
   readonly #failed = new Map<string, Attempt>()
-  readonly #toPurge = new Set<number>()
+  /** Their chunks are still to be tombstoned. */
+  readonly #dead = new Map<string, Attempt>()
   readonly #purged = new Map<number, bigint>()
   #purging: Promise<void> | undefined
 
@@ -153,7 +154,7 @@ export class KafkaCheckpointStore implements CheckpointStore {
       const info = await this.#find()
       if (!info) throw new Error('the topic is not there')
       if (this.#chunkBytes === 0) await this.#configure()
-      for (const attempt of this.#failed.values()) await this.#takeBack(attempt)
+      await this.#takeBack([...this.#failed.values()])
       const id = `${name}/${nonce()}`
       const { clientId } = this.#cluster
       const key = Buffer.from(clientId)
@@ -163,9 +164,9 @@ export class KafkaCheckpointStore implements CheckpointStore {
       try {
         await this.#write(attempt, parts)
         const file = this.#index.file(id)
-        if (!file || file.late || !file.announced) {
-          await this.#takeBack(attempt)
-          throw new Error(file?.late ? `${name} is there already` : 'it took so long that it was given up for another')
+        if (file?.late !== false) {
+          await this.#takeBack([attempt])
+          throw new Error(file ? `${name} is there already` : 'it is gone already')
         }
         this.#attempts.delete(id)
       } catch (error) {
@@ -180,9 +181,9 @@ export class KafkaCheckpointStore implements CheckpointStore {
     const by = this.#cluster.clientId
     const [indexed, appended] = [this.#index.endOf(partition), this.#log.knownEnd(partition)]
     const from = indexed > appended ? indexed : appended
-    const announced = await this.#note([
-      { key: keys.writing(id), value: values.writing({ by, partition, from, chunks: count }) },
-    ])
+    const { producerId } = await this.#log.identify()
+    const announcement = values.writing({ by, producerId, partition, from, chunks: count })
+    const announced = await this.#note([{ key: keys.writing(id), value: announcement }], producerId)
     this.#firstAt ??= announced
     const chunks: bigint[] = []
     for (const value of chunked(parts, this.#chunkBytes)) {
@@ -191,22 +192,25 @@ export class KafkaCheckpointStore implements CheckpointStore {
     }
     const checksum = crcHex(crc32cOf(parts))
     const file = { partition, bytes: bytesOf(parts), chunkBytes: this.#chunkBytes, checksum, chunks }
-    await this.#note([
+    const done = [
       { key: keys.file(id), value: values.file(file) },
       { key: keys.writing(id), value: null },
-    ])
+    ]
+    // As announced, or whoever takes us for dead could not shut us out.
+    await this.#note(done, producerId)
     await this.#catchUp()
   }
 
-  /** After it a file of this attempt is not there, and none can come. */
-  async #takeBack(attempt: Attempt): Promise<void> {
-    await this.#note([
-      { key: keys.file(attempt.id), value: null },
-      { key: keys.writing(attempt.id), value: null },
-    ])
-    this.#attempts.delete(attempt.id)
-    this.#failed.delete(attempt.id)
-    await this.#dropChunks(attempt)
+  /** After it files of these attempts are not there, and none can come. */
+  async #takeBack(attempts: readonly Attempt[]): Promise<void> {
+    if (attempts.length === 0) return
+    const ids = attempts.map(({ id }) => id)
+    await this.#note(ids.flatMap((id) => [keys.file(id), keys.writing(id)]).map((key) => ({ key, value: null })))
+    for (const id of ids) {
+      this.#attempts.delete(id)
+      this.#failed.delete(id)
+    }
+    this.#giveBack(attempts)
   }
 
   async #dropChunks({ id, partition, chunks }: Attempt): Promise<void> {
@@ -221,12 +225,15 @@ export class KafkaCheckpointStore implements CheckpointStore {
   }
 
   /** Appends to the index; gives the first record's offset. What nobody else has come before is applied at once. */
-  async #note(records: readonly { readonly key: string; readonly value: string | null }[]): Promise<bigint> {
+  async #note(
+    records: readonly { readonly key: string; readonly value: string | null }[],
+    as?: bigint,
+  ): Promise<bigint> {
     const encoded: NewRecord[] = records.map(({ key, value }) => ({
       key,
       value: value === null ? null : [Buffer.from(value)],
     }))
-    const { offset, ms } = await this.#log.append(INDEX, encoded)
+    const { offset, ms } = await this.#log.append(INDEX, encoded, as)
     if (this.#index.position === offset)
       for (const [index, record] of records.entries())
         this.#index.apply({ ...record, offset: offset + BigInt(index), timestamp: ms })
@@ -254,7 +261,8 @@ export class KafkaCheckpointStore implements CheckpointStore {
       if (monotonicMs() - beganMs > READABLE_MS_MAX)
         throw new Error(`${topic}-${INDEX} cannot be read from ${this.#index.position} to ${end}`)
       const index = this.#index
-      const fetched = await this.#log.fetch(INDEX, index.position, INDEX_FETCH_BYTES)
+      const from = index.position
+      const fetched = await this.#log.fetch(INDEX, from, INDEX_FETCH_BYTES)
       if (fetched.kind === 'gone') {
         // Purged beyond what we had read; all that lives stands behind.
         this.#index = this.#newIndex()
@@ -266,8 +274,8 @@ export class KafkaCheckpointStore implements CheckpointStore {
         index.apply({ offset, timestamp, key: key?.toString() ?? null, value: value?.toString() ?? null })
       }
       // The last records may be ones that compaction took.
-      if (fetched.next > index.position) index.position = fetched.next
-      else if (fetched.end >= end) index.position = end
+      const read = fetched.next > from || fetched.end < end ? fetched.next : end
+      if (read > index.position) index.position = read
     }
     this.#indexedAtMs = beganMs
   }
@@ -332,11 +340,12 @@ export class KafkaCheckpointStore implements CheckpointStore {
     for (;;) {
       const offset = file.chunks[from] ?? 0n
       const fetched = await this.#log.fetch(file.partition, offset, budget)
-      const missing = corrupt(file, `chunk ${from} (offset ${offset}) is not in the log`, this.location)
-      if (fetched.kind === 'gone') throw missing
+      const missing = (): MillraceError =>
+        corrupt(file, `chunk ${from} (offset ${offset}) is not in the log`, this.location)
+      if (fetched.kind === 'gone') throw missing()
       const chunks = chunksIn(fetched.records, file, from, to, this.location)
       if (chunks.length > 0) return chunks
-      if (fetched.next > offset || fetched.end > offset || monotonicMs() > deadline) throw missing
+      if (fetched.next > offset || fetched.end > offset || monotonicMs() > deadline) throw missing()
     }
   }
 
@@ -355,22 +364,27 @@ export class KafkaCheckpointStore implements CheckpointStore {
       const files = this.#index.filesOf(name)
       if (files.length === 0) return
       await this.#note(files.map(({ id }) => ({ key: keys.file(id), value: null })))
-      for (const { id, partition, chunks } of files) {
-        await this.#dropChunks({ id, partition, chunks: chunks.length })
-        this.#toPurge.add(partition)
-      }
-      this.#purging ??= this.#purge()
+      this.#giveBack(files.map(({ id, partition, chunks }) => ({ id, partition, chunks: chunks.length })))
     })
   }
 
-  /** One at a time, never waited for: what fails is tried again with the next file that goes. */
+  /** What nobody's index record names any more. Not waited for: what fails is tried again with what comes next. */
+  #giveBack(attempts: readonly Attempt[]): void {
+    for (const attempt of attempts) this.#dead.set(attempt.id, attempt)
+    this.#purging ??= this.#purge()
+  }
+
   async #purge(): Promise<void> {
     try {
-      while (this.#toPurge.size > 0) {
-        const partitions = [...this.#toPurge]
-        this.#toPurge.clear()
+      while (this.#dead.size > 0) {
+        const partitions = new Set<number>()
+        for (const attempt of [...this.#dead.values()]) {
+          await this.#dropChunks(attempt)
+          this.#dead.delete(attempt.id)
+          partitions.add(attempt.partition)
+        }
         // Before the index is read: who announces himself later than we read writes behind these ends.
-        const ends = new Map(partitions.map((partition) => [partition, this.#log.knownEnd(partition)]))
+        const ends = [...partitions].map((partition) => [partition, this.#log.knownEnd(partition)] as const)
         await this.#catchUp()
         await this.#reap()
         for (const [partition, end] of ends) {
@@ -380,10 +394,8 @@ export class KafkaCheckpointStore implements CheckpointStore {
         await this.#purgeIndex()
       }
     } catch (error) {
-      this.#logger.warn(
-        { topic: this.#options.topic, error: messageOf(error) },
-        'purging the checkpoint topic failed; trying again later',
-      )
+      const text = 'purging the checkpoint topic failed; trying again later'
+      this.#logger.warn({ topic: this.#options.topic, error: messageOf(error) }, text)
     } finally {
       this.#purging = undefined
     }
@@ -406,8 +418,8 @@ export class KafkaCheckpointStore implements CheckpointStore {
   }
 
   /**
-   * Ends what interrupted `create`s have left, of this worker's earlier lives at once. A writer that lives after all finds its
-   * announcement gone when it has written its index record, and takes that back.
+   * Ends what interrupted `create`s have left, of this worker's earlier lives at once. A writer that lives after all is shut out of
+   * the index by it: its file is there before, or never.
    */
   async #reap(): Promise<void> {
     const { clientId } = this.#cluster
@@ -416,10 +428,13 @@ export class KafkaCheckpointStore implements CheckpointStore {
     for (const writing of this.#index.writings) {
       const dead = writing.sinceMs < tooOld || (writing.by === clientId && writing.offset < firstAt)
       if (!dead || this.#attempts.has(writing.id)) continue
-      await this.#note([{ key: keys.writing(writing.id), value: null }])
+      const end = { key: keys.writing(writing.id), value: null }
+      await this.#log.shutOut(writing.producerId, INDEX, end)
+      // Shut out before for another file of his: then that was the last word in his name.
+      await this.#note([end])
       await this.#catchUp()
       // It may have come through just before.
-      if (!this.#index.file(writing.id)) await this.#dropChunks(writing)
+      if (!this.#index.file(writing.id)) this.#dead.set(writing.id, writing)
     }
   }
 

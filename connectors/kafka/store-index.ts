@@ -25,8 +25,9 @@ export interface IndexRecord {
 export interface Writing {
   /** Name and nonce. */
   readonly id: string
-  /** The client that writes. */
+  /** The client that writes, and its producer id in the index: who takes it for dead shuts that out. */
   readonly by: string
+  readonly producerId: bigint
   /** Of the chunks, all of which will stand at `from` or behind it. */
   readonly partition: number
   readonly from: bigint
@@ -51,8 +52,6 @@ export interface StoredFile {
   readonly offset: bigint
   /** Its name was there already. */
   readonly late: boolean
-  /** Its `writing` record was there until now: nobody took its writer for dead. */
-  readonly announced: boolean
 }
 
 export const keys = {
@@ -65,8 +64,8 @@ export const keys = {
 
 export const values = {
   store: (): string => JSON.stringify({ f: FORMAT }),
-  writing: ({ by, partition, from, chunks }: Pick<Writing, 'by' | 'partition' | 'from' | 'chunks'>): string =>
-    JSON.stringify({ f: FORMAT, by, partition, from: Number(from), chunks }),
+  writing: ({ by, producerId, partition, from, chunks }: Omit<Writing, 'id' | 'sinceMs' | 'offset'>): string =>
+    JSON.stringify({ f: FORMAT, by, producer: Number(producerId), partition, from: Number(from), chunks }),
   file: (file: Pick<StoredFile, 'partition' | 'bytes' | 'chunkBytes' | 'checksum' | 'chunks'>): string => {
     const { partition, bytes, chunkBytes, checksum, chunks } = file
     return JSON.stringify({ f: FORMAT, partition, bytes, chunkBytes, checksum, at: runsOf(chunks) })
@@ -131,9 +130,11 @@ export class StoreIndex {
   }
 
   #writing({ offset, timestamp }: IndexRecord, id: string, fields: Readonly<Record<string, unknown>>): Writing {
-    const { by, partition, from, chunks } = fields
-    if (typeof by !== 'string' || !isCount(partition) || !isCount(from) || !isCount(chunks)) throw this.#foreign(offset)
-    return { id, by, partition, from: BigInt(from), chunks, sinceMs: timestamp, offset }
+    const { by, producer, partition, from, chunks } = fields
+    if (typeof by !== 'string' || !isCount(producer)) throw this.#foreign(offset)
+    if (!isCount(partition) || !isCount(from) || !isCount(chunks)) throw this.#foreign(offset)
+    const producerId = BigInt(producer)
+    return { id, by, producerId, partition, from: BigInt(from), chunks, sinceMs: timestamp, offset }
   }
 
   #file({ offset }: IndexRecord, id: string, fields: Readonly<Record<string, unknown>>): StoredFile {
@@ -145,8 +146,7 @@ export class StoreIndex {
     const name = id.slice(0, id.lastIndexOf('/'))
     const known = this.#files.get(id)
     const late = known?.late ?? this.fileOf(name) !== undefined
-    const announced = known?.announced ?? this.#writings.has(id)
-    return { id, name, partition, bytes, chunkBytes, checksum, chunks, offset, late, announced }
+    return { id, name, partition, bytes, chunkBytes, checksum, chunks, offset, late }
   }
 
   #foreign(offset: bigint): MillraceError {

@@ -4,7 +4,9 @@
 //
 // A batch is repeated as it is, same bytes under the same sequence, until it is acknowledged or refused (I8). After that its
 // outcome may be unknown: what follows goes out under the next epoch, and then a broker takes nothing of the last one any more.
+// In the same way others shut a producer out that they take for dead.
 import { wallMs } from '../../src/base/clock.ts'
+import { isCode, MillraceError } from '../../src/base/errors.ts'
 import { KEY_AT, KEY_LENGTH, OFFSET_DELTA, STRIDE, VALUE_AT, VALUE_LENGTH } from '../../src/dataflow/batch.ts'
 import type { KafkaCluster } from './cluster.ts'
 import { BatchBuilder } from './wire/batch-builder.ts'
@@ -14,7 +16,10 @@ import { Fetch, Produce } from './wire/data-requests.ts'
 import { decodeBatch, endOfBatches, readBatches } from './wire/record-batch.ts'
 import { InitProducerId } from './wire/transaction-requests.ts'
 
+/** Of our own epochs. */
 const EPOCH_MAX = 32_000
+/** Kafka's last one: nothing of this producer comes after it. */
+const EPOCH_OF_THE_DEAD = 32_767
 const SEQUENCE_MASK = 0x7fffffff
 const MAX_WAIT_MS = 100
 
@@ -22,6 +27,11 @@ export interface NewRecord {
   readonly key: string
   /** In parts that follow one another; null: a tombstone. */
   readonly value: readonly Uint8Array[] | null
+}
+
+export interface Appended {
+  readonly offset: bigint
+  readonly ms: number
 }
 
 export interface LogRecord {
@@ -58,18 +68,17 @@ export class StoreLog {
     this.topic = topic
   }
 
-  /** One batch; gives its first offset, and when it was. */
-  append(partition: number, records: readonly NewRecord[]): Promise<{ readonly offset: bigint; readonly ms: number }> {
-    const next = this.#last.catch(() => undefined).then(() => this.#append(partition, records))
+  /** One batch; gives its first offset, and when it was. `as`: only while that is our producer id. */
+  append(partition: number, records: readonly NewRecord[], as?: bigint): Promise<Appended> {
+    const next = this.#last.catch(() => undefined).then(() => this.#append(partition, records, as))
     this.#last = next
     return next
   }
 
-  async #append(
-    partition: number,
-    records: readonly NewRecord[],
-  ): Promise<{ readonly offset: bigint; readonly ms: number }> {
-    const { producerId, epoch } = await this.#identify()
+  async #append(partition: number, records: readonly NewRecord[], as: bigint | undefined): Promise<Appended> {
+    const { producerId, epoch } = await this.identify()
+    if (as !== undefined && as !== producerId)
+      throw new MillraceError('TRANSACTION_FENCED', `producer ${as} of ${this.topic} was given up`)
     const sequence = this.#sequences.get(partition) ?? 0
     const ms = wallMs()
     const builder = this.#builder ?? new BatchBuilder()
@@ -104,13 +113,14 @@ export class StoreLog {
       this.#builder = builder
       return { offset, ms }
     } catch (error) {
-      this.#producer = epoch < EPOCH_MAX ? { producerId, epoch: epoch + 1 } : undefined
+      const shutOut = isCode(error, 'TRANSACTION_FENCED') || epoch >= EPOCH_MAX
+      this.#producer = shutOut ? undefined : { producerId, epoch: epoch + 1 }
       this.#sequences.clear()
       throw error
     }
   }
 
-  async #identify(): Promise<{ readonly producerId: bigint; readonly epoch: number }> {
+  async identify(): Promise<{ readonly producerId: bigint; readonly epoch: number }> {
     this.#producer ??= await this.#cluster.call(
       InitProducerId,
       { transactionalId: null, timeoutMs: 60_000 },
@@ -122,6 +132,31 @@ export class StoreLog {
       },
     )
     return this.#producer
+  }
+
+  /**
+   * Appends one record in the name of a producer, and nothing of that producer comes after it. Somebody else may have done so
+   * already: then nothing is appended.
+   */
+  async shutOut(producerId: bigint, partition: number, { key, value }: NewRecord): Promise<void> {
+    const builder = new BatchBuilder()
+    const bytes = Buffer.from(key)
+    const writer = builder.begin(wallMs(), bytes, 0, bytes.length)
+    for (const part of value ?? []) writer.bytes(part)
+    builder.end(value ? 'written' : 'null', null, 0, 0)
+    const producer = { producerId, epoch: EPOCH_OF_THE_DEAD, baseSequence: 0 }
+    const batch = builder.seal({ ...producer, transactional: false, compression: 'none' })
+    await this.#cluster.call(
+      Produce,
+      { transactionalId: null, timeoutMs: 30_000, batches: [{ topic: this.topic, partition, batch }] },
+      {
+        to: { kind: 'leader', topic: this.topic, partition },
+        purpose: 'store',
+        what: `shutting producer ${producerId} out of ${this.topic}-${partition} (needs WRITE)`,
+        codeOf: (answers) => answers[0]?.code ?? Code.NETWORK_EXCEPTION,
+        accept: (code) => code === Code.OUT_OF_ORDER_SEQUENCE || code === Code.DUPLICATE_SEQUENCE,
+      },
+    )
   }
 
   /** As of our last append: the partition was at least so long. */
