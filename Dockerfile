@@ -5,7 +5,8 @@
 #     -v ./pipelines:/app/pipelines:ro millrace run pipelines/mine.ts
 #
 # - The host name is the instance id: give each container one of its own that survives a restart (or MILLRACE_INSTANCE).
-# - Checkpoints go to /app/.millrace/<pipeline>: a volume that all containers of the pipeline share, across hosts too.
+# - Checkpoints go to /app/.millrace/<pipeline>: a volume that all containers of the pipeline share, across hosts too. With
+#   MILLRACE_STORE=kafka they go to a topic, and no volume is needed.
 # - An orderly stop takes up to 30 s (MILLRACE_GRACE_MS): stop with `docker stop -t 40`, else SIGKILL cuts it short. That
 #   costs time at the next start, never records.
 #

@@ -1,9 +1,10 @@
 export { ByteReader } from './base/byte-reader.ts'
 export { ByteWriter } from './base/byte-writer.ts'
+export type { CheckpointStore } from './base/checkpoint-store.ts'
 export { MillraceError } from './base/errors.ts'
 export { type CheckpointId, checkpointId } from './base/ids.ts'
 export type { Logger } from './base/log.ts'
-export { type CheckpointStore, DirectoryStore, MemoryStore } from './checkpoint/store.ts'
+export { DirectoryStore, MemoryStore } from './checkpoint/store.ts'
 export { type BatchOwner, ColumnarBatch, type Columns, type Headers, STRIDE } from './dataflow/batch.ts'
 export type { RecordContext } from './dataflow/functions.ts'
 export type {

@@ -1,5 +1,5 @@
 // The cluster as we know it: brokers, leaders, coordinators, and one connection per broker and purpose. Membership has
-// its own connection because a pending JoinGroup blocks everything behind it; so have fetch, produce and transactions.
+// its own connection because a pending JoinGroup blocks everything behind it; so have fetch, produce, transactions and the store.
 // `call` is the one retry loop of all control requests: it repeats what may be repeated, at the right broker, until a
 // deadline, and turns every other answer into a coded error.
 import { delay, jitter, monotonicMs, startTimer } from '../../src/base/clock.ts'
@@ -27,7 +27,7 @@ import {
   TxnOffsetCommit,
 } from './wire/transaction-requests.ts'
 
-export type Purpose = 'control' | 'group' | 'transaction' | 'produce' | 'fetch'
+export type Purpose = 'control' | 'group' | 'transaction' | 'produce' | 'fetch' | 'store'
 
 interface Address {
   readonly host: string

@@ -1,4 +1,5 @@
 // The engine's `Cluster` port on Kafka: puts the pieces of this folder together.
+import type { CheckpointStore } from '../../src/base/checkpoint-store.ts'
 import { delay, monotonicMs } from '../../src/base/clock.ts'
 import { MillraceError } from '../../src/base/errors.ts'
 import type { Logger } from '../../src/base/log.ts'
@@ -14,10 +15,12 @@ import type {
   Position,
   StartPosition,
   TopicInfo,
+  TopicStoreOptions,
   TransactionRecord,
   TransactionSinkOptions,
   WorkerSink,
 } from '../../src/dataflow/ports.ts'
+import { KafkaCheckpointStore } from './checkpoint-store.ts'
 import type { ClientOptions } from './client.ts'
 import { KafkaCluster } from './cluster.ts'
 import { KafkaGroupMember, leaveGroup } from './group.ts'
@@ -255,6 +258,10 @@ class KafkaPort implements Cluster {
         },
       )
     }
+  }
+
+  checkpointStore(options: TopicStoreOptions): CheckpointStore {
+    return new KafkaCheckpointStore(this.#cluster, this, options, this.#log)
   }
 
   member(options: MemberOptions): GroupMember {

@@ -115,7 +115,7 @@ export async function removeMembers(kafka: KafkaAccess, instances: ReadonlySet<s
   await kafka.send(await kafka.coordinatorOf(group), { api: 13, version: 4, name: 'LeaveGroup', body })
 }
 
-/** The pipeline's internal topics as they are now: its hops. */
-export async function internalTopics(kafka: KafkaAccess): Promise<string[]> {
-  return (await kafka.topics()).filter((topic) => topic.startsWith(internalPrefix))
+/** The pipeline's repartition topics as they are now. */
+export async function hopTopics(kafka: KafkaAccess): Promise<string[]> {
+  return (await kafka.topics()).filter((topic) => topic.startsWith(`${internalPrefix}hop.`))
 }

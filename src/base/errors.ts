@@ -132,7 +132,11 @@ export const errorTable: Readonly<Record<ErrorCode, CodeEntry>> = {
   CHECKPOINT_TOO_LARGE: entry('fatal', 1, 'a checkpoint exceeds the limit of its store'),
   CHECKPOINT_TIMEOUT: entry('restart', 1, 'a checkpoint did not finish in time'),
   STORE_UNWRITABLE: entry('restart', 1, 'the checkpoint store cannot be read or written (disk full, rights)'),
-  STORE_FOREIGN_FILE: entry('fatal', 3, "the store's folder holds files of another pipeline"),
+  STORE_FOREIGN_FILE: entry(
+    'fatal',
+    3,
+    "the store's folder or topic holds something of another pipeline, or of somebody else",
+  ),
   SAVEPOINT_INVALID: entry('fatal', 3, 'a savepoint is damaged, cut, of a later format, or cannot be written'),
   SAVEPOINT_REFUSED: entry(
     'fatal',

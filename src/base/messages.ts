@@ -1,5 +1,5 @@
 // What the data path and the control path tell each other. `checkpoint` and `dataflow` never import each other: they meet
-// here.
+// here, and at the stores (checkpoint-store.ts).
 import type { CheckpointId, TaskId } from './ids.ts'
 
 /** A partition's next offset to read. */

@@ -2,12 +2,13 @@
 // pointer has a higher id, and neither that pointer nor the R−1 checkpoints before it (parent links) reach f. Unreachable
 // stays unreachable, so a late delete is harmless. Each worker looks after its own files; the leader also after those of
 // instances that are no members any more.
+
+import type { CheckpointStore } from '../base/checkpoint-store.ts'
 import { startInterval, type Timer } from '../base/clock.ts'
 import { messageOf } from '../base/errors.ts'
 import type { TaskId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import { decodeFile, fileName, type Manifest, type Pointer, parseFileName, pointersOf } from './file.ts'
-import type { CheckpointStore } from './store.ts'
 
 const EVERY_MS = 5_000
 const CACHE_MAX = 500

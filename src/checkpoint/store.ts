@@ -1,27 +1,11 @@
-// Where checkpoint files live. The contract: a file is created once, durable when `create` resolves, never replaced; and a
-// name that is there already is an error. Every store passes the contract suite (test/contract).
+// Stores of checkpoint files that need nothing else: a folder, and memory. Their contract is in base/checkpoint-store.ts.
 import { link, mkdir, open, readdir, readFile, rm, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { CheckpointStore } from '../base/checkpoint-store.ts'
 import { nonce, wallMs } from '../base/clock.ts'
 import { MillraceError, messageOf } from '../base/errors.ts'
 import { isAbsent, readRange, syncFolder, writeDurably } from '../base/files.ts'
 import { bytesOf } from './file.ts'
-
-export interface CheckpointStore {
-  /** For messages: where it is. */
-  readonly location: string
-  /** Makes the store ready for a pipeline; gives its id, the same for all that open it. @throws STORE_FOREIGN_FILE, STORE_UNWRITABLE */
-  open(pipeline: string): Promise<string>
-  /** `parts` follow one another; their memory is used again when the promise is settled: read it no more then. @throws STORE_UNWRITABLE, CHECKPOINT_TOO_LARGE */
-  create(name: string, parts: readonly Buffer[]): Promise<void>
-  /** undefined: not there. */
-  read(name: string): Promise<Buffer | undefined>
-  /** Part of a file; undefined: not there; shorter than asked: cut. */
-  readRange(name: string, position: number, length: number): Promise<Buffer | undefined>
-  list(): Promise<string[]>
-  /** Deleting what is gone is no error. */
-  delete(name: string): Promise<void>
-}
 
 const ID_FILE = 'STORE'
 const STALE_MS = 60 * 60_000
@@ -123,11 +107,6 @@ export class DirectoryStore implements CheckpointStore {
       throw this.#unwritable(what, error)
     }
   }
-}
-
-/** What a setting names: a folder, or a store of the user's. */
-export function storeOf(setting: string | CheckpointStore): CheckpointStore {
-  return typeof setting === 'string' ? new DirectoryStore(setting) : setting
 }
 
 /** undefined: not ours. It is never half-written: it was linked when it was whole. */

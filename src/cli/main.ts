@@ -10,7 +10,7 @@ import { stateCommand } from './state.ts'
 
 const HELP = `millrace — exactly-once Kafka pipelines
 
-  millrace run <module> [--workers N] [--instance NAME] [--brokers HOST:PORT,…] [--store DIR]
+  millrace run <module> [--workers N] [--instance NAME] [--brokers HOST:PORT,…] [--store DIR|kafka]
                         [--interval-ms N] [--http-port N] [--leave]
       Runs a pipeline: a supervisor and N worker processes (default 1). SIGTERM stops it in an orderly way; --leave
       gives up the workers' places in the group then.

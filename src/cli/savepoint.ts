@@ -3,12 +3,12 @@ import { readFile } from 'node:fs/promises'
 import { MillraceError, messageOf } from '../base/errors.ts'
 import { createLogger } from '../base/log.ts'
 import { listSavepoints, readSavepoint, type Savepoint } from '../checkpoint/savepoint.ts'
-import { storeOf } from '../checkpoint/store.ts'
 import { drainHops } from '../worker/drain.ts'
 import { createSavepoint, rowsOf } from '../worker/savepoint.ts'
 import { checkDiff, diffSavepoint, type SavepointDiff } from '../worker/savepoint-plan.ts'
 import { describePositions, parseOffsets, type RestoreOptions, restoreSavepoint } from '../worker/savepoint-restore.ts'
 import { requestStop } from '../worker/stop-request.ts'
+import { storeOf } from '../worker/store.ts'
 import { prepareTopology } from '../worker/topology.ts'
 import { type FlagValues, overridesOf, parseCommand, SETTINGS_FLAGS, textFlag } from './arguments.ts'
 import { jsonText } from './inspect.ts'
@@ -52,9 +52,9 @@ async function create(argv: readonly string[]): Promise<number> {
   if (folder === undefined) throw new MillraceError('USAGE', 'millrace savepoint create: --out DIR is required')
   const { plan, settings } = await loadPipeline(module, overridesOf(values))
   const log = createLogger({ pipeline: plan.pipeline }, 'error')
-  const store = storeOf(settings.store)
   const cluster = await plan.factory.connect(settings.kafka, `${settings.instance}-savepoint`, log)
   try {
+    const store = storeOf(cluster, plan, settings)
     const storeId = await store.open(plan.pipeline)
     if (values.stop === true) {
       const topology = await prepareTopology(cluster, plan, settings, log)
@@ -160,7 +160,6 @@ async function restore(argv: readonly string[]): Promise<number> {
     otherPipeline: values.renamed === true,
   })
   const log = createLogger({ pipeline: plan.pipeline }, 'error')
-  const store = storeOf(settings.store)
   const offsets = await offsetsOf(values)
   const strange = [...offsets.keys()].filter((topic) => !plan.sourceTopics.includes(topic))
   if (strange.length > 0)
@@ -170,6 +169,7 @@ async function restore(argv: readonly string[]): Promise<number> {
     )
   const cluster = await plan.factory.connect(settings.kafka, `${settings.instance}-restore`, log)
   try {
+    const store = storeOf(cluster, plan, settings)
     const acceptRewrite = values['accept-rewrite'] === true
     const given = { cluster, plan, settings, store, folder, savepoint, offsets, acceptRewrite, log }
     const { checkpoint, tasks } = await restoreSavepoint(given)

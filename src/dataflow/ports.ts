@@ -1,6 +1,7 @@
 // The ports between the engine and a connector: what a source or sink declares to the plan, and what the worker asks of a
 // cluster. The engine knows no Kafka client; `kafkaSource()` carries the factory of one.
 import type { ByteWriter } from '../base/byte-writer.ts'
+import type { CheckpointStore } from '../base/checkpoint-store.ts'
 import type { CheckpointId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { StepListener } from '../base/messages.ts'
@@ -181,6 +182,8 @@ export interface Cluster extends AsyncDisposable {
    * (to purge `purge` topics) are tried at the start. @throws KAFKA_NOT_AUTHORIZED
    */
   tryRights(topics: { readonly read: readonly string[]; readonly purge: readonly string[] }): Promise<void>
+  /** A store in a topic of the pipeline's own. Nothing is asked of the cluster before its first call. */
+  checkpointStore(options: TopicStoreOptions): CheckpointStore
   member(options: MemberOptions): GroupMember
   reader(onReady: () => void, onError: (error: Error) => void): PartitionReader
   transactionSink(options: TransactionSinkOptions): WorkerSink
@@ -193,6 +196,13 @@ export interface Cluster extends AsyncDisposable {
   openTransactions(prefix: string): Promise<readonly string[]>
   /** Checks that a decided transaction is visible on all its partitions, and repairs dropped markers. @throws MARKERS_DROPPED */
   confirmTransaction(record: TransactionRecord, signal?: AbortSignal): Promise<void>
+}
+
+export interface TopicStoreOptions {
+  readonly topic: string
+  /** How many it gets if it has to be made. */
+  readonly partitions: () => Promise<number>
+  readonly configs: ReadonlyMap<string, string>
 }
 
 export interface MemberOptions {

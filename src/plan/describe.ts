@@ -2,7 +2,7 @@
 import type { PlanNode } from '../dataflow/graph.ts'
 import type { StateDescriptors } from '../state/descriptors.ts'
 import { formatOf } from '../state/formats.ts'
-import { names, type Plan, type Settings, type Stage } from '../worker/job.ts'
+import { names, type Plan, type Settings, type Stage, storeConfigs, storeTopic } from '../worker/job.ts'
 
 export interface Acl {
   readonly resource: 'transactional-id' | 'group' | 'topic' | 'cluster'
@@ -47,16 +47,24 @@ export function describePlan(plan: Plan, settings: Settings): PlanDescription {
     hash: plan.hash,
     mode: settings.mode,
     stages: plan.stages.map((stage) => describeStage(plan, stage)),
-    internalTopics: plan.hops.map((hop) => ({
-      name: hop.topic,
-      partitions:
-        hop.partitions === undefined ? `as many as the widest source of stage '${hop.from}'` : String(hop.partitions),
-      configs: Object.fromEntries(hop.configs),
-    })),
+    internalTopics: internalTopics(plan, settings),
     transactionalIds:
       settings.mode === 'exactly-once' ? names.transactionalIds(plan.pipeline, `${settings.instance}-<slot>`) : [],
     acls: { required: requiredAcls(plan, settings), markerRepair: repairAcls() },
   }
+}
+
+function internalTopics(plan: Plan, settings: Settings): PlanDescription['internalTopics'] {
+  const hops = plan.hops.map((hop) => ({
+    name: hop.topic,
+    partitions:
+      hop.partitions === undefined ? `as many as the widest source of stage '${hop.from}'` : String(hop.partitions),
+    configs: Object.fromEntries(hop.configs),
+  }))
+  const name = storeTopic(plan, settings)
+  if (name === undefined) return hops
+  const partitions = 'one more than the widest stage has tasks'
+  return [...hops, { name, partitions, configs: Object.fromEntries(storeConfigs) }]
 }
 
 function describeStage(plan: Plan, stage: Stage): PlanDescription['stages'][number] {
@@ -137,6 +145,12 @@ export function requiredAcls(plan: Plan, settings: Settings): Acl[] {
       operations,
       why: 'repartition topic; DELETE purges what was read',
     })
+  }
+  const store = storeTopic(plan, settings)
+  if (store !== undefined) {
+    const operations = ['CREATE', 'READ', 'WRITE', 'DESCRIBE_CONFIGS', 'DELETE']
+    const why = 'checkpoints; DELETE purges old ones'
+    acls.push({ resource: 'topic', pattern: 'literal', name: store, operations, why })
   }
   return acls
 }

@@ -1,8 +1,8 @@
 // Settings of a pipeline: what the module says, what flags and environment override, the defaults, and the inequalities
 // between them, checked before anything connects. The README's table is kept equal to `DEFAULTS` by a test.
 import { hostname } from 'node:os'
+import type { CheckpointStore } from '../base/checkpoint-store.ts'
 import { MillraceError } from '../base/errors.ts'
-import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { ClusterOptions } from '../dataflow/ports.ts'
 import type { Settings } from '../worker/job.ts'
 import type { RestartStrategy } from '../worker/restart.ts'
@@ -18,7 +18,10 @@ export interface PipelineOptions {
     readonly timeoutMs?: number
     /** Default `exactly-once`. */
     readonly mode?: 'exactly-once' | 'at-least-once'
-    /** A folder, or a store. Default `./.millrace/<pipeline>`. */
+    /**
+     * `kafka`: a topic of the pipeline's own cluster. Else a folder that all workers see (one called kafka is `./kafka`), or a
+     * store. Default `./.millrace/<pipeline>`.
+     */
     readonly store?: string | CheckpointStore
     /** Committed checkpoints kept per task. Default 2. */
     readonly retained?: number

@@ -1,11 +1,12 @@
 // The file of one checkpoint: manifest and new segments of all tasks of a worker, durable when `write` returns.
+
+import type { CheckpointStore } from '../base/checkpoint-store.ts'
 import { delay } from '../base/clock.ts'
 import { isCode, messageOf } from '../base/errors.ts'
 import type { CheckpointId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { TaskSnapshot } from '../base/messages.ts'
 import { encodeFile, fileName, type Manifest, type Pointer, type SegmentRef, segmentRef } from '../checkpoint/file.ts'
-import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { TransactionRecord } from '../dataflow/ports.ts'
 import { releaseSegment } from '../state/segment.ts'
 import { nextChain } from '../state/task-state.ts'

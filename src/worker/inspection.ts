@@ -1,5 +1,6 @@
 // What a pipeline's store holds and what of it counts, for the commands that look: tasks by the group's committed pointers,
 // files by whether anything still needs them, and one state of one operator, row by row. Reads only.
+import type { CheckpointStore } from '../base/checkpoint-store.ts'
 import { MillraceError } from '../base/errors.ts'
 import type { TaskId } from '../base/ids.ts'
 import {
@@ -12,7 +13,6 @@ import {
   verifyFile,
 } from '../checkpoint/file.ts'
 import { reachableFiles } from '../checkpoint/retention.ts'
-import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { Cluster } from '../dataflow/ports.ts'
 import type { Plan } from './job.ts'
 import { declared, stateRows } from './state-rows.ts'

@@ -1,6 +1,7 @@
 // What a worker runs: the plan's stages and names, and the settings, as data. The plan layer makes them.
+
+import type { CheckpointStore } from '../base/checkpoint-store.ts'
 import type { OperatorId } from '../base/ids.ts'
-import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { HopTarget } from '../dataflow/chain.ts'
 import type { Graph, PlanNode, StatelessNode } from '../dataflow/graph.ts'
 import type { ClusterFactory, ClusterOptions, SourceConnector, TopicSinkConnector } from '../dataflow/ports.ts'
@@ -65,6 +66,8 @@ export interface Plan {
 export const names = {
   group: (pipeline: string): string => `millrace.${pipeline}`,
   hop: (pipeline: string, name: string): string => `millrace.${pipeline}.hop.${name}`,
+  /** Holds the pipeline's checkpoints, if `checkpoint.store` says so. */
+  checkpoints: (pipeline: string): string => `millrace.${pipeline}.checkpoints`,
   prefix: (pipeline: string): string => `millrace.${pipeline}.`,
   transactionalIds: (pipeline: string, instance: string): [string, string] => [
     `millrace.${pipeline}.${instance}.0`,
@@ -77,12 +80,31 @@ export const names = {
   },
 }
 
+/** The topic that holds the pipeline's checkpoints; undefined: they are somewhere else. */
+export function storeTopic(plan: Pick<Plan, 'pipeline'>, settings: Pick<Settings, 'store'>): string | undefined {
+  return settings.store === 'kafka' ? names.checkpoints(plan.pipeline) : undefined
+}
+
+/**
+ * Of that topic, if it has to be made. Old files go by tombstones and DeleteRecords, never by age or size. Small segments, since
+ * the brokers give back whole ones, and compaction leaves the newest alone.
+ */
+export const storeConfigs: ReadonlyMap<string, string> = new Map([
+  ['cleanup.policy', 'compact,delete'],
+  ['retention.ms', '-1'],
+  ['retention.bytes', '-1'],
+  ['segment.bytes', String(16 * 1024 * 1024)],
+  // Who was away for longer begins the index anew: it must be longer than that.
+  ['delete.retention.ms', String(60 * 60_000)],
+])
+
 export interface Settings {
   readonly kafka: ClusterOptions
   readonly intervalMs: number
   readonly minPauseMs: number
   readonly checkpointTimeoutMs: number
   readonly mode: 'exactly-once' | 'at-least-once'
+  /** `kafka`, a folder, or a store of the user's. */
   readonly store: string | CheckpointStore
   readonly retained: number
   readonly stateBackend: 'heap' | 'leveldb'

@@ -1,5 +1,7 @@
 // Recovery of the assigned tasks: what the group's committed offsets say, the file that their pointer names, and the checks
 // before anything runs. Nothing is guessed: whatever does not fit stops loudly and names its exit.
+
+import type { CheckpointStore } from '../base/checkpoint-store.ts'
 import { isCode, MillraceError } from '../base/errors.ts'
 import type { TaskId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
@@ -15,7 +17,6 @@ import {
   type SegmentRef,
   verifyFile,
 } from '../checkpoint/file.ts'
-import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { Cluster, CommittedOffset, TransactionRecord } from '../dataflow/ports.ts'
 import type { ChainPart } from '../state/disk.ts'
 import type { Plan } from './job.ts'

@@ -1,5 +1,6 @@
 // The exit of every loud stop about offsets: a new checkpoint, written on behalf of a stopped pipeline, whose positions are
 // the chosen ones. It is committed like any other (offsets with a pointer), so that the next start finds nothing strange.
+import type { CheckpointStore } from '../base/checkpoint-store.ts'
 import { nonce } from '../base/clock.ts'
 import { isCode, MillraceError } from '../base/errors.ts'
 import { checkpointId } from '../base/ids.ts'
@@ -17,10 +18,10 @@ import {
   parseFileName,
   verifyFile,
 } from '../checkpoint/file.ts'
-import { type CheckpointStore, storeOf } from '../checkpoint/store.ts'
 import type { Cluster, CommittedOffset } from '../dataflow/ports.ts'
 import { names, type Plan, type Settings } from './job.ts'
 import { checkStopped } from './stop-request.ts'
+import { storeOf } from './store.ts'
 import { prepareTopology, type TaskPlan, type Topology } from './topology.ts'
 
 /** `file`: offsets by topic and partition; partitions that it does not name keep their committed offset. */
@@ -56,7 +57,7 @@ export async function resetPipeline(options: ResetOptions): Promise<ResetResult>
   const cluster = await plan.factory.connect(settings.kafka, `${settings.instance}-reset`, log)
   try {
     await checkStopped(cluster, plan.group, plan.pipeline)
-    const store = storeOf(settings.store)
+    const store = storeOf(cluster, plan, settings)
     await store.open(plan.pipeline)
     const topology = await prepareTopology(cluster, plan, settings, log)
     checkTarget(options, topology)

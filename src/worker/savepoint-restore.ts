@@ -2,6 +2,8 @@
 // to the task that owns their operator and key now; repartition topics begin anew.
 //
 // A restore is a new timeline: what the pipeline wrote after the savepoint is written again. Where nothing was, nothing is said.
+
+import type { CheckpointStore } from '../base/checkpoint-store.ts'
 import { nonce } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
 import { type CheckpointId, checkpointId, partitionKey } from '../base/ids.ts'
@@ -9,7 +11,6 @@ import type { Logger } from '../base/log.ts'
 import type { SourcePosition } from '../base/messages.ts'
 import { encodeFile, encodePointer, fileName, parseFileName, type SegmentRef, segmentRef } from '../checkpoint/file.ts'
 import { readSegments, type Savepoint } from '../checkpoint/savepoint.ts'
-import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { Cluster, CommittedOffset, TopicInfo } from '../dataflow/ports.ts'
 import { names, type Plan, type Settings, type Stage } from './job.ts'
 import type { ResetTarget } from './reset.ts'

@@ -1,6 +1,8 @@
 // Takes a savepoint of a pipeline: every task's newest committed checkpoint, copied. Running pipelines without repartition topics can
 // be saved as they are: their tasks do not depend on one another. What is in a repartition topic belongs to both sides
 // of it, so with one the pipeline must have come to rest: stopped, and all of it read.
+
+import type { CheckpointStore } from '../base/checkpoint-store.ts'
 import { wallMs } from '../base/clock.ts'
 import { isCode, MillraceError } from '../base/errors.ts'
 import type { Logger } from '../base/log.ts'
@@ -12,7 +14,6 @@ import {
   type TaskToSave,
   writeSavepoint,
 } from '../checkpoint/savepoint.ts'
-import type { CheckpointStore } from '../checkpoint/store.ts'
 import type { Cluster, CommittedOffset } from '../dataflow/ports.ts'
 import { SegmentReader, type StateIdentity } from '../state/segment.ts'
 import type { Plan, Settings, Stage } from './job.ts'

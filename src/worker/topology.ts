@@ -7,7 +7,7 @@ import type { Logger } from '../base/log.ts'
 import { BROADCAST_PARTITION } from '../dataflow/broadcast-hub.ts'
 import type { Cluster, TopicInfo } from '../dataflow/ports.ts'
 import type { TaskBroadcast, TaskInput } from '../dataflow/task.ts'
-import type { Plan, Settings, Stage } from './job.ts'
+import { type Plan, type Settings, type Stage, storeTopic } from './job.ts'
 
 const CREATED_DEADLINE_MS = 30_000
 
@@ -34,27 +34,7 @@ export async function prepareTopology(
   settings: Settings,
   log: Logger,
 ): Promise<Topology> {
-  const sinkTopics = plan.sinks.flatMap((sink) => sink.topics)
-  const external = [...new Set([...plan.sourceTopics, ...sinkTopics])]
-  const topics = new Map(await cluster.topics(external))
-  const missing = external.filter((name) => !topics.has(name))
-  if (missing.length > 0) {
-    const what = missing
-      .map((name) => `'${name}' (${plan.sourceTopics.includes(name) ? 'read' : 'written'})`)
-      .join(', ')
-    throw new MillraceError(
-      'TOPIC_UNKNOWN',
-      `missing on the cluster: ${what}. Create them, with the partition count that you want to keep; Millrace creates only its own topics`,
-    )
-  }
-  for (const name of plan.broadcastTopics) {
-    const count = topics.get(name)?.partitions
-    if (count !== 1)
-      throw new MillraceError(
-        'TOPIC_PARTITIONS_WRONG',
-        `broadcast topic ${name} has ${count} partitions: tasks would see its records in different orders. Use a topic with one partition`,
-      )
-  }
+  const topics = new Map(await givenTopics(cluster, plan))
   const brokers = await cluster.brokerConfigs()
   checkLimits(brokers, settings)
   for (const hop of plan.hops) {
@@ -72,13 +52,18 @@ export async function prepareTopology(
       ),
     )
   }
-  const written = [...new Set([...sinkTopics, ...plan.hops.map((hop) => hop.topic)])]
-  const configs = await cluster.topicConfigs(written)
+  const hopTopics = plan.hops.map((hop) => hop.topic)
+  const written = [...new Set([...plan.sinks.flatMap((sink) => sink.topics), ...hopTopics])]
+  // No part of the topology: the store looks after its topic itself.
+  const topic = storeTopic(plan, settings)
+  const store = topic === undefined ? [] : [topic]
+  const configs = await cluster.topicConfigs([...written, ...store])
   await cluster.tryRights({
-    read: settings.mode === 'exactly-once' ? written : [],
-    purge: plan.hops.map((hop) => hop.topic),
+    read: [...(settings.mode === 'exactly-once' ? written : []), ...store],
+    purge: [...hopTopics, ...store],
   })
-  await checkDurability(cluster, written, configs, brokers, settings, topics, log)
+  const states = new Map([...topics, ...(await cluster.topics(store))])
+  await checkDurability(cluster, [...written, ...store], configs, brokers, settings, states, log)
   const batchBytesMax = new Map(
     [...configs].flatMap(([topic, values]) => {
       const limit = Number(values.get('max.message.bytes'))
@@ -86,6 +71,33 @@ export async function prepareTopology(
     }),
   )
   return { topics, tasks: plan.stages.flatMap((stage) => stageTasks(stage, topics)), batchBytesMax }
+}
+
+/** The topics that are somebody else's to make. @throws TOPIC_UNKNOWN */
+export async function givenTopics(cluster: Cluster, plan: Plan): Promise<ReadonlyMap<string, TopicInfo>> {
+  const external = [...new Set([...plan.sourceTopics, ...plan.sinks.flatMap((sink) => sink.topics)])]
+  const topics = await cluster.topics(external)
+  const missing = external.filter((name) => !topics.has(name))
+  if (missing.length === 0) {
+    checkBroadcasts(plan, topics)
+    return topics
+  }
+  const what = missing.map((name) => `'${name}' (${plan.sourceTopics.includes(name) ? 'read' : 'written'})`).join(', ')
+  throw new MillraceError(
+    'TOPIC_UNKNOWN',
+    `missing on the cluster: ${what}. Create them, with the partition count that you want to keep; Millrace creates only its own topics`,
+  )
+}
+
+function checkBroadcasts(plan: Plan, topics: ReadonlyMap<string, TopicInfo>): void {
+  for (const name of plan.broadcastTopics) {
+    const count = topics.get(name)?.partitions
+    if (count === 1) continue
+    throw new MillraceError(
+      'TOPIC_PARTITIONS_WRONG',
+      `broadcast topic ${name} has ${count} partitions: tasks would see its records in different orders. Use a topic with one partition`,
+    )
+  }
 }
 
 /** Read again while running: the ids and counts only. */

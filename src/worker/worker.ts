@@ -6,13 +6,13 @@
 //               │        └───────────┤
 //               └────────────────────┴─ stop ──▶ drain ─▶ end
 import { AssertionError } from 'node:assert'
+import type { CheckpointStore } from '../base/checkpoint-store.ts'
 import { delay, monotonicMs, nonce } from '../base/clock.ts'
 import { isCode, MillraceError, messageOf } from '../base/errors.ts'
 import { checkpointId, partitionKey } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import { type StepListener, traced } from '../base/messages.ts'
 import { Retention } from '../checkpoint/retention.ts'
-import { type CheckpointStore, storeOf } from '../checkpoint/store.ts'
 import type { Cluster, GroupMember, JoinedGeneration } from '../dataflow/ports.ts'
 import { heapBackend, type StateBackend } from '../state/disk.ts'
 import { Attempt, type Interruption } from './attempt.ts'
@@ -21,6 +21,7 @@ import { names, type Plan, type Settings } from './job.ts'
 import { newestTransactions, Recovery } from './recovery.ts'
 import { RestartPolicy } from './restart.ts'
 import { WorkerStatus } from './status.ts'
+import { storeOf } from './store.ts'
 import { prepareTopology, type TaskPlan, type Topology, taskOf } from './topology.ts'
 import { Upkeep } from './upkeep.ts'
 
@@ -99,7 +100,7 @@ export class Worker {
     const cluster = await plan.factory.connect(settings.kafka, instance, this.#log)
     const closers: (() => Promise<void>)[] = []
     try {
-      const store = storeOf(settings.store)
+      const store = storeOf(cluster, plan, settings)
       const storeId = await store.open(plan.pipeline)
       const topology = await prepareTopology(cluster, plan, settings, this.#log)
       if (settings.mode === 'exactly-once') {

@@ -13,7 +13,7 @@ import { verdictLine, verdictTable } from '../../checker/verdict.ts'
 import { JavaAdmin, JavaProducer, javaConsume, prepareProbes } from '../../connectors/kafka/testing/index.ts'
 import { Feed } from '../../pipelines/demo/feed.ts'
 import { OutputWatch } from '../../pipelines/demo/output-watch.ts'
-import { createTopics, group, internalPrefix, internalTopics, topicsFor } from '../../pipelines/demo/topics.ts'
+import { createTopics, group, hopTopics, internalPrefix, topicsFor } from '../../pipelines/demo/topics.ts'
 import { Deployment, type WorkerContainer } from '../../scripts/images/deployment.ts'
 import { docker } from '../../scripts/images/docker.ts'
 import { kafkaLibs } from '../../scripts/images/kafka-image.ts'
@@ -118,7 +118,7 @@ async function play(stage: Deployment): Promise<void> {
     'healthy',
   ])
   expect(await Promise.all([first.stop(), second.stop()])).toEqual([0, 0])
-  const hops = await internalTopics(kafka)
+  const hops = await hopTopics(kafka)
   const verdict = await check({
     ...{
       connection,

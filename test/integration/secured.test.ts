@@ -99,6 +99,32 @@ describe('access', () => {
   })
 })
 
+test('with checkpoints in a topic: what is listed for it is enough, and each of it is needed', async () => {
+  const job = await stage.job('stored', { partitions: 1, env: { MILLRACE_STORE: 'kafka' } })
+  const acls = asKafkas((await planned(job)).required)
+  await admin.createAcls(acls)
+  const ofStore = acls.filter(({ name }) => name === `${job.group}.checkpoints`)
+  // CREATE comes first: the topic is not there yet.
+  expect(ofStore.map(({ operation }) => operation)).toEqual(['CREATE', 'READ', 'WRITE', 'DESCRIBE_CONFIGS', 'DELETE'])
+  const survived: string[] = []
+  for (const acl of ofStore) {
+    await job.feed.wave(20)
+    await admin.deleteAcls([acl])
+    const worker = job.start('a', { restart: 'no' })
+    const said = (): string => worker.lines.findLast((line) => line.startsWith('{"test":"failed"')) ?? ''
+    await until('it ends', () => worker.finished, 20_000, worker.explain).catch(() => undefined)
+    const { error, code } = worker.ends.at(-1) ?? {}
+    if (error !== 'KAFKA_NOT_AUTHORIZED' || code !== 2 || !said().includes(acl.name))
+      survived.push(`${nameOf(acl)}: ${error} ${said()}`)
+    await worker.destroy()
+    await admin.createAcls([acl])
+  }
+  expect(survived).toEqual([])
+  job.workers.splice(0)
+  job.start('a')
+  await job.finish()
+})
+
 test.each(['plain', 'scram-sha-512'])('%s gets in, too, and is refused with a wrong password', async (mechanism) => {
   const job = await stage.job(mechanism, { partitions: 1 })
   await admin.createAcls(asKafkas((await planned(job)).required))
