@@ -29,6 +29,11 @@ function nodeOf(id: number): BrokerNode {
   return node
 }
 
+async function described(topic: string) {
+  const { partitions } = await admin.describeTopic(topic)
+  return { partitions, configs: await admin.describeConfigs({ name: topic }) }
+}
+
 async function leaderOf(topic: string, partition: number): Promise<number> {
   const { partitions } = await admin.describeTopic(topic)
   return partitions.find((each) => each.partition === partition)?.leader ?? -1
@@ -112,6 +117,27 @@ describe('replication 3, min ISR 2: workers and brokers come and go', () => {
     // The survivors take over, and the pipeline goes on without it.
     await job.progresses(50)
     await node.start()
+    await job.feed.settle()
+    await job.finish()
+    for (const worker of workers) expect(worker.ends).toHaveLength(1)
+  })
+
+  test('checkpoints in a topic: the leader of its index dies, and the workers write and purge on', async () => {
+    const job = await stage.job('stored', { key: 'hop', env: { MILLRACE_STORE: 'kafka' } })
+    const workers = [job.start('a'), job.start('b')]
+    for (const worker of workers) await worker.reachedEvent('running')
+    job.feed.stream()
+    await job.progresses()
+    const topic = `${job.group}.checkpoints`
+    const { partitions, configs } = await described(topic)
+    expect(partitions.map(({ replicas }) => replicas.length)).toEqual([3, 3, 3, 3])
+    expect(configs['min.insync.replicas']).toBe('2')
+    const node = nodeOf(partitions.find(({ partition }) => partition === 0)?.leader ?? 1)
+    await node.kill()
+    await job.progresses(50)
+    await node.start()
+    const starts = async (): Promise<bigint[]> => (await admin.listOffsets(topic)).map(({ earliest }) => earliest)
+    await until('old checkpoints are purged', async () => (await starts()).some((start) => start > 0n))
     await job.feed.settle()
     await job.finish()
     for (const worker of workers) expect(worker.ends).toHaveLength(1)
