@@ -1,6 +1,6 @@
 /**
  * A pipeline in memory, for unit tests of pipelines: its real tasks, operators, state and checkpoints, without a broker. Records are fed,
- * the clock is the test's, checkpoints are taken and crashes happen when the test says so.
+ * the clock is the test's, checkpoints are taken and crashes happen when the test says so. Values in state are frozen.
  *
  *   send ─▶ topics in memory ─▶ tasks ─▶ what they write is held back ─▶ checkpoint ─▶ it is in its topics, and stays through crashes
  */
@@ -153,6 +153,7 @@ export class PipelineTester implements AsyncDisposable {
       timers: true,
       environment: {
         mode: 'exactly-once',
+        freezes: true,
         channelCapacityRecords: 10_000,
         hops: this.#plan.hopTargets,
         disk: plan.stage.keyed ? await this.#backend.open(plan.id) : null,

@@ -2,6 +2,7 @@
 import { MillraceError } from '../base/errors.ts'
 import type { CheckpointId, OperatorId } from '../base/ids.ts'
 import type { TaskDisk } from '../state/disk.ts'
+import { frozenHandles } from '../state/frozen.ts'
 import { HeapStore } from '../state/heap/store.ts'
 import type { Serde } from '../state/serde.ts'
 import type { Buffering, Downstream } from './element.ts'
@@ -29,6 +30,8 @@ export interface ChainEnvironment {
   readonly hops: ReadonlyMap<OperatorId, HopTarget>
   /** null: keyed state is on the heap. */
   readonly disk: TaskDisk | null
+  /** What is in state cannot be changed in place: for tests of pipelines. */
+  readonly freezes?: boolean
   writer(topic: string): PartitionWriter
   openTwoPhase(operator: string, connector: TwoPhaseSinkConnector<unknown, unknown>): TwoPhaseCommitSink
   /** Something asynchronous became ready. */
@@ -173,13 +176,14 @@ class ChainBuilder {
   }
 
   #keyedOperator(node: NodeOf<'keyed'>): Downstream {
-    const { context, disk, onFreeze } = this.#environment
+    const { context, disk, onFreeze, freezes = false } = this.#environment
     const store = new HeapStore(node.id, node.states, node.key, undefined, disk)
-    const broadcast = node.broadcast && new BroadcastSide(node.id, node.broadcast.states, disk)
+    const broadcast = node.broadcast && new BroadcastSide(node.id, node.broadcast.states, disk, freezes)
     const operator = new KeyedOperator(node.id, context, store, node.functions, this.#after(node.id), {
       onBarrier: onFreeze,
       broadcast: broadcast ?? null,
       perTask: node.perTask === true,
+      handles: freezes ? frozenHandles(node.states, store.handles) : store.handles,
     })
     this.#keyed.push(operator)
     return operator

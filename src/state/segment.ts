@@ -21,6 +21,8 @@ const PIECE_BYTES = 256 * 1024
 const SPARE_BYTES = 4 * 1024
 /** State, operation, length and the number. */
 const NUMBER_ROW_BYTES = 3 + 8
+/** Of one row's value: it is written as a whole at each change, and read as a whole. */
+export const VALUE_BYTES_MAX: number = 64 * 2 ** 20
 /** Smaller lengths and indices take one byte. */
 const ONE_BYTE = 128
 
@@ -242,6 +244,11 @@ export class SegmentRows {
     const start = this.#rows.beginPart()
     write(this.#rows)
     this.#rows.endPart(start)
+    const bytes = this.#rows.position - start
+    if (bytes <= VALUE_BYTES_MAX) return
+    throw new RangeError(
+      `it takes ${bytes} bytes, the limit is ${VALUE_BYTES_MAX}; keep a list or a map, whose parts are written by themselves, or fewer of it`,
+    )
   }
 
   /** Written so far. */

@@ -6,7 +6,17 @@ import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { kafkaSink, kafkaSource } from '../../connectors/kafka/index.ts'
 import { MemoryLedger, memorySink, PipelineTester } from '../../connectors/memory/index.ts'
-import { definePipeline, f64, json, mapState, nullable, type Pipeline, utf8, valueState } from '../../src/index.ts'
+import {
+  definePipeline,
+  f64,
+  json,
+  listState,
+  mapState,
+  nullable,
+  type Pipeline,
+  utf8,
+  valueState,
+} from '../../src/index.ts'
 
 interface Bid {
   readonly auction: string
@@ -180,4 +190,47 @@ test('what is wrong is said as a worker says it', async () => {
   expect(() => tester.state('total', 'sum')).toThrow(/USAGE: no operator 'total' has state; those that have: totals/)
   tester.sendBytes('bids', null, Buffer.from('no json'))
   await expect(tester.run()).rejects.toThrow(/DECODE_FAILED: source 'bids': the value of bids-0@0 is not json/)
+})
+
+test('what is in state is frozen: a function that changes a value in place fails here, and not on a cluster', async () => {
+  interface Cart {
+    items: string[]
+  }
+  const changing = (change: (state: { cart: Cart; list: Cart; map: Cart }, given: Cart) => void): Pipeline =>
+    definePipeline('carts', (pipeline) => {
+      pipeline
+        .from('in', kafkaSource({ topic: 'in', key: utf8, value: json<Cart>() }))
+        .keyByRecordKey()
+        .withState({
+          cart: valueState(json<Cart>(), () => ({ items: [] })),
+          list: listState(json<Cart>()),
+          map: mapState(utf8, json<Cart>()),
+        })
+        .map('change', (given, { state }) => {
+          state.cart.set(given)
+          state.list.add(given)
+          state.map.set('a', given)
+          const [list] = state.list.get()
+          change({ cart: state.cart.get() as Cart, list: list as Cart, map: state.map.get('a') as Cart }, given)
+          return 'done'
+        })
+        .to('out', kafkaSink({ topic: 'out', key: utf8, value: utf8 }))
+    })
+  const wrong: Parameters<typeof changing>[0][] = [
+    ({ cart }) => cart.items.push('one'),
+    ({ list }) => list.items.push('one'),
+    ({ map }) => {
+      map.items = []
+    },
+    (_, given) => given.items.push('it is in state'),
+  ]
+  for (const change of wrong) {
+    await using tester = await PipelineTester.start(changing(change))
+    tester.send('in', { key: 'a', value: { items: ['given'] } })
+    await expect(tester.run()).rejects.toMatchObject({ code: 'OPERATOR_FAILED' })
+  }
+  await using tester = await PipelineTester.start(changing(() => {}))
+  tester.send('in', { key: 'a', value: { items: ['given'] } })
+  await tester.settle()
+  expect(tester.state('change', 'cart')).toEqual([{ key: 'a', value: { items: ['given'] } }])
 })

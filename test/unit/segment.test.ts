@@ -1,8 +1,16 @@
 // Goal: rows of state come back as they were written, however many there are and however large one is. Method: segments of
 // more than one piece, replayed.
 import { expect, test } from '@jest/globals'
-import { Row, releaseSegment, replaySegment, SegmentWriter, type StateIdentity } from '../../src/state/segment.ts'
-import { type Serde, utf8 } from '../../src/state/serde.ts'
+import { type ListState, listState, type Serde, utf8, type ValueState, valueState } from '../../src/index.ts'
+import {
+  Row,
+  releaseSegment,
+  replaySegment,
+  SegmentWriter,
+  type StateIdentity,
+  VALUE_BYTES_MAX,
+} from '../../src/state/segment.ts'
+import { TaskOnHeap } from '../support/task-on-heap.ts'
 
 const key = utf8 as Serde<unknown>
 const identity = (name: string): StateIdentity => ({
@@ -89,4 +97,21 @@ test('memory that was given back is used again, and what was not is left alone',
 test('no row, no segment', () => {
   expect(new SegmentWriter().finish('drop-empty')).toBeNull()
   expect(new SegmentWriter().finish('keep-empty')?.map((part) => part.length)).toEqual([3, 0, 0])
+})
+
+test('a value over the limit is refused by its operator and state, and nothing of it is written; a list of such a size is not one value', () => {
+  const states = { value: valueState(utf8), list: listState(utf8) }
+  const long = 'x'.repeat(VALUE_BYTES_MAX / 64)
+  const task = new TaskOnHeap(states, key)
+  const { value, list } = task.handles as { value: ValueState<string, undefined>; list: ListState<string> }
+  task.setKey('a')
+  for (let n = 0; n < 65; n++) list.add(long)
+  value.set(long)
+  task.freeze()
+  task.complete()
+  value.set(long.repeat(65))
+  task.freeze()
+  expect(() => task.complete()).toThrow(
+    /^STATE_VALUE_INVALID: operator 'operator', state 'value': a value cannot be written as utf8: it takes \d+ bytes, the limit is 67108864; keep a list or a map/,
+  )
 })

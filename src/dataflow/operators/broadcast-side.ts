@@ -14,6 +14,7 @@ import {
 } from '../../state/broadcast.ts'
 import type { StateDescriptors, StateHandles } from '../../state/descriptors.ts'
 import type { TaskDisk } from '../../state/disk.ts'
+import { frozenHandles } from '../../state/frozen.ts'
 import { HeapStore } from '../../state/heap/store.ts'
 import type { Serde } from '../../state/serde.ts'
 
@@ -25,18 +26,17 @@ export interface BroadcastPlace {
 
 export class BroadcastSide {
   readonly store: HeapStore
+  /** For the function that changes the state, and for the other one. */
+  readonly handles: StateHandles<StateDescriptors>
   readonly reading: ReadonlyHandles<StateDescriptors>
   /** Where the task is in the topic. */
   place: () => BroadcastPlace | undefined = () => undefined
 
-  constructor(operator: OperatorId, states: StateDescriptors, disk: TaskDisk | null) {
+  constructor(operator: OperatorId, states: StateDescriptors, disk: TaskDisk | null, freezes: boolean) {
     const key = unit as Serde<unknown>
     this.store = new HeapStore(broadcastOperator(operator), withPosition(states), key, undefined, disk)
+    this.handles = freezes ? frozenHandles(states, this.store.handles) : this.store.handles
     this.reading = readonlyHandles(states, this.handles)
-  }
-
-  get handles(): StateHandles<StateDescriptors> {
-    return this.store.handles
   }
 
   get #position(): PositionState {

@@ -87,6 +87,8 @@ export interface KeyedOperatorOptions {
   readonly broadcast: BroadcastSide | null
   /** There is one state, whatever the records' keys. */
   readonly perTask: boolean
+  /** Of the store, as the function sees them. */
+  readonly handles: StateHandles<StateDescriptors>
 }
 
 export class KeyedOperator implements Downstream {
@@ -115,7 +117,7 @@ export class KeyedOperator implements Downstream {
     store: HeapStore,
     functions: OperatorFunctions,
     next: Downstream,
-    { onBarrier, broadcast, perTask }: KeyedOperatorOptions,
+    { onBarrier, broadcast, perTask, handles }: KeyedOperatorOptions,
   ) {
     this.#perTask = perTask
     this.id = id
@@ -125,7 +127,7 @@ export class KeyedOperator implements Downstream {
     this.#task = task
     this.#next = next
     this.#timers = functions.onTimer ? new OperatorTimers(id, store, () => this.#context.key) : null
-    this.#context = new Context(id, task, store.handles, next, this.#timers, broadcast?.reading ?? {})
+    this.#context = new Context(id, task, handles, next, this.#timers, broadcast?.reading ?? {})
     for (const each of this.stores) each.recordMs = () => this.#context.recordMs()
     this.#onBarrier = () => onBarrier(this)
   }

@@ -159,8 +159,8 @@ class ListSlot {
   written = 0
 }
 
-/** Items of one row at most: no row is as long as a list may be. */
-const ITEMS_PER_ROW = 1_000
+/** A row of items takes no more when it is so long: no row is as long as a list may be. */
+const ROW_BYTES = 64 * 1024
 
 export class ListTable extends ObjectTable {
   handle(cursor: Cursor): ListState<unknown> {
@@ -231,11 +231,15 @@ export class ListTable extends ObjectTable {
     const count = before + items.length
     const first = full ? 0 : list.written
     assert(first >= before, 'I2: a base of a list that is on disk')
-    for (let from = first; from < count; from += ITEMS_PER_ROW) {
-      const some = items.slice(from - before, from - before + ITEMS_PER_ROW)
-      const writeItems: Write = (out) => encodeItems(this.descriptor.serde, some, out)
+    for (let from = first; from < count; ) {
+      let written = 0
+      const writeItems: Write = (out) => {
+        written = encodeItems(this.descriptor.serde, items, from - before, out)
+      }
+      const index = from
       if (from === 0) this.row(writer, slot, Row.PUT, null, writeItems)
-      else this.row(writer, slot, Row.LIST_APPEND, (out) => out.uvarint(from), writeItems)
+      else this.row(writer, slot, Row.LIST_APPEND, (out) => out.uvarint(index), writeItems)
+      from += written
     }
     list.written = count
     return items.length / Math.max(1, count - first)
@@ -262,13 +266,17 @@ export class ListTable extends ObjectTable {
 
 const itemScratch = new ByteWriter(256)
 
-function encodeItems(serde: Serde<unknown>, items: readonly unknown[], out: ByteWriter): void {
-  for (const item of items) {
+/** Items from `from` on, as many as a row takes; gives how many. */
+function encodeItems(serde: Serde<unknown>, items: readonly unknown[], from: number, out: ByteWriter): number {
+  const end = out.position + ROW_BYTES
+  let at = from
+  for (; at < items.length && out.position < end; at++) {
     itemScratch.reset()
-    encodeState(serde, item, itemScratch)
+    encodeState(serde, items[at], itemScratch)
     out.uvarint(itemScratch.position)
     out.bytes(itemScratch.buffer, 0, itemScratch.position)
   }
+  return at - from
 }
 
 interface MapEntry {

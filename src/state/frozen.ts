@@ -1,0 +1,59 @@
+// Handles for tests of pipelines: what goes into state and comes out of it is frozen, so that a function which changes a value in place
+// fails there, and not silently on a cluster. An aggregating state's accumulator may be changed in place, and is left alone.
+import type { ListState, MapState, StateDescriptors, StateHandles, ValueState } from './descriptors.ts'
+
+/** The value and all that hangs on it; bytes cannot be frozen. */
+export function deepFreeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value) || Object.isFrozen(value)) return value
+  Object.freeze(value)
+  for (const each of Object.values(value)) deepFreeze(each)
+  return value
+}
+
+type Value = ValueState<unknown, undefined>
+type Map = MapState<unknown, unknown>
+
+const frozenValue = (base: Value): Value => ({
+  get: () => deepFreeze(base.get()),
+  set: (value) => base.set(deepFreeze(value)),
+  clear: () => base.clear(),
+})
+
+const frozenList = (base: ListState<unknown>): ListState<unknown> => ({
+  get: () => Object.freeze([...base.get()].map(deepFreeze)),
+  add: (value) => base.add(deepFreeze(value)),
+  addAll: (values) => base.addAll([...values].map(deepFreeze)),
+  set: (values) => base.set([...values].map(deepFreeze)),
+  clear: () => base.clear(),
+})
+
+const frozenMap = (base: Map): Map => ({
+  get: (key) => deepFreeze(base.get(key)),
+  set: (key, value) => base.set(deepFreeze(key), deepFreeze(value)),
+  has: (key) => base.has(key),
+  delete: (key) => base.delete(key),
+  keys: () => base.keys(),
+  *values() {
+    for (const value of base.values()) yield deepFreeze(value)
+  },
+  *entries() {
+    for (const [key, value] of base.entries()) yield [key, deepFreeze(value)]
+  },
+  get size() {
+    return base.size
+  },
+  clear: () => base.clear(),
+})
+
+export function frozenHandles(
+  states: StateDescriptors,
+  handles: StateHandles<StateDescriptors>,
+): StateHandles<StateDescriptors> {
+  const frozen = Object.entries(states).map(([name, { kind }]) => {
+    const handle = handles[name]
+    if (kind === 'value') return [name, frozenValue(handle as Value)]
+    if (kind === 'list') return [name, frozenList(handle as ListState<unknown>)]
+    return [name, kind === 'map' ? frozenMap(handle as Map) : handle]
+  })
+  return Object.fromEntries(frozen) as StateHandles<StateDescriptors>
+}
