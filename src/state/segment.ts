@@ -19,8 +19,9 @@ const SAME_KEY = 0x10
 const PIECE_BYTES = 256 * 1024
 /** Room behind it for the last row. */
 const SPARE_BYTES = 4 * 1024
+const NUMBER_BYTES = 8
 /** State, operation, length and the number. */
-const NUMBER_ROW_BYTES = 3 + 8
+const NUMBER_ROW_BYTES = 3 + NUMBER_BYTES
 /** Of one row's value: it is written as a whole at each change, and read as a whole. */
 export const VALUE_BYTES_MAX: number = 64 * 2 ** 20
 /** Smaller lengths and indices take one byte. */
@@ -72,6 +73,8 @@ export function describeFormat({ kind, key, serde, mapKey }: StateIdentity): str
 export interface RowTarget {
   /** `at`: of MAP_PUT and MAP_DELETE the entry's key, of LIST_APPEND the index of its first item (`indexOf`). The bytes are views. */
   apply(op: number, key: Buffer, at: Buffer | null, value: Buffer | null): void
+  /** The same of a PUT of an `f64`, where the target is one: no view of its bytes is made. */
+  number?(key: Buffer, value: number): void
 }
 
 /** Gives `target` rows in the format of today. */
@@ -340,6 +343,13 @@ export class SegmentReader {
     if ((byte & SAME_KEY) === 0) this.#key = reader.lengthPrefixed()
     if (!to || !this.#key || op > Row.LIST_APPEND)
       throw new MillraceError('CHECKPOINT_CORRUPT', `row ${this.#row} has operation ${byte}`)
+    if (op === Row.PUT && to.number) {
+      if (reader.uvarint() !== NUMBER_BYTES)
+        throw new MillraceError('CHECKPOINT_CORRUPT', `row ${this.#row} is no number`)
+      const value = reader.f64()
+      if (wanted) to.number(this.#key, value)
+      return
+    }
     const at = op === Row.PUT || op === Row.DELETE ? null : reader.lengthPrefixed()
     const value = op === Row.DELETE || op === Row.MAP_DELETE ? null : reader.lengthPrefixed()
     if (wanted) to.apply(op, this.#key, at, value)

@@ -3,7 +3,7 @@
 import { MillraceError } from '../base/errors.ts'
 import type { ListState, MapState, StateDescriptor, Ttl, ValueState } from './descriptors.ts'
 import { ownBytes } from './heap/table.ts'
-import { Stamped, UNKNOWN_MS } from './stamp.ts'
+import { Stamped, stampedSerde, UNKNOWN_MS } from './stamp.ts'
 
 /** As Flink's StateTtlConfig has them. */
 export interface TtlOptions {
@@ -201,6 +201,12 @@ export function expiringMap(
       }
     },
   }
+}
+
+/** What a table keeps of a state: with a time beside each value where they expire. */
+export function keptAs(descriptor: StateDescriptor<unknown>): StateDescriptor<unknown> {
+  const { kind, serde, ttl, mapKey } = descriptor
+  return ttl ? { kind, serde: stampedSerde(serde, ttl.clock), ...(mapKey ? { mapKey } : {}) } : descriptor
 }
 
 /** The handle of `base`, a state of stamped values, as its users see it. */

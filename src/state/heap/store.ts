@@ -12,15 +12,16 @@ import {
   describeFormat,
   identityOf,
   type ReadableState,
+  Row,
   type RowTarget,
   readable,
   type SegmentWriter,
   type StateIdentity,
 } from '../segment.ts'
 import { decodeState, encodeState, f64, type Serde } from '../serde.ts'
-import { stampedSerde, UNKNOWN_MS } from '../stamp.ts'
+import { UNKNOWN_MS } from '../stamp.ts'
 import { TIMERS } from '../timers.ts'
-import { type Expiring, type ExpiringState, expiring } from '../ttl.ts'
+import { type Expiring, type ExpiringState, expiring, keptAs } from '../ttl.ts'
 import { type FoldedValue, foldInto } from './fold.ts'
 import { KEY_BYTES_MAX, KeyIndex } from './key-index.ts'
 import { NumberPack } from './number-pack.ts'
@@ -42,12 +43,6 @@ const tableOf = { value: ValueTable, reducing: ValueTable, aggregating: ValueTab
 const SLOT_BYTES = 160
 /** Looked at in one go. */
 const SLOTS_PER_EVICTION = 32 * 1024
-/** What a table of its own keeps of a state: with a time beside each value where they expire. */
-function keptAs(descriptor: StateDescriptor<unknown>): StateDescriptor<unknown> {
-  const { kind, serde, ttl, mapKey } = descriptor
-  return ttl ? { kind, serde: stampedSerde(serde, ttl.clock), ...(mapKey ? { mapKey } : {}) } : descriptor
-}
-
 const NO_ROW: { readonly key: Buffer; readonly slot: number } = { key: Buffer.alloc(0), slot: 0 }
 
 export class HeapStore implements Cursor, CachedStore {
@@ -478,10 +473,13 @@ export class HeapStore implements Cursor, CachedStore {
       apply: (op, key, at, value) => {
         const slot = this.#slotOfRow(key)
         found.table.restore(slot, op, at, value)
-        this.released(slot)
+        // A row that puts something in keeps its slot.
+        if (op !== Row.PUT) this.released(slot)
       },
     }
-    return converting(target, found)
+    const { table } = found
+    if (found.convert || !(table instanceof NumberTable)) return converting(target, found)
+    return { ...target, number: (key, value) => table.restoreNumber(this.#slotOfRow(key), value) }
   }
 
   /** Rows of one key follow each other, and share its bytes. */
