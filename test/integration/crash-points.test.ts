@@ -1,25 +1,37 @@
 // Goal: F01 and F02: a worker that dies by SIGKILL before or after any effect of the protocol, and once more while its
 // successor recovers, loses nothing and doubles nothing. Method: one real broker; each test has a pipeline of its own with
 // a repartition topic and two workers under load; one of them kills itself exactly at the named effect, its successor
-// starts on the same store, the other one survives; the independent checker judges.
+// starts on the same store, the other one survives; the independent checker judges. State is on the heap and on disk by turns:
+// of most effects, before them the one and after them the other.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
 import type { ProtocolStep } from '../../src/base/messages.ts'
 import type { Point, PointName } from '../support/crash-worker.ts'
 import { Stage } from '../support/harness.ts'
 
 let stage: Stage
+let folder = ''
+let turn = 0
 beforeAll(async () => {
   stage = await Stage.open()
+  folder = await mkdtemp(join(tmpdir(), 'millrace-crash-'))
 })
 afterEach(() => stage.clear())
-afterAll(() => stage[Symbol.asyncDispose]())
+afterAll(async () => {
+  await stage[Symbol.asyncDispose]()
+  await rm(folder, { recursive: true, force: true })
+})
 
 const kill = (at: PointName, nth = 1): Point => ({ at, nth, do: 'kill' })
 const sides = (step: ProtocolStep): PointName[] => [`before:${step}`, `after:${step}`]
 
 /** Two workers, one with these lives, under load until the last planned death; then everything must add up. */
 async function survives(lives: readonly (readonly Point[])[], key: 'hop' | 'record' = 'hop'): Promise<void> {
-  const job = await stage.job('crash', { key, seed: lives.length * 7 + 1 })
+  const backend = turn++ % 2 === 0 ? 'heap' : 'leveldb'
+  const env = { MILLRACE_STATE_BACKEND: backend, MILLRACE_STATE_FOLDER: join(folder, `${turn}`) }
+  const job = await stage.job('crash', { key, seed: lives.length * 7 + 1, env })
   // Above 64 KiB: a fetch response whose memory is used again.
   await job.feed.wave(60, 4_000)
   const victim = job.start('a', { lives })
