@@ -1,6 +1,6 @@
 // Payments against rules that change while the pipeline runs: a broadcast stream. Every task reads all rules, in the order of their topic, and
-// has its own copy of them; payments are spread over the tasks by card. A rule is a limit for a kind of shop: a card that has paid more than
-// that is told. A rule whose value is null is gone, as in a compacted topic.
+// has its own copy of them; payments are spread over the tasks by card. A rule is a limit for a kind of shop: a card that pays more than that
+// without a day's pause is told. A rule whose value is null is gone, as in a compacted topic.
 import { definePipeline, f64, json, mapState, nullable, type Pipeline, utf8, withTtl } from 'millrace'
 import { kafkaSink, kafkaSource } from 'millrace/kafka'
 

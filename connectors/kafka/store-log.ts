@@ -59,6 +59,7 @@ export class StoreLog {
   readonly #sequences = new Map<number, number>()
   readonly #ends = new Map<number, bigint>()
   #builder: BatchBuilder | undefined
+  #identifying: Promise<{ readonly producerId: bigint; readonly epoch: number }> | undefined
   #producer: { readonly producerId: bigint; readonly epoch: number } | undefined
   /** The append before. */
   #last: Promise<unknown> = Promise.resolve()
@@ -120,8 +121,20 @@ export class StoreLog {
     }
   }
 
+  /** Asked for once, however many ask at a time. */
   async identify(): Promise<{ readonly producerId: bigint; readonly epoch: number }> {
-    this.#producer ??= await this.#cluster.call(
+    if (this.#producer) return this.#producer
+    this.#identifying ??= this.#newProducer()
+    try {
+      this.#producer ??= await this.#identifying
+      return this.#producer
+    } finally {
+      this.#identifying = undefined
+    }
+  }
+
+  #newProducer(): Promise<{ readonly producerId: bigint; readonly epoch: number }> {
+    return this.#cluster.call(
       InitProducerId,
       { transactionalId: null, timeoutMs: 60_000 },
       {
@@ -131,7 +144,6 @@ export class StoreLog {
         codeOf: (answer) => answer.code,
       },
     )
-    return this.#producer
   }
 
   /**

@@ -13,7 +13,7 @@ import { type CheckpointId, checkpointId, type TaskId } from '../../src/base/ids
 import { silentLogger } from '../../src/base/log.ts'
 import type { TaskSnapshot } from '../../src/base/messages.ts'
 import { partitionOf } from '../../src/base/murmur2.ts'
-import { BROADCAST_PARTITION } from '../../src/dataflow/broadcast-hub.ts'
+import { BROADCAST_PARTITION, BroadcastHub } from '../../src/dataflow/broadcast-hub.ts'
 import type { BroadcastPlace } from '../../src/dataflow/operators/broadcast-side.ts'
 import type { PartitionReader, TransactionHandle } from '../../src/dataflow/ports.ts'
 import { type BroadcastWay, Task } from '../../src/dataflow/task.ts'
@@ -177,7 +177,8 @@ export class PipelineTester implements AsyncDisposable {
       positions,
       (saved?.chain ?? []).map(({ ref, mark, bytes }) => ({ ref, mark, read: async () => bytes })),
     )
-    task.subscribe(task.broadcasts.map(({ topic, place }) => this.#subscribe(reader, topic, place)))
+    const hub = new BroadcastHub(reader)
+    task.subscribe(task.broadcasts.map(({ topic, place }) => this.#subscribe(hub, topic, place)))
     const handles = Map.groupBy(saved?.handles ?? [], ({ operator }) => operator)
     await task.open(
       new Map([...handles].map(([operator, all]) => [operator, all.map(({ handle }): TransactionHandle => handle)])),
@@ -186,10 +187,9 @@ export class PipelineTester implements AsyncDisposable {
     return { plan, task, writers }
   }
 
-  #subscribe(reader: MemoryReader, topic: string, place: BroadcastPlace | undefined): BroadcastWay {
+  #subscribe(hub: BroadcastHub, topic: string, place: BroadcastPlace | undefined): BroadcastWay {
     const from = place ?? { offset: 0n, leaderEpoch: -1 }
-    reader.assign([{ topic, partition: BROADCAST_PARTITION, ...from }])
-    const subscription = { poll: () => reader.poll(topic, BROADCAST_PARTITION), leave() {} }
+    const subscription = hub.join(topic, from.offset, from.leaderEpoch)
     return { subscription, from, until: this.#log(topic).end(BROADCAST_PARTITION) }
   }
 

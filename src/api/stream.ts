@@ -113,9 +113,10 @@ export class Stream<in out V, in out K> {
     this.keySerde = keySerde
   }
 
-  /** For what connects streams. */
-  static idOf<V, K>(stream: Stream<V, K>): OperatorId {
-    return stream.id
+  /** For what connects streams of one pipeline. @throws PLAN_INVALID */
+  static idOf<V, K>(stream: Stream<V, K>, builder: GraphBuilder): OperatorId {
+    if (stream.builder === builder) return stream.id
+    throw new MillraceError('PLAN_INVALID', `stream '${stream.id}' belongs to another pipeline`)
   }
 
   private next<R>(node: PlanNode): Stream<R, K> {
@@ -310,7 +311,7 @@ export class StatefulStream<V, K, D extends StateDescriptors> {
     stream: Stream<R, RK>,
     states: B,
   ): ConnectedStream<V, K, D, R, RK, B> {
-    const broadcast = { input: Stream.idOf(stream), states }
+    const broadcast = { input: Stream.idOf(stream, this.#builder), states }
     return {
       process: (name, functions) => this.#operator(name, functions as unknown as OperatorFunctions, broadcast),
     }

@@ -161,6 +161,12 @@ async function restore(argv: readonly string[]): Promise<number> {
   })
   const log = createLogger({ pipeline: plan.pipeline }, 'error')
   const offsets = await offsetsOf(values)
+  const broadcast = [...offsets.keys()].filter((topic) => plan.broadcastTopics.includes(topic))
+  if (broadcast.length > 0)
+    throw new MillraceError(
+      'USAGE',
+      `--offsets ${broadcast.join(', ')}: how far a broadcast topic was read is part of the state that was made of it. To begin anew, give its operator a new name and the old state up (--allow-dropped-state)`,
+    )
   const strange = [...offsets.keys()].filter((topic) => !plan.sourceTopics.includes(topic))
   if (strange.length > 0)
     throw new MillraceError(

@@ -3,7 +3,7 @@
 import type { PartitionReader, ReaderElement } from './ports.ts'
 
 /** Batches that not all tasks have had. */
-const ELEMENTS_MAX = 256
+const ELEMENTS_MAX = 64
 /** Broadcast topics have one partition, so that every task sees their records in the same order. */
 export const BROADCAST_PARTITION = 0
 

@@ -154,6 +154,11 @@ export class Task {
     return opened
   }
 
+  /** Its own records come later. */
+  get #awaitsBroadcast(): boolean {
+    return this.#broadcasts.some(({ next, until }) => next < until)
+  }
+
   /** Broadcast topics, and where the restored state says that they go on; undefined: at their beginning. */
   get broadcasts(): { readonly topic: string; readonly place: BroadcastPlace | undefined }[] {
     return this.#broadcasts.map(({ topic, side }) => ({ topic, place: side.restored() }))
@@ -226,7 +231,7 @@ export class Task {
         result = 'more'
         return
       }
-      if (reading === 'broadcasts' || this.#broadcasts.some(({ next, until }) => next < until)) return
+      if (reading === 'broadcasts' || this.#awaitsBroadcast) return
       if (this.#chain.buffering.some((operator) => operator.full)) {
         result = 'blocked'
         return
@@ -248,6 +253,7 @@ export class Task {
   get nextTimerMs(): number {
     if (!this.#options.timers || this.mustWait || this.#chain.buffering.some((operator) => operator.full))
       return Number.POSITIVE_INFINITY
+    if (this.#awaitsBroadcast) return Number.POSITIVE_INFINITY
     const timers = this.#chain.keyed.map((operator) => operator.nextTimerMs)
     return Math.min(...timers, ...this.#cleaners.map(({ nextMs }) => nextMs))
   }

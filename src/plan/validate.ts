@@ -91,6 +91,17 @@ function stateMistakes(graph: Graph): string[] {
   const mistakes: string[] = []
   for (const node of graph.nodes) {
     if (node.kind !== 'keyed') continue
+    if (node.key.id.startsWith('$') && !node.perTask)
+      mistakes.push(`the key of '${node.name}' has serde '${node.key.id}': ids that begin with $ are Millrace's own`)
+    for (const [name, { ttl, redistribution }] of Object.entries(node.broadcast?.states ?? {})) {
+      const what = `broadcast state '${name}' of '${node.name}'`
+      if (ttl)
+        mistakes.push(
+          `${what}: no time to live; tasks would forget at different times. Remove what is over in onBroadcast`,
+        )
+      if (redistribution === 'union')
+        mistakes.push(`${what}: unionListState is for withOperatorState; every task has all of it anyway`)
+    }
     for (const [name, { kind, redistribution }] of Object.entries(node.states)) {
       if (node.perTask && kind !== 'list')
         mistakes.push(`state '${name}' of '${node.name}': operator state is listState or unionListState, not ${kind}`)

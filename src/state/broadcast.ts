@@ -10,20 +10,21 @@ export const POSITION = '$position'
 /** The only key. */
 export const UNIT = ''
 
+/** Users' serdes cannot have such an id: by it savepoints know what has no keys. */
 export const unit: Serde<string> = {
-  id: 'unit',
+  id: '$unit',
   nullable: false,
   copies: true,
   appends: true,
   encode() {},
   decode(_from, start, end) {
-    if (end !== start) throw new RangeError(`unit: no bytes expected, ${end - start} found`)
+    if (end !== start) throw new RangeError(`$unit: no bytes expected, ${end - start} found`)
     return UNIT
   },
 }
 
 /** The key of operator state: a task has one list of each, under this key. */
-export const taskKey: Serde<string> = { ...unit, id: 'task' }
+export const taskKey: Serde<string> = { ...unit, id: '$task' }
 
 /** What was read last of the topic. */
 export interface BroadcastPosition {

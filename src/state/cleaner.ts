@@ -3,6 +3,7 @@
 // records flow, and removes it from these.
 
 import { ByteReader } from '../base/byte-reader.ts'
+import { monotonicMs } from '../base/clock.ts'
 import { readMap } from './collections.ts'
 import type { TaskDisk } from './disk.ts'
 import type { HeapStore } from './heap/store.ts'
@@ -13,6 +14,8 @@ const TURN_MS = 1_000
 /** A pass through all keys takes this many turns, or fewer if they are few. */
 const TURNS_PER_PASS = 60
 const KEYS_PER_TURN_MIN = 256
+/** Of each second, for reading the disk. */
+const READ_MS = 50
 /** Between two looks at the time that is left. */
 const KEYS_PER_LOOK = 64
 /** From one pass to the next: a tenth of the shortest life, within these. */
@@ -67,7 +70,9 @@ export class StateCleaner {
     }
     const through = this.#slot >= slots
     if (through) this.#slot = 0
-    this.#nextMs = nowMs + (through ? this.#pauseMs : TURN_MS)
+    // Records came before: it goes on with the next slice.
+    const cut = !through && left > 0
+    this.#nextMs = cut ? nowMs : nowMs + (through ? this.#pauseMs : TURN_MS)
   }
 
   #onDisk(disk: TaskDisk, nowMs: number, expired: () => boolean): void {
@@ -84,10 +89,13 @@ export class StateCleaner {
 
   async #readPage(disk: TaskDisk, nowMs: number): Promise<void> {
     const states = new Map(this.#store.expiringStates.map((state) => [state.id, state] as const))
-    this.#after = await disk.page(this.#after, (state, key, bytes) => {
-      const found = states.get(state)
-      if (found && isStale(found, bytes)) this.#found.push(Buffer.from(key))
-    })
+    const until = monotonicMs() + READ_MS
+    do {
+      this.#after = await disk.page(this.#after, (state, key, bytes) => {
+        const found = states.get(state)
+        if (found && isStale(found, bytes)) this.#found.push(Buffer.from(key))
+      })
+    } while (this.#after && this.#found.length === 0 && monotonicMs() < until)
     // What was found is removed at once; the disk's next page has time.
     if (this.#found.length === 0) this.#nextMs = nowMs + (this.#after ? TURN_MS : this.#pauseMs)
     this.#reading = false

@@ -27,7 +27,7 @@ type DecodedBy<S> = S extends Serde<infer T> ? T : never
 export interface MigrationOptions<Handle, Older extends OlderSerdes> {
   /** Of the state as it is now: 2 or more. A state without migration has version 1. */
   readonly version: number
-  /** The serde of each older version that can be read. */
+  /** The serde of each older version that can be read; none any more: `{}`. */
   readonly older: Older
   /**
    * Makes a value of today of one of version `from`: a list's item, a map's value, an aggregating state's accumulator. It may be called
@@ -54,9 +54,8 @@ export function withMigration<Handle, const Older extends OlderSerdes>(
 ): StateDescriptor<Handle> {
   const byVersion = new Map(Object.entries(older).map(([each, serde]) => [Number(each), serde] as const))
   const wrong = [...byVersion.keys()].find((each) => !(Number.isInteger(each) && each >= 1 && each < version))
-  if (!Number.isInteger(version) || version < 2 || byVersion.size === 0 || wrong !== undefined) {
-    const what = wrong === undefined ? `version ${version} with ${byVersion.size} older ones` : `older version ${wrong}`
-    const text = `withMigration: ${what}; a version is a whole number, 2 or more, and each older one is below it, from 1 up`
+  if (!Number.isInteger(version) || version < 2 || wrong !== undefined) {
+    const text = `withMigration: ${wrong === undefined ? `version ${version}` : `older version ${wrong}`}; a version is a whole number, 2 or more, and each older one is below it, from 1 up`
     throw new MillraceError('OPTION_INVALID', text)
   }
   return { ...state, versions: { version, older: byVersion, migrate: migrate as never } }

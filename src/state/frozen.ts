@@ -3,12 +3,14 @@
 import type { ListState, MapState, StateDescriptors, StateHandles, ValueState } from './descriptors.ts'
 
 /** The value and all that hangs on it; bytes cannot be frozen. */
-export function deepFreeze<T>(value: T): T {
-  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value) || Object.isFrozen(value)) return value
-  Object.freeze(value)
-  for (const each of Object.values(value)) deepFreeze(each)
+export function deepFreeze<T>(value: T, seen: Set<unknown> = new Set()): T {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value) || seen.has(value)) return value
+  seen.add(Object.freeze(value))
+  for (const each of Object.values(value)) deepFreeze(each, seen)
   return value
 }
+
+const frozenAll = (values: Iterable<unknown>): unknown[] => Array.from(values, (each) => deepFreeze(each))
 
 type Value = ValueState<unknown, undefined>
 type Map = MapState<unknown, unknown>
@@ -20,10 +22,10 @@ const frozenValue = (base: Value): Value => ({
 })
 
 const frozenList = (base: ListState<unknown>): ListState<unknown> => ({
-  get: () => Object.freeze([...base.get()].map(deepFreeze)),
+  get: () => Object.freeze(frozenAll(base.get())) as readonly object[],
   add: (value) => base.add(deepFreeze(value)),
-  addAll: (values) => base.addAll([...values].map(deepFreeze)),
-  set: (values) => base.set([...values].map(deepFreeze)),
+  addAll: (values) => base.addAll(frozenAll(values)),
+  set: (values) => base.set(frozenAll(values)),
   clear: () => base.clear(),
 })
 

@@ -14,8 +14,8 @@ export interface TtlOptions {
   /** Default: what is expired is never given. The other one gives it as long as nothing has removed it. */
   readonly visibility?: 'never-return-expired' | 'return-expired-if-not-cleaned-up'
   /**
-   * Default: the machine's clock. `record-time`: the timestamp of the record (or timer) that is being processed; the cleaner then goes by the
-   * latest one that it has seen, so a record that comes much too late may find an entry gone.
+   * Default: the machine's clock. `record-time`: the timestamp of the record that is being processed; timers and the cleaner go by the
+   * latest one that was seen, so a record that comes much too late may find an entry gone.
    */
   readonly clock?: 'processing-time' | 'record-time'
 }

@@ -5,11 +5,18 @@ import { assert } from '../base/assert.ts'
 import { monotonicMs, startTimer, wallMs, yieldToLoop } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
 import type { CheckpointId, TaskId } from '../base/ids.ts'
-import { type StepListener, type TaskSnapshot, traced } from '../base/messages.ts'
+import { type SourcePosition, type StepListener, type TaskSnapshot, traced } from '../base/messages.ts'
 import { CheckpointCoordinator, type CheckpointPhases } from '../checkpoint/coordinator.ts'
 import { encodePointer, type Manifest, type Pointer, type SegmentRef } from '../checkpoint/file.ts'
 import { BROADCAST_PARTITION, BroadcastHub } from '../dataflow/broadcast-hub.ts'
-import type { Cluster, Fence, PartitionReader, TransactionRecord, WorkerSink } from '../dataflow/ports.ts'
+import type {
+  Cluster,
+  Fence,
+  PartitionReader,
+  ReaderElement,
+  TransactionRecord,
+  WorkerSink,
+} from '../dataflow/ports.ts'
 import { type Reading, Task } from '../dataflow/task.ts'
 import type { ChainPart, StateBackend } from '../state/disk.ts'
 import { CatchUp, type LagOf } from './catch-up.ts'
@@ -180,7 +187,7 @@ export class Attempt {
     })
     try {
       await task.restore(restored.positions, chain)
-      if (reads === 'all') await this.#subscribe(task)
+      await this.#subscribe(task)
       await task.open(new Map(restored.handles.map(({ operator, handle }) => [operator, [handle]])))
     } catch (error) {
       task.dispose()
@@ -191,14 +198,22 @@ export class Attempt {
     this.#reader.assign(restored.positions.filter(({ topic }) => reads === 'all' || hops.has(topic)))
   }
 
-  /** Broadcast topics are read up to where they end now before the task's own records. */
+  /** Broadcast topics are read up to where they end now before the task's own records; where sources stand still, no further. */
   async #subscribe(task: Task): Promise<void> {
-    const ways = task.broadcasts.map(async ({ topic, place }) => {
-      const { start, end } = await this.#env.cluster.logRange(topic, BROADCAST_PARTITION)
+    const { cluster, reads } = this.#env
+    const found = await Promise.all(
+      task.broadcasts.map(async (each) => ({
+        ...each,
+        range: await cluster.logRange(each.topic, BROADCAST_PARTITION),
+      })),
+    )
+    const ways = found.map(({ topic, place, range: { start, end } }) => {
       const from = place ?? { offset: start, leaderEpoch: -1 }
-      return { subscription: this.#hub.join(topic, from.offset, from.leaderEpoch), from, until: end }
+      const joined = this.#hub.join(topic, from.offset, from.leaderEpoch)
+      const poll = (next: bigint): ReaderElement | undefined => (next < end ? joined.poll(next) : undefined)
+      return { subscription: reads === 'all' ? joined : { ...joined, poll }, from, until: end }
     })
-    task.subscribe(await Promise.all(ways))
+    task.subscribe(ways)
   }
 
   /** A new task's offsets are confirmed before its first record: −1 can then only mean that someone deleted them. */
@@ -443,13 +458,18 @@ export class Attempt {
 
   /** For the metrics page, computed when asked. */
   lags(): { topic: string; partition: number; lag: number }[] {
-    return [...this.#members.values()].flatMap(({ task }) =>
-      [...task.positions, ...task.broadcastPositions].map(({ topic, partition, offset }) => ({
-        topic,
-        partition,
-        lag: Number(this.#reader.lag(topic, partition, offset) ?? 0n),
-      })),
-    )
+    const tasks = [...this.#members.values()].map(({ task }) => task)
+    // Of a broadcast topic, the task that is furthest behind.
+    const broadcasts = new Map<string, SourcePosition>()
+    for (const position of tasks.flatMap((task) => task.broadcastPositions)) {
+      const known = broadcasts.get(position.topic)
+      if (!known || position.offset < known.offset) broadcasts.set(position.topic, position)
+    }
+    return [...tasks.flatMap((task) => task.positions), ...broadcasts.values()].map(({ topic, partition, offset }) => ({
+      topic,
+      partition,
+      lag: Number(this.#reader.lag(topic, partition, offset) ?? 0n),
+    }))
   }
 
   keyCount(): number {

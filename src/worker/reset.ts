@@ -137,6 +137,7 @@ async function writeReset(
     const entry = pointer
       ? await entryOf(store, files, pointer, task).catch((error: unknown) => lost(error, state))
       : undefined
+    if (pointer && state === 'keep') checkBroadcasts(plan, topology, files.get(pointer.file))
     tasks.push({
       task: task.id,
       parent: pointer,
@@ -173,6 +174,16 @@ async function writeReset(
     tasks.flatMap((task) => task.positions.map((position) => ({ ...position, metadata }))),
   )
   return { checkpoint: id.toString(), offsets: changes }
+}
+
+/** How far a broadcast topic was read is state: it means nothing in another topic. @throws OPTION_INVALID */
+function checkBroadcasts(plan: Plan, topology: Topology, manifest: Manifest | undefined): void {
+  for (const topic of plan.broadcastTopics) {
+    const was = manifest?.topics[topic]?.id
+    if (was === undefined || was === topology.topics.get(topic)?.id) continue
+    const text = `broadcast topic ${topic} was deleted and created again: the state that was made of it does not go with the new one. Use --state drop; or create a savepoint, give its operator a new name, and restore with --allow-dropped-state`
+    throw new MillraceError('OPTION_INVALID', text)
+  }
 }
 
 /** A checkpoint that cannot be read is no obstacle where its state is given up anyway. */

@@ -1,9 +1,9 @@
 // The rows of a savepoint that belong to a task now. Keys go where the default partitioner puts them among as many partitions as there
 // are; what has no key is copied (broadcast state) or dealt out (operator state).
-import { ByteWriter } from '../base/byte-writer.ts'
 import { partitionOf } from '../base/murmur2.ts'
 import { readSegments, type SavedTask, type Savepoint } from '../checkpoint/savepoint.ts'
 import { taskKey, unit } from '../state/broadcast.ts'
+import { joinItems } from '../state/collections.ts'
 import type { StateDescriptor } from '../state/descriptors.ts'
 import {
   converting,
@@ -17,7 +17,7 @@ import {
 } from '../state/segment.ts'
 import { nameOf, readsHop, refused } from './savepoint.ts'
 import { type DeclaredState, statesOfStage } from './savepoint-plan.ts'
-import { itemsOf, Rows } from './state-rows.ts'
+import { Rows } from './state-rows.ts'
 import type { TaskPlan } from './topology.ts'
 
 /** In front of a key's bytes where its serde is nullable (state/serde.ts). */
@@ -51,7 +51,7 @@ export async function* rowsFor(
     if (state.identity.key !== taskKey.id) continue
     const lists = await listsOf({ folder, savepoint }, state)
     const items = dealtTo(task, tasksNow, lists, state.descriptor.redistribution ?? 'split')
-    if (items.length > 0) writer.raw(state.index, Row.PUT, NO_KEY, null, joined(items))
+    if (items.length > 0) writer.raw(state.index, Row.PUT, NO_KEY, null, joinItems(items))
   }
   for (const saved of savepoint.tasks) {
     if (!saved.states.some((each) => declared.has(nameOf(each)))) continue
@@ -121,15 +121,17 @@ function ownedBy(partition: number, tasks: number, saved: SavedTask, tasksThen: 
   }
 }
 
-/** A state's list of each task that has one, by its partition, as items in the format of today. */
+/** A state's list of each task that there was, in their order, as items in the format of today. */
 async function listsOf(
   { folder, savepoint }: SavedRows,
   { identity, descriptor }: DeclaredState,
-): Promise<ReadonlyMap<number, readonly Buffer[]>> {
-  const lists = new Map<number, readonly Buffer[]>()
-  for (const saved of savepoint.tasks) {
-    if (!saved.states.some((each) => nameOf(each) === nameOf(identity))) continue
-    const rows = new Rows()
+): Promise<readonly (readonly Buffer[])[]> {
+  const has = ({ states }: SavedTask): boolean => states.some((each) => nameOf(each) === nameOf(identity))
+  const stage = savepoint.tasks.find(has)?.stage
+  const tasks = savepoint.tasks.filter((each) => each.stage === stage).sort((a, b) => a.partition - b.partition)
+  const lists: (readonly Buffer[])[] = []
+  for (const saved of tasks) {
+    const rows = new Rows('list')
     for await (const segment of readSegments(folder, saved)) {
       const reader = new SegmentReader([segment], (each) => {
         const found = nameOf(each) === nameOf(identity) ? readable(each, identity, descriptor) : undefined
@@ -137,11 +139,7 @@ async function listsOf(
       })
       reader.replay(Number.POSITIVE_INFINITY)
     }
-    const runs = [...rows.cells.values()].flatMap((cell) => cell.runs)
-    lists.set(
-      saved.partition,
-      runs.flatMap(({ bytes }) => (bytes ? itemsOf(bytes) : [])),
-    )
+    lists.push([...rows.cells.values()].flatMap(({ items }) => items))
   }
   return lists
 }
@@ -149,18 +147,12 @@ async function listsOf(
 function dealtTo(
   task: TaskPlan,
   tasks: number,
-  lists: ReadonlyMap<number, readonly Buffer[]>,
+  lists: readonly (readonly Buffer[])[],
   redistribution: NonNullable<StateDescriptor<unknown>['redistribution']>,
 ): readonly Buffer[] {
-  const all = [...lists].sort(([a], [b]) => a - b).flatMap(([, items]) => items)
+  const all = lists.flat()
   if (redistribution === 'union') return all
   // As many tasks: each has its own.
-  if (lists.size === tasks) return lists.get(task.partition) ?? []
+  if (lists.length === tasks) return lists[task.partition] ?? []
   return all.filter((_, index) => index % tasks === task.partition)
-}
-
-function joined(items: readonly Buffer[]): Buffer {
-  const out = new ByteWriter(256)
-  for (const item of items) out.lengthPrefixed(item)
-  return out.view()
 }

@@ -1,6 +1,6 @@
 // What the rows of one state come to, read without a task: for commands that look, and for state that is dealt out anew.
-import { ByteReader } from '../base/byte-reader.ts'
 import { MillraceError } from '../base/errors.ts'
+import { splitItems } from '../state/collections.ts'
 import type { StateDescriptor } from '../state/descriptors.ts'
 import {
   converting,
@@ -26,7 +26,7 @@ export function stateRows(
   state: string,
 ): { readonly key: unknown; readonly value: unknown }[] {
   const { key, descriptor } = declared(plan, operator, state)
-  const rows = new Rows()
+  const rows = new Rows(descriptor.kind)
   for (const bytes of segments) {
     replaySegment(bytes, (identity) => {
       if (identity.operator !== operator || identity.name !== state) return { apply() {} }
@@ -64,18 +64,23 @@ function readableBy(was: StateIdentity, now: StateIdentity, descriptor: StateDes
 }
 
 /** What the rows of one key come to, as bytes. */
-export interface Cell {
-  /** A value, or the items of a list from an index on. */
-  runs: { readonly at: number; readonly bytes: Buffer | undefined }[]
+interface Cell {
+  value: Buffer | undefined
+  items: Buffer[]
   readonly entries: Map<string, Buffer>
 }
 
-const newCell = (): Cell => ({ runs: [], entries: new Map() })
+const newCell = (): Cell => ({ value: undefined, items: [], entries: new Map() })
 
 /** Collects the rows of one state. */
 export class Rows {
   /** By the key's bytes. */
   readonly cells: Map<string, Cell> = new Map()
+  readonly #kind: StateDescriptor<unknown>['kind']
+
+  constructor(kind: StateDescriptor<unknown>['kind']) {
+    this.#kind = kind
+  }
 
   apply(op: number, key: Buffer, at: Buffer | null, value: Buffer | null): void {
     const name = key.toString('latin1')
@@ -85,34 +90,29 @@ export class Rows {
     }
     const cell = this.cells.get(name) ?? newCell()
     this.cells.set(name, cell)
-    const entry = at?.toString('latin1')
-    const own = value ? Buffer.from(value) : undefined
-    if (op === Row.PUT) cell.runs = [{ at: 0, bytes: own }]
-    if (op === Row.LIST_APPEND) {
-      const from = indexOf(at)
-      cell.runs = [...cell.runs.filter((run) => run.at < from), { at: from, bytes: own }]
-    }
-    if (op === Row.MAP_PUT && entry !== undefined && own) cell.entries.set(entry, own)
-    if (op === Row.MAP_DELETE && entry !== undefined) cell.entries.delete(entry)
+    const entry = at?.toString('latin1') ?? ''
+    const own = value ? Buffer.from(value) : Buffer.alloc(0)
+    if (op === Row.PUT && this.#kind !== 'list') cell.value = own
+    else if (op === Row.MAP_PUT) cell.entries.set(entry, own)
+    else if (op === Row.MAP_DELETE) cell.entries.delete(entry)
+    else appendTo(cell, op === Row.PUT ? 0 : indexOf(at), own)
   }
 }
 
+function appendTo({ items }: Cell, from: number, added: Buffer): void {
+  // Of a base whose slice with this key comes later in the chain.
+  if (from > items.length) return
+  items.length = from
+  for (const item of splitItems(added)) items.push(item)
+}
+
 /** With a time to live: what has expired and was not removed yet, too. */
-function contentOf({ runs, entries }: Cell, { kind, serde, mapKey, ttl }: StateDescriptor<unknown>): unknown {
+function contentOf({ value, items, entries }: Cell, { kind, serde, mapKey, ttl }: StateDescriptor<unknown>): unknown {
   const read = (bytes: Buffer): unknown => decodeState(serde, Buffer.from(bytes), ttl ? STAMP_BYTES : 0)
   if (kind === 'map')
     return entries.size === 0
       ? undefined
       : [...entries].map(([key, each]) => [decodeState(mapKey ?? serde, Buffer.from(key, 'latin1')), read(each)])
-  if (kind === 'list') return runs.flatMap(({ bytes }) => (bytes ? itemsOf(bytes).map(read) : []))
-  const value = runs[0]?.bytes
+  if (kind === 'list') return items.map(read)
   return value && read(value)
-}
-
-/** A row of a list holds some of its items. */
-export function itemsOf(run: Buffer): Buffer[] {
-  const reader = new ByteReader(run)
-  const items: Buffer[] = []
-  while (reader.remaining > 0) items.push(reader.lengthPrefixed())
-  return items
 }

@@ -35,6 +35,7 @@ export async function prepareTopology(
   log: Logger,
 ): Promise<Topology> {
   const topics = new Map(await givenTopics(cluster, plan))
+  await warnOfBroadcasts(cluster, plan, log)
   const brokers = await cluster.brokerConfigs()
   checkLimits(brokers, settings)
   for (const hop of plan.hops) {
@@ -97,6 +98,24 @@ function checkBroadcasts(plan: Plan, topics: ReadonlyMap<string, TopicInfo>): vo
       'TOPIC_PARTITIONS_WRONG',
       `broadcast topic ${name} has ${count} partitions: tasks would see its records in different orders. Use a topic with one partition`,
     )
+  }
+}
+
+/** A task that begins later must find all that the others have read. */
+async function warnOfBroadcasts(cluster: Cluster, plan: Plan, log: Logger): Promise<void> {
+  if (plan.broadcastTopics.length === 0) return
+  const configs = await cluster.topicConfigs(plan.broadcastTopics).catch((error: unknown) => {
+    // Without the right to read them we cannot judge them.
+    if (isCode(error, 'KAFKA_NOT_AUTHORIZED')) return new Map<string, ReadonlyMap<string, string>>()
+    throw error
+  })
+  for (const [topic, values] of configs) {
+    const forgets = values.get('cleanup.policy')?.includes('delete') === true && values.get('retention.ms') !== '-1'
+    if (forgets)
+      log.warn(
+        { topic },
+        `broadcast topic ${topic} forgets its records (retention.ms=${values.get('retention.ms')}): a task that begins later has less than the others. Run kafka-configs.sh --alter --topic ${topic} --add-config cleanup.policy=compact`,
+      )
   }
 }
 

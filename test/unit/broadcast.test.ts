@@ -19,8 +19,11 @@ import {
   mapState,
   type Pipeline,
   type PipelineBuilder,
+  type Stream,
+  unionListState,
   utf8,
   valueState,
+  withTtl,
 } from '../../src/index.ts'
 import { makePlan } from '../../src/plan/plan.ts'
 import { plainRecords } from '../support/batches.ts'
@@ -147,6 +150,31 @@ test('the side that reads cannot change it', async () => {
   )
 })
 
+test('a stream may be connected to several operators: each has all of it', async () => {
+  const pipeline = definePipeline('twice', (build) => {
+    const rules = build.from('rules', kafkaSource({ topic: 'rules', key: utf8, value: utf8 }))
+    const stream = build.from('in', kafkaSource({ topic: 'in', key: utf8, value: utf8 })).keyByRecordKey()
+    for (const name of ['one', 'two'])
+      stream
+        .withState({})
+        .connectBroadcast(rules, { all: listState(utf8) })
+        .process<string>(name, {
+          onBroadcast: (rule, { broadcast }) => broadcast.all.add(rule),
+          onRecord: (_, { broadcast, emit }) => emit(`${name}:${broadcast.all.get().join('')}`),
+        })
+        .to(`${name}-out`, kafkaSink({ topic: `out-${name}`, key: utf8, value: utf8 }))
+  })
+  await using tester = await PipelineTester.start(pipeline)
+  for (const value of 'abc') tester.send('rules', { key: 'k', value })
+  await tester.settle()
+  tester.send('in', { key: 'k', value: '' })
+  await tester.settle()
+  expect(['one', 'two'].flatMap((name) => tester.output(`out-${name}`).map(({ value }) => value))).toEqual([
+    'one:abc',
+    'two:abc',
+  ])
+})
+
 test('what cannot be broadcast is a mistake of the plan', () => {
   const refused = (text: RegExp, make: (pipeline: PipelineBuilder) => void): void => {
     const pipeline = definePipeline('wrong', make)
@@ -155,12 +183,12 @@ test('what cannot be broadcast is a mistake of the plan', () => {
   }
   const values = kafkaSource({ topic: 'in', key: utf8, value: utf8 })
   const rules = kafkaSource({ topic: 'rules', key: utf8, value: utf8 })
-  const connect = (pipeline: PipelineBuilder, stream: ReturnType<typeof pipeline.from<string, string>>): void =>
+  const connect = (pipeline: PipelineBuilder, stream: Stream<string, string>, all = listState(utf8)): void =>
     pipeline
       .from('in', values)
       .keyByRecordKey()
       .withState({})
-      .connectBroadcast(stream, { all: listState(utf8) })
+      .connectBroadcast(stream, { all })
       .process<string>('see', { onRecord() {}, onBroadcast() {} })
       .to('out', kafkaSink({ topic: 'out', key: utf8, value: utf8 }))
   refused(/broadcast stream of 'see' comes from 'slow': a source with map, filter/, (pipeline) =>
@@ -177,6 +205,19 @@ test('what cannot be broadcast is a mistake of the plan', () => {
     connect(pipeline, stream)
     stream.to('copy', kafkaSink({ topic: 'copy', key: utf8, value: utf8 }))
   })
+  refused(/broadcast state 'all' of 'see': no time to live/, (pipeline) =>
+    connect(pipeline, pipeline.from('rules', rules), withTtl(listState(utf8), { ttlMs: 1 })),
+  )
+  refused(/broadcast state 'all' of 'see': unionListState is for withOperatorState/, (pipeline) =>
+    connect(pipeline, pipeline.from('rules', rules), unionListState(utf8)),
+  )
+  let strange: Stream<string, string> | undefined
+  definePipeline('other', (pipeline) => {
+    strange = pipeline.from('rules', rules)
+  })
+  expect(() => definePipeline('wrong', (pipeline) => connect(pipeline, strange as Stream<string, string>))).toThrow(
+    /PLAN_INVALID: stream 'rules' belongs to another pipeline/,
+  )
   refused(/reads 2 topics; with more than one/, (pipeline) =>
     connect(pipeline, pipeline.from('rules', kafkaSource({ topic: ['rules', 'more'], key: utf8, value: utf8 }))),
   )

@@ -5,6 +5,8 @@
 import { expect, test } from '@jest/globals'
 import { kafkaSink, kafkaSource } from '../../connectors/kafka/index.ts'
 import { PipelineTester } from '../../connectors/memory/index.ts'
+import { carriedOver } from '../../connectors/memory/tester-savepoint.ts'
+import { checkpointId, taskId } from '../../src/base/ids.ts'
 import {
   definePipeline,
   f64,
@@ -13,6 +15,7 @@ import {
   mapState,
   type Pipeline,
   type PipelineBuilder,
+  type Serde,
   type StateDescriptors,
   unionListState,
   utf8,
@@ -21,6 +24,11 @@ import {
   withTtl,
 } from '../../src/index.ts'
 import { makePlan } from '../../src/plan/plan.ts'
+import { taskKey } from '../../src/state/broadcast.ts'
+import { joinItems } from '../../src/state/collections.ts'
+import { identityOf, Row, SegmentWriter } from '../../src/state/segment.ts'
+import { stateRows } from '../../src/worker/state-rows.ts'
+import type { TaskPlan } from '../../src/worker/topology.ts'
 
 interface Seen {
   readonly own: readonly string[]
@@ -95,6 +103,46 @@ test('a savepoint with more tasks deals a list out, and gives all of a union lis
   const again = await held(tester, 3)
   expect(again.map(({ own }) => own)).toEqual([['a', 'd'], ['b', 'e'], ['c']])
   expect(again[1]?.union).toEqual([...all, ...all, ...all])
+})
+
+/** What the lists of a savepoint with as many tasks come to among `after` of them. */
+async function dealt(lists: readonly (readonly string[])[], after: number): Promise<string[][]> {
+  const plan = makePlan(collecting())
+  const [stage] = plan.stages
+  if (!stage) throw new Error('the plan has a stage')
+  const tasksOf = (count: number): TaskPlan[] =>
+    Array.from({ length: count }, (_, partition) => ({
+      ...{ id: taskId(stage.id, partition), stage, partition, inputs: [], broadcasts: [] },
+    }))
+  const identity = identityOf('collect', 'own', taskKey as Serde<unknown>, listState(utf8))
+  const saved = lists.map((items) => {
+    const writer = new SegmentWriter()
+    writer.register(identity)
+    // What has no rows is left out of a chain.
+    if (items.length > 0)
+      writer.raw(0, Row.PUT, Buffer.alloc(0), null, joinItems(items.map((each) => Buffer.from(each))))
+    const segment = writer.finish('drop-empty')
+    const chain = segment ? [{ ref: 'one', mark: 'base-whole' as const, bytes: Buffer.concat(segment) }] : []
+    return { positions: [], chain, handles: [] }
+  })
+  const before = { plan, tasks: tasksOf(lists.length) }
+  const byTask = new Map(before.tasks.map(({ id }, index) => [id, saved[index] as (typeof saved)[number]]))
+  const carried = await carriedOver(before, byTask, checkpointId(1), { plan, tasks: tasksOf(after) })
+  return tasksOf(after).map(({ id }) => {
+    const segments = (carried.get(id)?.chain ?? []).map(({ bytes }) => bytes)
+    return stateRows(plan, segments, 'collect', 'own').flatMap(({ value }) => value as string[])
+  })
+}
+
+test('fewer tasks, and tasks with nothing: no item is lost, none is there twice', async () => {
+  expect(await dealt([[], [], ['a', 'b'], ['c']], 2)).toEqual([['a', 'c'], ['b']])
+  expect(await dealt([[], ['a', 'b'], ['c', 'd']], 2)).toEqual([
+    ['a', 'c'],
+    ['b', 'd'],
+  ])
+  expect(await dealt([['a', 'b'], []], 2)).toEqual([['a', 'b'], []])
+  expect(await dealt([['a', 'b', 'c', 'd']], 3)).toEqual([['a', 'd'], ['b'], ['c']])
+  expect(await dealt([[], []], 3)).toEqual([[], [], []])
 })
 
 test('items of an older version and those with a time are dealt out as they are now', async () => {
@@ -199,4 +247,17 @@ test('operator state is lists, and a union list is operator state', () => {
       .map('keep', (value) => value)
       .to('out', sink),
   )
+})
+
+test('a serde of a user’s cannot pass for the key of operator state', () => {
+  const own = { ...utf8, id: '$task' }
+  const pipeline = definePipeline('keys', (build) =>
+    build
+      .from('in', kafkaSource({ topic: 'in', key: own, value: utf8 }))
+      .keyByRecordKey()
+      .withState({ count: valueState(f64) })
+      .map('count', (value) => value)
+      .to('out', kafkaSink({ topic: 'out', key: own, value: utf8 })),
+  )
+  expect(() => makePlan(pipeline)).toThrow(/the key of 'count' has serde '\$task': ids that begin with \$/)
 })

@@ -272,6 +272,50 @@ test('what is appended to a long list neither reads nor writes the rest of it, u
   expect(at(again, 'a').items.get()).toEqual(['one', 'two'])
 })
 
+test('a base in slices has all of a list or nothing of it: any checkpoint restores whole lists', async () => {
+  const LISTS = 6
+  const task = await open({ cacheBytesMax: 2 ** 28, baseSliceBytes: 150_000, rowsPerTurn: 500, writesPerBatch: 2_000 })
+  const model = new Map<string, string[]>()
+  const add = (key: string, count: number): void => {
+    const before = model.get(key) ?? []
+    const added = Array.from({ length: count }, (_, n) => `${key} ${before.length + n} `.padEnd(100, 'x'))
+    at(task, key).items.addAll(added)
+    model.set(key, [...before, ...added])
+  }
+  for (let n = 0; n < LISTS; n++) add(`key-${n}`, 1_500)
+  const marks = new Set<string>()
+  for (let round = 0; round < 20; round++) {
+    add(`key-${round % LISTS}`, 1)
+    task.freeze()
+    await task.complete()
+    marks.add(task.segments.at(-1)?.mark ?? '')
+    const heap = task.onHeap()
+    for (const [key, items] of model) {
+      heap.setKey(key)
+      expect((heap.handles as unknown as Handles).items.get()).toEqual(items)
+    }
+    if (round % 5 === 4) {
+      const disk = keep(await task.restored())
+      for (const [key, items] of model) expect(at(disk, key).items.get()).toEqual(items)
+    }
+  }
+  expect([...marks]).toEqual(expect.arrayContaining(['base-first', 'base-part', 'base-last']))
+}, 60_000)
+
+test('a list that was read stays as it was when something is added', async () => {
+  const disk = await open()
+  for (const task of [disk, disk.onHeap()]) {
+    task.setKey('a')
+    const { items } = task.handles as unknown as Handles
+    items.addAll(['one'])
+    const read = items.get()
+    items.add('two')
+    expect(read).toEqual(['one'])
+    for (const item of items.get()) items.add(`${item} again`)
+    expect(items.get()).toEqual(['one', 'two', 'one again', 'two again'])
+  }
+})
+
 test('a folder in another format is emptied and read from the checkpoint', async () => {
   const task = await open()
   await checkpoint(task, ['a'])

@@ -251,3 +251,34 @@ test('settings that make no sense are refused', () => {
       expect.objectContaining({ code: 'OPTION_INVALID' }),
     )
 })
+
+test('by the time of records: a timer, which goes by the machine’s clock, ends nobody’s life', async () => {
+  const pipeline = definePipeline('replayed', (build) => {
+    build
+      .from('in', kafkaSource({ topic: 'in', key: utf8, value: utf8 }))
+      .keyByRecordKey()
+      .withState({ last: withTtl(valueState(utf8, 'nothing'), { ttlMs: 10_000, clock: 'record-time' }) })
+      .process<string>('keep', {
+        onRecord(value, { key, state, timers, emit }) {
+          emit(`${key}: ${state.last.get()}`)
+          state.last.set(value)
+          if (value === 'timer') timers.set(timers.now() + 1_000)
+        },
+        onTimer(_, { key, state, emit }) {
+          emit(`timer of ${key}: ${state.last.get()}`)
+        },
+      })
+      .to('out', kafkaSink({ topic: 'out', key: utf8, value: utf8 }))
+  })
+  // Records of long ago.
+  await using tester = await PipelineTester.start(pipeline, { nowMs: 1_000_000_000 })
+  tester.send('in', { key: 'a', value: 'one', timestamp: 5_000 }, { key: 'b', value: 'timer', timestamp: 5_000 })
+  await tester.settle()
+  await tester.advance(1_000)
+  // The cleaner has its turns.
+  for (let turns = 0; turns < 5; turns++) await tester.advance(2_000)
+  tester.send('in', { key: 'a', value: 'two', timestamp: 6_000 })
+  await tester.settle()
+  const values = tester.output('out').map(({ value }) => value)
+  expect(values).toEqual(['a: nothing', 'b: nothing', 'timer of b: timer', 'a: one'])
+})

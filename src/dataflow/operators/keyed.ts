@@ -20,6 +20,8 @@ class Context implements OperatorContext {
   current: StreamRecord | null = null
   /** The record of the broadcast stream that is being processed. */
   broadcasting: StreamRecord | null = null
+  /** The call that is under way is a timer's. */
+  firing = false
   /** The latest timestamp that was asked for. */
   #latestMs = UNKNOWN_MS
   readonly #operator: OperatorId
@@ -54,9 +56,10 @@ class Context implements OperatorContext {
     return this.record.key
   }
 
-  /** Of the call that is under way; between calls, the latest one. */
+  /** Of the record that is being processed; in timers, which go by another clock, and between calls: the latest one. */
   recordMs(): number {
-    const atMs = (this.current ?? this.broadcasting)?.timestamp ?? this.#latestMs
+    const record = this.firing ? null : (this.current ?? this.broadcasting)
+    const atMs = record?.timestamp ?? this.#latestMs
     if (atMs > this.#latestMs) this.#latestMs = atMs
     return atMs
   }
@@ -187,7 +190,9 @@ export class KeyedOperator implements Downstream {
         fired = true
         this.#task.current = this.id
         this.#context.current = timers.recordOf(due, this.#task)
+        this.#context.firing = true
         this.#functions.onTimer?.(due.time, this.#context)
+        this.#context.firing = false
         this.#context.current = null
       }
       if (expired()) break

@@ -159,6 +159,8 @@ class ListSlot {
   /** Items in front that are on disk and not here: what is appended does not need them. */
   before = 0
   items: unknown[] = []
+  /** The user may hold `items`: what is appended goes into a copy. */
+  shared = false
   /** How many of all items earlier checkpoints hold: the rest is appended by the next delta. */
   written = 0
 }
@@ -174,6 +176,7 @@ export class ListTable extends ObjectTable {
         if (!list) return []
         this.touch(cursor.slot)
         if (list.before > 0) this.#fetch(list, cursor.slot)
+        list.shared = true
         return list.items as readonly object[]
       },
       add: (value) => this.#append(cursor.claim(), value),
@@ -226,6 +229,8 @@ export class ListTable extends ObjectTable {
       list = new ListSlot()
       this.values[slot] = list
     }
+    if (list.shared) list.items = list.items.slice()
+    list.shared = false
     list.items.push(ownBytes(value))
   }
 

@@ -310,14 +310,15 @@ export class LevelTaskDisk implements TaskDisk {
     let read = 0
     for await (const entries of this.#db.entries(this.#cursor, this.#to)) {
       for (const [name, value] of entries) {
+        // Never inside a list: what a slice has of a key is all of it.
+        if (!last && read >= bytes && chunkIn(name) < 0) {
+          this.#cursor = Buffer.from(name)
+          this.#baseBytes += read
+          return
+        }
         this.#baseRow(rows, states, name, value)
         read += name.length + value.length
       }
-      const end = entries.at(-1)?.[0]
-      if (last || read < bytes || !end) continue
-      this.#cursor = behind(end)
-      this.#baseBytes += read
-      return
     }
     this.#cursor = this.#to
     this.#baseBytes += read
