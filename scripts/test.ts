@@ -1,11 +1,11 @@
-// npm test: types, unit, contract and property tests, then integration on real brokers: two files at a time, those with a cluster alone.
+// npm test: types, unit, contract and property tests, then integration on real brokers, one group after the other.
 //
 //   npm test · npm run test:unit (types, unit, contract: seconds) · npm run test:containers (Docker)
 //
 // The last line is `N passed, N failed`, with `, N skipped` where something could not run here: what and why stands above
 // it. The exit code is 0 only if something ran, nothing failed and every suite could run.
 import { randomBytes } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { endChildren, root } from './testing/child.ts'
 import { runJest } from './testing/jest.ts'
@@ -24,10 +24,11 @@ const groups: Readonly<Record<Mode, readonly string[]>> = {
   containers: ['containers'],
 }
 
-/** Files at a time, other than as many as there are cores but one. */
-const workers: Readonly<Record<string, number>> = { integration: 2, containers: 1 }
-/** What a file says that starts a cluster of three brokers for all of its tests: beside other tests they starve. */
-const CLUSTER = 'Stage.open({ nodes: 3'
+/** Files at a time, other than as many as there are cores but one. Two at a time are quicker, and starve upstreams and brokers … */
+const workers: Readonly<Record<string, number>> = { integration: 1, containers: 1 }
+/** … but not where little happens at a time: these run in pairs. */
+const PAIRED =
+  /integration\/(bad-|broker-kit|features-records|inspection|kafka-store\.|reader-contract|reauth|secured\.)/
 
 const run = randomBytes(8).toString('hex')
 let total: Tally = nothing
@@ -67,11 +68,11 @@ async function runGroup(group: string): Promise<Tally> {
   if (files.length === 0) return failure(`test/${group} has no tests`)
   if (group === 'types') return runTypeTests(files)
   const { run: ready, left } = divide(files, await offer)
-  const alone = ready.filter((file) => readFileSync(join(root, file), 'utf8').includes(CLUSTER))
-  const together = ready.filter((file) => !alone.includes(file))
+  const paired = ready.filter((file) => PAIRED.test(file))
+  const others = ready.filter((file) => !PAIRED.test(file))
   const env = { [runVariable]: run }
-  const tally = count(left, await runJest({ name: group, files: together, workers: workers[group], env }))
-  return count(tally, await runJest({ name: group, files: alone, workers: 1, env }))
+  const tally = count(left, await runJest({ name: group, files: paired, workers: 2, env }))
+  return count(tally, await runJest({ name: group, files: others, workers: workers[group], env }))
 }
 
 function modeOf(argument: string | undefined): Mode {

@@ -132,7 +132,7 @@ test('while workers run, or with records in a repartition topic: refused', async
   const cli = subject.run()
   await cli.runs()
   await subject.send(['k:a'])
-  await subject.caughtUp(cli)
+  await subject.caughtUp(cli, [subject.input, `${subject.group}.hop.first`])
   const place = join(folder, 'hop')
   const create = ['create', subject.module, '--out', place]
   expect((await command(subject, create)).output).toMatch(/GROUP_NOT_EMPTY: group .* stop all workers/)
