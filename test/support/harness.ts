@@ -125,13 +125,18 @@ export class Stage implements AsyncDisposable {
     } finally {
       await admin.disconnect()
     }
-    // kafkajs's own waiting gives up where one broker does not know the topic yet.
+    // kafkajs's own waiting gives up where one broker does not know the topic yet. A leader must answer, too: while it only has the
+    // office it refuses a producer's first batch and may take the second one, and after that the first one never comes in.
     const names = topics.map(({ topic }) => topic)
-    const led = async (): Promise<boolean> => {
+    const ready = async (): Promise<boolean> => {
       const leaders = await this.kafka.leaders(names).catch(() => new Map<string, number[]>())
-      return names.every((name) => leaders.get(name)?.every((leader) => leader >= 0))
+      if (!names.every((name) => leaders.get(name)?.every((leader) => leader >= 0))) return false
+      return await listOffsets(this.kafka, names, 'high-watermark').then(
+        () => true,
+        () => false,
+      )
     }
-    await until(`${names.join(', ')} have leaders`, led)
+    await until(`the leaders of ${names.join(', ')} answer`, ready)
   }
 
   /** Ends what a test left running, whether it passed or not. */

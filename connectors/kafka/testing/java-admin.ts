@@ -97,12 +97,14 @@ export class JavaAdmin implements AsyncDisposable {
     return new JavaAdmin(await ProbeProcess.start('admin', flags))
   }
 
-  /** `rf`: default, the cluster's. A broker that has not heard of it yet is asked again by this client. */
+  /** `rf`: default, the cluster's. Resolves when the leaders of all partitions answer. */
   async createTopic(
     name: string,
     options: { partitions?: number; rf?: number; configs?: Readonly<Record<string, string>> } = {},
   ): Promise<void> {
     await this.#ask('create-topic', { name, ...options })
+    // It asks again until they do. A producer that comes before may wedge: its second batch is taken, and the first one refused for ever.
+    await this.listOffsets(name, 'read_uncommitted')
   }
 
   async describeTopic(name: string): Promise<JavaTopicDescription> {
