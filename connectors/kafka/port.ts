@@ -10,6 +10,7 @@ import type {
   CommittedOffset,
   DecidedTransaction,
   GroupMember,
+  LogRange,
   MemberOptions,
   PartitionReader,
   Position,
@@ -174,7 +175,7 @@ class KafkaPort implements Cluster {
     return this.#list(topic, partition, LATEST, 'read_committed')
   }
 
-  async logRange(topic: string, partition: number): Promise<{ readonly start: bigint; readonly end: bigint }> {
+  async logRange(topic: string, partition: number): Promise<LogRange> {
     const start = await this.#list(topic, partition, EARLIEST, 'read_committed')
     return { start, end: await this.#list(topic, partition, LATEST, 'read_committed') }
   }

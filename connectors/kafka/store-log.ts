@@ -85,29 +85,10 @@ export class StoreLog {
     const builder = this.#builder ?? new BatchBuilder()
     // Its memory is not used again unless the batch was acknowledged.
     this.#builder = undefined
-    for (const { key, value } of records) {
-      const bytes = Buffer.from(key)
-      const writer = builder.begin(ms, bytes, 0, bytes.length)
-      for (const part of value ?? []) writer.bytes(part)
-      builder.end(value ? 'written' : 'null', null, 0, 0)
-    }
-    const batch = builder.seal({
-      ...{ producerId, epoch, baseSequence: sequence },
-      transactional: false,
-      compression: 'none',
-    })
+    const batch = sealed(builder, ms, records, { producerId, epoch, baseSequence: sequence })
     try {
-      const [answer] = await this.#cluster.call(
-        Produce,
-        { transactionalId: null, timeoutMs: 30_000, batches: [{ topic: this.topic, partition, batch }] },
-        {
-          to: { kind: 'leader', topic: this.topic, partition },
-          purpose: 'store',
-          what: `writing ${batch.length} bytes to ${this.topic}-${partition} (needs WRITE)`,
-          codeOf: (answers) => answers[0]?.code ?? Code.NETWORK_EXCEPTION,
-        },
-      )
-      const offset = answer?.baseOffset ?? -1n
+      const what = `writing ${batch.length} bytes to ${this.topic}-${partition} (needs WRITE)`
+      const offset = await this.#produce(partition, batch, what)
       this.#sequences.set(partition, (sequence + records.length) & SEQUENCE_MASK)
       this.#ends.set(partition, offset + BigInt(records.length))
       builder.reset()
@@ -150,25 +131,31 @@ export class StoreLog {
    * Appends one record in the name of a producer, and nothing of that producer comes after it. Somebody else may have done so
    * already: then nothing is appended.
    */
-  async shutOut(producerId: bigint, partition: number, { key, value }: NewRecord): Promise<void> {
-    const builder = new BatchBuilder()
-    const bytes = Buffer.from(key)
-    const writer = builder.begin(wallMs(), bytes, 0, bytes.length)
-    for (const part of value ?? []) writer.bytes(part)
-    builder.end(value ? 'written' : 'null', null, 0, 0)
-    const producer = { producerId, epoch: EPOCH_OF_THE_DEAD, baseSequence: 0 }
-    const batch = builder.seal({ ...producer, transactional: false, compression: 'none' })
-    await this.#cluster.call(
+  async shutOut(producerId: bigint, partition: number, record: NewRecord): Promise<void> {
+    const batch = sealed(new BatchBuilder(), wallMs(), [record], {
+      producerId,
+      epoch: EPOCH_OF_THE_DEAD,
+      baseSequence: 0,
+    })
+    const what = `shutting producer ${producerId} out of ${this.topic}-${partition} (needs WRITE)`
+    await this.#produce(partition, batch, what, [Code.OUT_OF_ORDER_SEQUENCE, Code.DUPLICATE_SEQUENCE])
+  }
+
+  /** Gives the batch's first offset. `accepted`: codes that are as good as 0. */
+  async #produce(partition: number, batch: Buffer, what: string, accepted: readonly number[] = []): Promise<bigint> {
+    const { topic } = this
+    const [answer] = await this.#cluster.call(
       Produce,
-      { transactionalId: null, timeoutMs: 30_000, batches: [{ topic: this.topic, partition, batch }] },
+      { transactionalId: null, timeoutMs: 30_000, batches: [{ topic, partition, batch }] },
       {
-        to: { kind: 'leader', topic: this.topic, partition },
+        to: { kind: 'leader', topic, partition },
         purpose: 'store',
-        what: `shutting producer ${producerId} out of ${this.topic}-${partition} (needs WRITE)`,
+        what,
         codeOf: (answers) => answers[0]?.code ?? Code.NETWORK_EXCEPTION,
-        accept: (code) => code === Code.OUT_OF_ORDER_SEQUENCE || code === Code.DUPLICATE_SEQUENCE,
+        accept: (code) => accepted.includes(code),
       },
     )
+    return answer?.baseOffset ?? -1n
   }
 
   /** As of our last append: the partition was at least so long. */
@@ -238,6 +225,22 @@ export class StoreLog {
       },
     )
   }
+}
+
+/** A batch of these records; a view of the builder's memory. */
+function sealed(
+  builder: BatchBuilder,
+  ms: number,
+  records: readonly NewRecord[],
+  producer: { readonly producerId: bigint; readonly epoch: number; readonly baseSequence: number },
+): Buffer {
+  for (const { key, value } of records) {
+    const bytes = Buffer.from(key)
+    const writer = builder.begin(ms, bytes, 0, bytes.length)
+    for (const part of value ?? []) writer.bytes(part)
+    builder.end(value ? 'written' : 'null', null, 0, 0)
+  }
+  return builder.seal({ ...producer, transactional: false, compression: 'none' })
 }
 
 /** The records from `offset` on: a batch comes whole, also when it begins before it. */

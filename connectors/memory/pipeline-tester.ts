@@ -14,9 +14,8 @@ import { silentLogger } from '../../src/base/log.ts'
 import type { TaskSnapshot } from '../../src/base/messages.ts'
 import { partitionOf } from '../../src/base/murmur2.ts'
 import { BROADCAST_PARTITION, BroadcastHub } from '../../src/dataflow/broadcast-hub.ts'
-import type { BroadcastPlace } from '../../src/dataflow/operators/broadcast-side.ts'
-import type { PartitionReader, TransactionHandle } from '../../src/dataflow/ports.ts'
-import { type BroadcastWay, Task } from '../../src/dataflow/task.ts'
+import type { LogRange, PartitionReader, TransactionHandle } from '../../src/dataflow/ports.ts'
+import { Task } from '../../src/dataflow/task.ts'
 import { makePlan, type Pipeline } from '../../src/plan/plan.ts'
 import { heapBackend, type StateBackend } from '../../src/state/disk.ts'
 import type { Serde } from '../../src/state/serde.ts'
@@ -178,19 +177,14 @@ export class PipelineTester implements AsyncDisposable {
       (saved?.chain ?? []).map(({ ref, mark, bytes }) => ({ ref, mark, read: async () => bytes })),
     )
     const hub = new BroadcastHub(reader)
-    task.subscribe(task.broadcasts.map(({ topic, place }) => this.#subscribe(hub, topic, place)))
+    const rangeOf = (topic: string): LogRange => ({ start: 0n, end: this.#log(topic).end(BROADCAST_PARTITION) })
+    task.subscribe(task.broadcasts.map((stream) => hub.way(stream, rangeOf(stream.topic), 'all')))
     const handles = Map.groupBy(saved?.handles ?? [], ({ operator }) => operator)
     await task.open(
       new Map([...handles].map(([operator, all]) => [operator, all.map(({ handle }): TransactionHandle => handle)])),
     )
     reader.assign(positions)
     return { plan, task, writers }
-  }
-
-  #subscribe(hub: BroadcastHub, topic: string, place: BroadcastPlace | undefined): BroadcastWay {
-    const from = place ?? { offset: 0n, leaderEpoch: -1 }
-    const subscription = hub.join(topic, from.offset, from.leaderEpoch)
-    return { subscription, from, until: this.#log(topic).end(BROADCAST_PARTITION) }
   }
 
   /** The clock, in ms since 1970: of timers, and of records that say no time of their own. */

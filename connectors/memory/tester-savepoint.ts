@@ -8,7 +8,7 @@ import { type Savepoint, type TaskToSave, writeSavepoint } from '../../src/check
 import type { Plan } from '../../src/worker/job.ts'
 import { nameOf, readsHop, statesOf } from '../../src/worker/savepoint.ts'
 import { checkDiff, diffSavepoint } from '../../src/worker/savepoint-plan.ts'
-import { rowsFor } from '../../src/worker/savepoint-rows.ts'
+import { SavepointRows } from '../../src/worker/savepoint-rows.ts'
 import type { TaskPlan } from '../../src/worker/topology.ts'
 
 /** A task's part of the last checkpoint. */
@@ -35,8 +35,9 @@ export async function carriedOver(
     const place = join(folder, 'savepoint')
     const savepoint = await write(place, before, saved, checkpoint)
     checkDiff(diffSavepoint(savepoint, next.plan), { droppedState: false, otherPipeline: false })
+    const rows = new SavepointRows({ folder: place, savepoint })
     const carried = new Map<TaskId, Saved>()
-    for (const task of next.tasks) carried.set(task.id, await partOf({ folder: place, savepoint }, task, next))
+    for (const task of next.tasks) carried.set(task.id, await partOf(savepoint, rows, task, next))
     return carried
   } finally {
     await rm(folder, { recursive: true })
@@ -75,18 +76,19 @@ function write(
 }
 
 async function partOf(
-  from: { readonly folder: string; readonly savepoint: Savepoint },
+  savepoint: Savepoint,
+  rows: SavepointRows,
   task: TaskPlan,
   { plan, tasks }: MemoryPipeline,
 ): Promise<Saved> {
   const hops = new Set(plan.hops.map(({ topic }) => topic))
-  const known = from.savepoint.tasks.flatMap(({ positions }) => positions)
+  const known = savepoint.tasks.flatMap(({ positions }) => positions)
   const positions = task.inputs.map(({ topic, partition }): SourcePosition => {
     const was = known.find((each) => each.topic === topic && each.partition === partition)
     return was && !hops.has(topic) ? was : { topic, partition, offset: 0n, leaderEpoch: -1 }
   })
   const chain: { ref: string; mark: SegmentMark; bytes: Buffer }[] = []
-  for await (const writer of rowsFor(from, task, tasks)) {
+  for await (const writer of rows.task(task, tasks)) {
     const segment = writer.finish('drop-empty')
     const mark = chain.length === 0 ? ('base-whole' as const) : ('delta' as const)
     if (segment) chain.push({ ref: `restored ${task.id} ${chain.length}`, mark, bytes: Buffer.concat(segment) })

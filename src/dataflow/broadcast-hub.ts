@@ -1,6 +1,6 @@
 // Broadcast topics are read once per worker: each batch goes to all tasks that are connected to its topic, which may be at different
 // places. What all of them have had is forgotten; who is ahead waits when there is too much of it.
-import type { PartitionReader, ReaderElement } from './ports.ts'
+import type { LogRange, PartitionReader, ReaderElement } from './ports.ts'
 
 /** Batches that not all tasks have had. */
 const ELEMENTS_MAX = 64
@@ -12,6 +12,26 @@ export interface Subscription {
   /** What comes at `next` or behind it, if it is here. */
   poll(next: bigint): ReaderElement | undefined
   leave(): void
+}
+
+export interface BroadcastPlace {
+  /** The next one. */
+  readonly offset: bigint
+  readonly leaderEpoch: number
+}
+
+/** What a task wants to read: from `place` on; undefined: from the beginning. */
+export interface BroadcastStream {
+  readonly topic: string
+  readonly place: BroadcastPlace | undefined
+}
+
+/** How a task gets at a broadcast topic. */
+export interface BroadcastWay {
+  readonly subscription: Subscription
+  readonly from: BroadcastPlace
+  /** Its end when the task began. */
+  readonly until: bigint
 }
 
 interface Reader {
@@ -34,7 +54,7 @@ class Channel {
     this.#topic = topic
   }
 
-  join(offset: bigint, leaderEpoch: number): Subscription {
+  join({ offset, leaderEpoch }: BroadcastPlace): Subscription {
     // Who comes later and further behind has all of them begin there: they pass over what they have had.
     if (this.#start === undefined || offset < this.#start) this.#begin(offset, leaderEpoch)
     const reader: Reader = { index: this.#gone }
@@ -96,10 +116,18 @@ export class BroadcastHub {
     this.#reader = reader
   }
 
-  /** One more task that reads the topic from `offset` on. */
-  join(topic: string, offset: bigint, leaderEpoch: number): Subscription {
+  /** One more task that reads the topic from a place on. */
+  join(topic: string, place: BroadcastPlace): Subscription {
     const channel = this.#channels.get(topic) ?? new Channel(this.#reader, topic)
     this.#channels.set(topic, channel)
-    return channel.join(offset, leaderEpoch)
+    return channel.join(place)
+  }
+
+  /** A task's way through a topic that holds these offsets now; where sources stand still, to their end and no further. */
+  way({ topic, place }: BroadcastStream, { start, end }: LogRange, reads: 'all' | 'hops'): BroadcastWay {
+    const from = place ?? { offset: start, leaderEpoch: -1 }
+    const joined = this.join(topic, from)
+    const poll = (next: bigint): ReaderElement | undefined => (next < end ? joined.poll(next) : undefined)
+    return { subscription: reads === 'all' ? joined : { ...joined, poll }, from, until: end }
   }
 }

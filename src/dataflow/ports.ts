@@ -160,7 +160,7 @@ export interface Cluster extends AsyncDisposable {
   deleteTopic(name: string): Promise<void>
   startOffset(topic: string, partition: number, position: StartPosition): Promise<bigint>
   /** Log start and last stable offset. */
-  logRange(topic: string, partition: number): Promise<{ readonly start: bigint; readonly end: bigint }>
+  logRange(topic: string, partition: number): Promise<LogRange>
   /** Committed offsets with nothing undecided behind them (waits for open transactions). null: of every partition. */
   committedOffsets(
     group: string,
@@ -196,6 +196,12 @@ export interface Cluster extends AsyncDisposable {
   openTransactions(prefix: string): Promise<readonly string[]>
   /** Checks that a decided transaction is visible on all its partitions, and repairs dropped markers. @throws MARKERS_DROPPED */
   confirmTransaction(record: TransactionRecord, signal?: AbortSignal): Promise<void>
+}
+
+/** Offsets that a partition holds: from `start` (included) to `end` (not). */
+export interface LogRange {
+  readonly start: bigint
+  readonly end: bigint
 }
 
 export interface TopicStoreOptions {

@@ -13,11 +13,11 @@ import type { ChainPart } from '../state/disk.ts'
 import type { Serde } from '../state/serde.ts'
 import { TaskState } from '../state/task-state.ts'
 import type { ColumnarBatch } from './batch.ts'
-import type { Subscription } from './broadcast-hub.ts'
+import type { BroadcastStream, BroadcastWay, Subscription } from './broadcast-hub.ts'
 import { buildChain, buildPath, type Chain, type ChainEnvironment } from './chain.ts'
 import { type Downstream, RECORDS_PER_LOOK } from './element.ts'
 import type { PlanNode, StatelessNode } from './graph.ts'
-import type { BroadcastPlace, BroadcastSide } from './operators/broadcast-side.ts'
+import type { BroadcastSide } from './operators/broadcast-side.ts'
 import type { PartitionReader, ReaderElement, TransactionHandle } from './ports.ts'
 import { type RecordOrigin, StreamRecord, TaskContext } from './record.ts'
 import { ValuesAhead } from './values-ahead.ts'
@@ -70,14 +70,6 @@ interface BroadcastInput extends Input {
   subscription: Subscription | undefined
   /** No record of the task's own inputs comes before this offset was read. */
   until: bigint
-}
-
-/** How a task gets at a broadcast topic. */
-export interface BroadcastWay {
-  readonly subscription: Subscription
-  readonly from: BroadcastPlace
-  /** Its end when the task began. */
-  readonly until: bigint
 }
 
 /** What a task takes in: all, broadcast streams alone, or nothing. */
@@ -160,8 +152,8 @@ export class Task {
   }
 
   /** Broadcast topics, and where the restored state says that they go on; undefined: at their beginning. */
-  get broadcasts(): { readonly topic: string; readonly place: BroadcastPlace | undefined }[] {
-    return this.#broadcasts.map(({ topic, side }) => ({ topic, place: side.restored() }))
+  get broadcasts(): BroadcastStream[] {
+    return this.#broadcasts.map(({ topic, side }) => ({ topic, place: side.noted }))
   }
 
   /** Reads them, in the order of `broadcasts`, and before anything else up to `until`. */
@@ -251,9 +243,8 @@ export class Task {
 
   /** Wall time of the next timer that may fire, or of what is to be cleaned up next; Infinity: none. */
   get nextTimerMs(): number {
-    if (!this.#options.timers || this.mustWait || this.#chain.buffering.some((operator) => operator.full))
-      return Number.POSITIVE_INFINITY
-    if (this.#awaitsBroadcast) return Number.POSITIVE_INFINITY
+    const waits = this.mustWait || this.#awaitsBroadcast || this.#chain.buffering.some((operator) => operator.full)
+    if (!this.#options.timers || waits) return Number.POSITIVE_INFINITY
     const timers = this.#chain.keyed.map((operator) => operator.nextTimerMs)
     return Math.min(...timers, ...this.#cleaners.map(({ nextMs }) => nextMs))
   }

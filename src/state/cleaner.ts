@@ -1,13 +1,11 @@
 // Removes in the background what has expired and no function came upon: some keys each second, between records, like any other change of
 // state. On the heap it goes through the slots; with a disk it reads there which keys have something to remove, page by page, while
 // records flow, and removes it from these.
-
-import { ByteReader } from '../base/byte-reader.ts'
 import { monotonicMs } from '../base/clock.ts'
-import { readMap } from './collections.ts'
+import { readMap, splitItems } from './collections.ts'
 import type { TaskDisk } from './disk.ts'
 import type { HeapStore } from './heap/store.ts'
-import { stampOf, UNKNOWN_MS } from './stamp.ts'
+import { isExpired, lacksTime, stampOf } from './stamp.ts'
 import type { ExpiringState } from './ttl.ts'
 
 const TURN_MS = 1_000
@@ -106,14 +104,10 @@ export class StateCleaner {
 /** Something of what the disk has under a key has expired, or has no time yet. */
 function isStale({ kind, ttl, now }: ExpiringState, bytes: Buffer): boolean {
   const nowMs = now()
-  if (nowMs === UNKNOWN_MS) return false
   const stale = (value: Buffer): boolean => {
-    const atMs = stampOf(value, 0, ttl.clock)
-    return atMs === UNKNOWN_MS || nowMs >= atMs + ttl.ttlMs
+    const atMs = stampOf(value, ttl.clock)
+    return isExpired(atMs, nowMs, ttl) || lacksTime(atMs, nowMs)
   }
   if (kind === 'map') return [...readMap(bytes).values()].some(stale)
-  if (kind !== 'list') return stale(bytes)
-  const reader = new ByteReader(bytes)
-  while (reader.remaining > 0) if (stale(reader.lengthPrefixed())) return true
-  return false
+  return kind === 'list' ? splitItems(bytes).some(stale) : stale(bytes)
 }

@@ -36,3 +36,29 @@ export function joinItems(items: readonly Buffer[]): Buffer {
   for (const item of items) out.lengthPrefixed(item)
   return out.view()
 }
+
+/** How a list's entry on disk begins: all of a short one, or where the chunks of a longer one are. */
+export type ListHead =
+  | { readonly items: Buffer }
+  | { readonly items: null; readonly count: number; readonly lastStart: number }
+
+const SHORT = 0
+const CHUNKED = 1
+
+/** u8 0 · items; or u8 1 · uvarint how many items · uvarint the last chunk's first index. */
+export function writeHead(head: ListHead): Buffer {
+  const out = new ByteWriter(64)
+  out.uint8(head.items ? SHORT : CHUNKED)
+  if (head.items) out.bytes(head.items)
+  else {
+    out.uvarint(head.count)
+    out.uvarint(head.lastStart)
+  }
+  return out.view()
+}
+
+export function readHead(bytes: Buffer): ListHead {
+  const reader = new ByteReader(bytes)
+  if (reader.uint8() === SHORT) return { items: reader.bytes(reader.remaining) }
+  return { items: null, count: reader.uvarint(), lastStart: reader.uvarint() }
+}

@@ -44,10 +44,8 @@ export interface TaskDisk {
   readonly stagger: number
   /** The number of a state, given at its first use. */
   stateId(identity: StateIdentity): number
-  /** Gives what it has of a key, for those of `states` (an array that stays the same) of which it has something: by their place there. */
+  /** Gives what it has of a key, for those of `states` (an array that stays the same) of which it has something: by their place there. Lists and maps: collections.ts. */
   read(states: readonly number[], key: Buffer, found: (place: number, bytes: Buffer) => void): void
-  /** How many items the list is that `read` gave these bytes for; where they are all of it, they follow. */
-  listHead(bytes: Buffer): { readonly count: number; readonly items: Buffer | null }
   /** The first `count` items of a key's list. */
   readList(state: number, key: Buffer, count: number): Buffer[]
   /** Goes through all entries of a state: the whole task is read. */

@@ -4,12 +4,12 @@
 //
 // Values become those of today while rows of a chain are read, one by one: by a list's items, by a map's entries. Files stay as they
 // are until a base replaces them, so a migration that a crash breaks off simply happens again.
-import { ByteReader } from '../base/byte-reader.ts'
 import { ByteWriter } from '../base/byte-writer.ts'
 import { MillraceError, messageOf } from '../base/errors.ts'
+import { joinItems, splitItems } from './collections.ts'
 import type { ListState, MapState, StateDescriptor } from './descriptors.ts'
 import { decodeState, encodeState, type Serde } from './serde.ts'
-import { STAMP_BYTES, writeUnknownStamp } from './stamp.ts'
+import { STAMP_BYTES, stamped, writeUnknownStamp } from './stamp.ts'
 
 /** What `set` and `add` take, where a state's handle says so: an aggregating state's accumulator it does not. */
 type ValueOf<Handle> =
@@ -62,7 +62,6 @@ export function withMigration<Handle, const Older extends OlderSerdes>(
 }
 
 const named = (serde: Serde<unknown>, version: number): string => (version === 1 ? serde.id : `${serde.id} v${version}`)
-const stamped = (name: string): string => `ttl(${name})`
 
 /** The name of the format in which a state's values are written. */
 export function formatOf({ serde, ttl, versions }: StateDescriptor<unknown>): string {
@@ -88,7 +87,7 @@ export function conversionFrom(
     if (!hasStamp && format !== name) continue
     const older = version === own ? null : { reader, version, where }
     const convert = (value: Buffer): Buffer => converted(value, descriptor, hasStamp, older)
-    return (kind, value) => (kind === 'list' ? eachItem(value, convert) : convert(value))
+    return (kind, value) => (kind === 'list' ? joinItems(splitItems(value).map(convert)) : convert(value))
   }
   return undefined
 }
@@ -128,11 +127,4 @@ function migrateInto(
     const text = `${where}: migrating a value from version ${version} (${reader.id}) to ${versions?.version} (${serde.id}) failed: ${messageOf(error)}. Correct \`migrate\`; the checkpoint is as it was`
     throw new MillraceError('STATE_INCOMPATIBLE', text, { cause: error })
   }
-}
-
-function eachItem(list: Buffer, convert: (value: Buffer) => Buffer): Buffer {
-  const reader = new ByteReader(list)
-  const out = new ByteWriter(list.length)
-  while (reader.remaining > 0) out.lengthPrefixed(convert(reader.lengthPrefixed()))
-  return out.view()
 }

@@ -10,6 +10,19 @@ export const STAMP_BYTES = 9
 export const UNKNOWN_MS = -1
 const clocks: readonly Ttl['clock'][] = ['processing-time', 'record-time']
 
+/** The name of a format whose values have a time in front. */
+export const stamped = (format: string): string => `ttl(${format})`
+
+/** By a clock that shows `nowMs`. */
+export function isExpired(atMs: number, nowMs: number, { ttlMs }: Ttl): boolean {
+  return atMs !== UNKNOWN_MS && nowMs >= atMs + ttlMs
+}
+
+/** It has no time, and can be given one. */
+export function lacksTime(atMs: number, nowMs: number): boolean {
+  return atMs === UNKNOWN_MS && nowMs !== UNKNOWN_MS
+}
+
 /** A value that expires, as state keeps it. It never changes. */
 export class Stamped {
   readonly atMs: number
@@ -27,14 +40,14 @@ export function writeUnknownStamp(out: ByteWriter): void {
 }
 
 /** The time of a written value by `clock`, or that it is unknown. */
-export function stampOf(bytes: Buffer, start: number, clock: Ttl['clock']): number {
+export function stampOf(bytes: Buffer, clock: Ttl['clock'], start = 0): number {
   return clocks[bytes[start] as number] === clock ? bytes.readDoubleBE(start + 1) : UNKNOWN_MS
 }
 
 export function stampedSerde(inner: Serde<unknown>, clock: Ttl['clock']): Serde<unknown> {
   const tag = clocks.indexOf(clock)
   return {
-    id: `ttl(${inner.id})`,
+    id: stamped(inner.id),
     nullable: false,
     copies: inner.copies ?? false,
     appends: inner.appends ?? false,
@@ -46,7 +59,7 @@ export function stampedSerde(inner: Serde<unknown>, clock: Ttl['clock']): Serde<
     },
     decode(from, start, end) {
       if (end - start < STAMP_BYTES) throw new RangeError(`${inner.id} with a time: ${end - start} bytes`)
-      return new Stamped(stampOf(from, start, clock), decodeState(inner, from, start + STAMP_BYTES, end))
+      return new Stamped(stampOf(from, clock, start), decodeState(inner, from, start + STAMP_BYTES, end))
     },
   }
 }

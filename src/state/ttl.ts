@@ -3,7 +3,7 @@
 import { MillraceError } from '../base/errors.ts'
 import type { ListState, MapState, StateDescriptor, Ttl, ValueState } from './descriptors.ts'
 import { ownBytes } from './heap/table.ts'
-import { Stamped, stampedSerde, UNKNOWN_MS } from './stamp.ts'
+import { isExpired, lacksTime, Stamped, stampedSerde } from './stamp.ts'
 
 /** As Flink's StateTtlConfig has them. */
 export interface TtlOptions {
@@ -54,46 +54,28 @@ export interface ExpiringState {
   readonly now: () => number
 }
 
-/** What is alive, by one state's settings. */
-class Lifetime {
-  readonly #ttl: Ttl
-  readonly now: () => number
+const showsExpired = ({ visibility }: Ttl): boolean => visibility === 'return-expired-if-not-cleaned-up'
 
-  constructor(ttl: Ttl, now: () => number) {
-    this.#ttl = ttl
-    this.now = now
-  }
-
-  isExpired({ atMs }: Stamped, nowMs: number): boolean {
-    return atMs !== UNKNOWN_MS && nowMs >= atMs + this.#ttl.ttlMs
-  }
-
-  get showsExpired(): boolean {
-    return this.#ttl.visibility === 'return-expired-if-not-cleaned-up'
-  }
-
-  /** Reading it writes it. */
-  isRefreshed({ atMs }: Stamped, nowMs: number): boolean {
-    return (atMs === UNKNOWN_MS && nowMs !== UNKNOWN_MS) || (this.#ttl.update === 'on-read-and-write' && nowMs > atMs)
-  }
+/** Reading it writes it. */
+function isRefreshed(atMs: number, nowMs: number, { update }: Ttl): boolean {
+  return lacksTime(atMs, nowMs) || (update === 'on-read-and-write' && nowMs > atMs)
 }
 
 /** `now`: by the state's clock. */
-export function expiringValue(
+function expiringValue(
   base: ValueState<Stamped, undefined>,
   { ttl, initial = () => undefined }: { readonly ttl: Ttl; readonly initial?: (() => unknown) | undefined },
   now: () => number,
 ): Expiring<ValueState<unknown, undefined>> {
-  const lifetime = new Lifetime(ttl, now)
   const get = (): unknown => {
     const found = base.get()
     if (!found) return initial()
     const nowMs = now()
-    if (lifetime.isExpired(found, nowMs)) {
+    if (isExpired(found.atMs, nowMs, ttl)) {
       base.clear()
-      return lifetime.showsExpired ? found.value : initial()
+      return showsExpired(ttl) ? found.value : initial()
     }
-    if (lifetime.isRefreshed(found, nowMs)) base.set(new Stamped(nowMs, found.value))
+    if (isRefreshed(found.atMs, nowMs, ttl)) base.set(new Stamped(nowMs, found.value))
     return found.value
   }
   return {
@@ -106,21 +88,20 @@ export function expiringValue(
       const found = base.get()
       if (!found) return
       const nowMs = now()
-      if (lifetime.isExpired(found, nowMs)) base.clear()
-      else if (found.atMs === UNKNOWN_MS && nowMs !== UNKNOWN_MS) base.set(new Stamped(nowMs, found.value))
+      if (isExpired(found.atMs, nowMs, ttl)) base.clear()
+      else if (lacksTime(found.atMs, nowMs)) base.set(new Stamped(nowMs, found.value))
     },
   }
 }
 
-export function expiringList(base: ListState<Stamped>, ttl: Ttl, now: () => number): Expiring<ListState<unknown>> {
-  const lifetime = new Lifetime(ttl, now)
+function expiringList(base: ListState<Stamped>, ttl: Ttl, now: () => number): Expiring<ListState<unknown>> {
   const stamp = (value: unknown): Stamped => new Stamped(now(), ownBytes(value))
   /** Writes the list anew if that changes it; gives what was alive. */
-  const keep = (items: readonly Stamped[], isStale: (item: Stamped, nowMs: number) => boolean): readonly Stamped[] => {
+  const keep = (items: readonly Stamped[], isStale: (atMs: number, nowMs: number) => boolean): readonly Stamped[] => {
     const nowMs = now()
-    const alive = items.filter((item) => !lifetime.isExpired(item, nowMs))
-    const stale = alive.some((item) => isStale(item, nowMs))
-    if (stale) base.set(alive.map((item) => (isStale(item, nowMs) ? new Stamped(nowMs, item.value) : item)))
+    const alive = items.filter(({ atMs }) => !isExpired(atMs, nowMs, ttl))
+    const stale = alive.some(({ atMs }) => isStale(atMs, nowMs))
+    if (stale) base.set(alive.map((item) => (isStale(item.atMs, nowMs) ? new Stamped(nowMs, item.value) : item)))
     else if (alive.length < items.length) base.set(alive)
     return alive
   }
@@ -128,32 +109,30 @@ export function expiringList(base: ListState<Stamped>, ttl: Ttl, now: () => numb
     handle: {
       get() {
         const items = base.get() as readonly Stamped[]
-        const alive = keep(items, (item, nowMs) => lifetime.isRefreshed(item, nowMs))
-        return (lifetime.showsExpired ? items : alive).map(({ value }) => value as object)
+        const alive = keep(items, (atMs, nowMs) => isRefreshed(atMs, nowMs, ttl))
+        return (showsExpired(ttl) ? items : alive).map(({ value }) => value as object)
       },
       add: (value) => base.add(stamp(value)),
       addAll: (values) => base.addAll(Array.from(values, stamp)),
       set: (values) => base.set(Array.from(values, stamp)),
       clear: () => base.clear(),
     },
-    clean: () =>
-      void keep(base.get() as readonly Stamped[], ({ atMs }, nowMs) => atMs === UNKNOWN_MS && nowMs !== UNKNOWN_MS),
+    clean: () => void keep(base.get() as readonly Stamped[], lacksTime),
   }
 }
 
-export function expiringMap(
+function expiringMap(
   base: MapState<unknown, Stamped>,
   ttl: Ttl,
   now: () => number,
 ): Expiring<MapState<unknown, unknown>> {
-  const lifetime = new Lifetime(ttl, now)
   /** undefined: expired, and not to be seen. */
   const visible = (key: unknown, found: Stamped, nowMs: number): Stamped | undefined => {
-    if (lifetime.isExpired(found, nowMs)) {
+    if (isExpired(found.atMs, nowMs, ttl)) {
       base.delete(key)
-      return lifetime.showsExpired ? found : undefined
+      return showsExpired(ttl) ? found : undefined
     }
-    if (lifetime.isRefreshed(found, nowMs)) base.set(key, new Stamped(nowMs, found.value))
+    if (isRefreshed(found.atMs, nowMs, ttl)) base.set(key, new Stamped(nowMs, found.value))
     return found
   }
   function* entries(): IterableIterator<[unknown, object]> {
@@ -163,10 +142,8 @@ export function expiringMap(
       if (seen) yield [key, seen.value as object]
     }
   }
-  const peek = (key: unknown): Stamped | undefined => {
-    const found = base.get(key) as Stamped | undefined
-    return found && !lifetime.showsExpired && lifetime.isExpired(found, now()) ? undefined : found
-  }
+  /** Without touching it. */
+  const isSeen = (found: Stamped, nowMs: number): boolean => showsExpired(ttl) || !isExpired(found.atMs, nowMs, ttl)
   return {
     handle: {
       get(key) {
@@ -174,7 +151,10 @@ export function expiringMap(
         return found && (visible(key, found, now())?.value as object | undefined)
       },
       set: (key, value) => base.set(key, new Stamped(now(), ownBytes(value))),
-      has: (key) => peek(key) !== undefined,
+      has(key) {
+        const found = base.get(key) as Stamped | undefined
+        return found !== undefined && isSeen(found, now())
+      },
       delete: (key) => base.delete(key),
       *keys() {
         for (const [key] of entries()) yield key
@@ -186,8 +166,7 @@ export function expiringMap(
       get size() {
         const nowMs = now()
         let count = 0
-        for (const found of base.values())
-          if (lifetime.showsExpired || !lifetime.isExpired(found as Stamped, nowMs)) count++
+        for (const found of base.values()) if (isSeen(found as Stamped, nowMs)) count++
         return count
       },
       clear: () => base.clear(),
@@ -195,9 +174,9 @@ export function expiringMap(
     clean() {
       const nowMs = now()
       for (const [key, found] of base.entries()) {
-        if (lifetime.isExpired(found as Stamped, nowMs)) base.delete(key)
-        else if ((found as Stamped).atMs === UNKNOWN_MS && nowMs !== UNKNOWN_MS)
-          base.set(key, new Stamped(nowMs, (found as Stamped).value))
+        const { atMs, value } = found as Stamped
+        if (isExpired(atMs, nowMs, ttl)) base.delete(key)
+        else if (lacksTime(atMs, nowMs)) base.set(key, new Stamped(nowMs, value))
       }
     },
   }

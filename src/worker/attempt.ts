@@ -9,14 +9,7 @@ import { type SourcePosition, type StepListener, type TaskSnapshot, traced } fro
 import { CheckpointCoordinator, type CheckpointPhases } from '../checkpoint/coordinator.ts'
 import { encodePointer, type Manifest, type Pointer, type SegmentRef } from '../checkpoint/file.ts'
 import { BROADCAST_PARTITION, BroadcastHub } from '../dataflow/broadcast-hub.ts'
-import type {
-  Cluster,
-  Fence,
-  PartitionReader,
-  ReaderElement,
-  TransactionRecord,
-  WorkerSink,
-} from '../dataflow/ports.ts'
+import type { Cluster, Fence, LogRange, PartitionReader, TransactionRecord, WorkerSink } from '../dataflow/ports.ts'
 import { type Reading, Task } from '../dataflow/task.ts'
 import type { ChainPart, StateBackend } from '../state/disk.ts'
 import { CatchUp, type LagOf } from './catch-up.ts'
@@ -133,10 +126,11 @@ export class Attempt {
     }
     if (!this.#coordinator) this.#sink.begin()
     let first = false
+    const ranges = new Map<string, Promise<LogRange>>()
     for (const each of restored) {
       first ||= each.incomplete
       if (each.pointer && each.pointer.checkpoint > this.#last) this.#last = each.pointer.checkpoint
-      if (!this.#members.has(each.task.id)) await this.#open(each, chainOf(each))
+      if (!this.#members.has(each.task.id)) await this.#open(each, chainOf(each), ranges)
     }
     // I5: ids rise on every task, whoever owned it before.
     this.#order = this.#env.topology.tasks.flatMap((task) => this.#members.get(task.id)?.task ?? []).reverse()
@@ -159,7 +153,12 @@ export class Attempt {
     await member.task.close()
   }
 
-  async #open(restored: RestoredTask, chain: readonly ChainPart[]): Promise<void> {
+  /** `ranges`: of broadcast topics, asked for once for all tasks of an assignment. */
+  async #open(
+    restored: RestoredTask,
+    chain: readonly ChainPart[],
+    ranges: Map<string, Promise<LogRange>>,
+  ): Promise<void> {
     const { plan, settings, topology, log, reads } = this.#env
     const { task: taskPlan } = restored
     const disk = taskPlan.stage.keyed ? await this.#env.state.open(taskPlan.id) : null
@@ -187,7 +186,7 @@ export class Attempt {
     })
     try {
       await task.restore(restored.positions, chain)
-      await this.#subscribe(task)
+      await this.#subscribe(task, ranges)
       await task.open(new Map(restored.handles.map(({ operator, handle }) => [operator, [handle]])))
     } catch (error) {
       task.dispose()
@@ -198,22 +197,18 @@ export class Attempt {
     this.#reader.assign(restored.positions.filter(({ topic }) => reads === 'all' || hops.has(topic)))
   }
 
-  /** Broadcast topics are read up to where they end now before the task's own records; where sources stand still, no further. */
-  async #subscribe(task: Task): Promise<void> {
+  /** Broadcast topics are read up to where they end now before the task's own records. */
+  async #subscribe(task: Task, ranges: Map<string, Promise<LogRange>>): Promise<void> {
     const { cluster, reads } = this.#env
     const found = await Promise.all(
-      task.broadcasts.map(async (each) => ({
-        ...each,
-        range: await cluster.logRange(each.topic, BROADCAST_PARTITION),
-      })),
+      task.broadcasts.map(async (stream) => {
+        const { topic } = stream
+        const range = ranges.get(topic) ?? cluster.logRange(topic, BROADCAST_PARTITION)
+        ranges.set(topic, range)
+        return { stream, range: await range }
+      }),
     )
-    const ways = found.map(({ topic, place, range: { start, end } }) => {
-      const from = place ?? { offset: start, leaderEpoch: -1 }
-      const joined = this.#hub.join(topic, from.offset, from.leaderEpoch)
-      const poll = (next: bigint): ReaderElement | undefined => (next < end ? joined.poll(next) : undefined)
-      return { subscription: reads === 'all' ? joined : { ...joined, poll }, from, until: end }
-    })
-    task.subscribe(ways)
+    task.subscribe(found.map(({ stream, range }) => this.#hub.way(stream, range, reads)))
   }
 
   /** A new task's offsets are confirmed before its first record: −1 can then only mean that someone deleted them. */

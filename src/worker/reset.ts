@@ -22,7 +22,7 @@ import type { Cluster, CommittedOffset } from '../dataflow/ports.ts'
 import { names, type Plan, type Settings } from './job.ts'
 import { checkStopped } from './stop-request.ts'
 import { storeOf } from './store.ts'
-import { prepareTopology, type TaskPlan, type Topology } from './topology.ts'
+import { prepareTopology, recreatedBroadcasts, type TaskPlan, type Topology } from './topology.ts'
 
 /** `file`: offsets by topic and partition; partitions that it does not name keep their committed offset. */
 export type ResetTarget =
@@ -178,9 +178,8 @@ async function writeReset(
 
 /** How far a broadcast topic was read is state: it means nothing in another topic. @throws OPTION_INVALID */
 function checkBroadcasts(plan: Plan, topology: Topology, manifest: Manifest | undefined): void {
-  for (const topic of plan.broadcastTopics) {
-    const was = manifest?.topics[topic]?.id
-    if (was === undefined || was === topology.topics.get(topic)?.id) continue
+  const [topic] = recreatedBroadcasts(plan, manifest?.topics ?? {}, topology.topics)
+  if (topic !== undefined) {
     const text = `broadcast topic ${topic} was deleted and created again: the state that was made of it does not go with the new one. Use --state drop; or create a savepoint, give its operator a new name, and restore with --allow-dropped-state`
     throw new MillraceError('OPTION_INVALID', text)
   }

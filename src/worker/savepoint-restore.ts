@@ -15,9 +15,9 @@ import type { Cluster, CommittedOffset, TopicInfo } from '../dataflow/ports.ts'
 import { names, type Plan, type Settings, type Stage } from './job.ts'
 import type { ResetTarget } from './reset.ts'
 import { refused, taskPointers, unreadHops } from './savepoint.ts'
-import { rowsFor } from './savepoint-rows.ts'
+import { SavepointRows } from './savepoint-rows.ts'
 import { checkStopped } from './stop-request.ts'
-import { prepareTopology, type TaskPlan, type Topology } from './topology.ts'
+import { prepareTopology, recreatedBroadcasts, type TaskPlan, type Topology } from './topology.ts'
 
 export interface RestoreOptions {
   readonly cluster: Cluster
@@ -64,11 +64,12 @@ export async function restoreSavepoint(options: RestoreOptions): Promise<Restore
   const id = await nextId(store, savepoint, committed, topology)
   const tasks: { task: string; rows: number; positions: SourcePosition[] }[] = []
   const offsets: (SourcePosition & { metadata: string })[] = []
+  const saved = new SavepointRows(options)
   for (const task of topology.tasks) {
     const positions: SourcePosition[] = []
     for (const { topic, partition } of task.inputs)
       positions.push(await positionOf(options, task.stage, topic, partition))
-    const { metadata, rows } = await writeTask(options, topology, task, id, positions, committed)
+    const { metadata, rows } = await writeTask(options, saved, topology, task, id, positions, committed)
     offsets.push(...positions.map((position) => ({ ...position, metadata })))
     tasks.push({ task: task.id, rows, positions })
   }
@@ -123,14 +124,11 @@ async function checkSources(options: RestoreOptions, committed: readonly Committ
 
 /** What was read of a broadcast topic is state. @throws SAVEPOINT_REFUSED */
 async function checkBroadcasts({ cluster, plan, savepoint }: RestoreOptions): Promise<void> {
-  const topics = await cluster.topics(plan.broadcastTopics)
-  for (const [topic, { id }] of topics) {
-    const was = savepoint.topics[topic]
-    if (!was || was.id === id) continue
+  const [topic] = recreatedBroadcasts(plan, savepoint.topics, await cluster.topics(plan.broadcastTopics))
+  if (topic !== undefined)
     throw refused(
       `broadcast topic ${topic} was deleted and created again since the savepoint, or is on another cluster: the state that was made of it has no place in the new one. Give its operator a new name, and the old state up: --allow-dropped-state`,
     )
-  }
 }
 
 /** What other systems prepared for a decided checkpoint is theirs to commit, by the task and sink that have it. @throws SAVEPOINT_REFUSED */
@@ -217,6 +215,7 @@ async function nextId(
 /** A file for each segment: no more than one of them is in memory. The last one has the whole chain, and is the task's checkpoint. */
 async function writeTask(
   options: RestoreOptions,
+  rowsOf: SavepointRows,
   topology: Topology,
   task: TaskPlan,
   id: CheckpointId,
@@ -231,7 +230,7 @@ async function writeTask(
   let chain: readonly SegmentRef[] = []
   let metadata = ''
   let rows = 0
-  for await (const writer of rowsFor(options, task, topology.tasks)) {
+  for await (const writer of rowsOf.task(task, topology.tasks)) {
     const incarnation = nonce()
     const mark = chain.length === 0 ? 'base-whole' : 'delta'
     const file = encodeFile(

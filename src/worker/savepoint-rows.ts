@@ -26,62 +26,87 @@ const NULL_KEY = 0
 const SEGMENT_BYTES = 64 * 2 ** 20
 const ROWS_PER_LOOK = 500
 const NO_KEY = Buffer.alloc(0)
+const NOWHERE: RowTarget = { apply() {} }
 
-export interface SavedRows {
-  readonly folder: string
-  readonly savepoint: Savepoint
-}
+/** The rows of one savepoint, task by task. */
+export class SavepointRows {
+  readonly #folder: string
+  readonly #savepoint: Savepoint
+  /** Operator state, by its name: read once for all tasks. */
+  readonly #lists = new Map<string, readonly (readonly Buffer[])[]>()
 
-/** All rows that belong to one of `tasks`, in segments of bounded size; the last one may be empty. */
-export async function* rowsFor(
-  { folder, savepoint }: SavedRows,
-  task: TaskPlan,
-  tasks: readonly TaskPlan[],
-): AsyncGenerator<SegmentWriter> {
-  const states = statesOfStage(task.stage)
-  const begin = (): SegmentWriter => {
-    const writer = new SegmentWriter()
-    for (const { identity } of states) writer.register(identity)
-    return writer
+  constructor({ folder, savepoint }: { readonly folder: string; readonly savepoint: Savepoint }) {
+    this.#folder = folder
+    this.#savepoint = savepoint
   }
-  const declared = new Map(states.map((each, index) => [nameOf(each.identity), { ...each, index }]))
-  const tasksNow = tasks.filter((each) => each.stage === task.stage).length
-  let writer = begin()
-  for (const state of declared.values()) {
-    if (state.identity.key !== taskKey.id) continue
-    const lists = await listsOf({ folder, savepoint }, state)
-    const items = dealtTo(task, tasksNow, lists, state.descriptor.redistribution ?? 'split')
-    if (items.length > 0) writer.raw(state.index, Row.PUT, NO_KEY, null, joinItems(items))
-  }
-  for (const saved of savepoint.tasks) {
-    if (!saved.states.some((each) => declared.has(nameOf(each)))) continue
-    const tasksThen = savepoint.tasks.filter((each) => each.stage === saved.stage).length
-    // As many tasks, chosen in the same way: every key is where it was.
-    const same = tasksThen === tasksNow && saved.hop === readsHop(task.stage)
-    if (same && saved.partition !== task.partition) continue
-    const belongs = same ? () => true : ownedBy(task.partition, tasksNow, saved, tasksThen)
-    for await (const segment of readSegments(folder, saved)) {
-      const reader = new SegmentReader([segment], (identity) => {
-        const now = declared.get(nameOf(identity))
-        const found = now && now.identity.key !== taskKey.id && readable(identity, now.identity, now.descriptor)
-        return found
-          ? copyTo(
-              () => writer,
-              now.index,
-              found,
-              (key) => belongs(key, identity),
-            )
-          : { apply() {} }
-      })
-      for (let done = false; !done; ) {
-        done = reader.replay(ROWS_PER_LOOK)
-        if (writer.bytes < SEGMENT_BYTES) continue
-        yield writer
-        writer = begin()
+
+  /** All rows that belong to one of `tasks`, in segments of bounded size; the last one may be empty. */
+  async *task(task: TaskPlan, tasks: readonly TaskPlan[]): AsyncGenerator<SegmentWriter> {
+    const states = statesOfStage(task.stage)
+    const begin = (): SegmentWriter => {
+      const writer = new SegmentWriter()
+      for (const { identity } of states) writer.register(identity)
+      return writer
+    }
+    const declared = new Map(states.map((each, index) => [nameOf(each.identity), { ...each, index }]))
+    const tasksNow = tasks.filter((each) => each.stage === task.stage).length
+    let writer = begin()
+    for (const state of declared.values()) {
+      if (state.identity.key !== taskKey.id) continue
+      const items = dealtTo(task, tasksNow, await this.#listsOf(state), state.descriptor.redistribution ?? 'split')
+      if (items.length > 0) writer.raw(state.index, Row.PUT, NO_KEY, null, joinItems(items))
+    }
+    for (const saved of this.#savepoint.tasks) {
+      if (!saved.states.some((each) => declared.has(nameOf(each)))) continue
+      const tasksThen = this.#tasksOf(saved.stage).length
+      // As many tasks, chosen in the same way: every key is where it was.
+      const same = tasksThen === tasksNow && saved.hop === readsHop(task.stage)
+      if (same && saved.partition !== task.partition) continue
+      const belongs = same ? () => true : ownedBy(task.partition, tasksNow, saved, tasksThen)
+      for await (const segment of readSegments(this.#folder, saved)) {
+        const reader = new SegmentReader([segment], (identity) => {
+          const now = declared.get(nameOf(identity))
+          const found = now && now.identity.key !== taskKey.id && readable(identity, now.identity, now.descriptor)
+          if (!found) return NOWHERE
+          const isOurs = (key: Buffer): boolean => belongs(key, identity)
+          return copyTo(() => writer, now.index, found, isOurs)
+        })
+        for (let done = false; !done; ) {
+          done = reader.replay(ROWS_PER_LOOK)
+          if (writer.bytes < SEGMENT_BYTES) continue
+          yield writer
+          writer = begin()
+        }
       }
     }
+    yield writer
   }
-  yield writer
+
+  #tasksOf(stage: string | undefined): SavedTask[] {
+    return this.#savepoint.tasks.filter((each) => each.stage === stage)
+  }
+
+  /** A state's list of each task that there was, in their order, as items in the format of today. */
+  async #listsOf({ identity, descriptor }: DeclaredState): Promise<readonly (readonly Buffer[])[]> {
+    const name = nameOf(identity)
+    const known = this.#lists.get(name)
+    if (known) return known
+    const stage = this.#savepoint.tasks.find(({ states }) => states.some((each) => nameOf(each) === name))?.stage
+    const lists: (readonly Buffer[])[] = []
+    for (const saved of this.#tasksOf(stage).sort((a, b) => a.partition - b.partition)) {
+      const rows = new Rows('list')
+      for await (const segment of readSegments(this.#folder, saved)) {
+        const reader = new SegmentReader([segment], (each) => {
+          const found = nameOf(each) === name ? readable(each, identity, descriptor) : undefined
+          return found ? converting(rows, found) : NOWHERE
+        })
+        reader.replay(Number.POSITIVE_INFINITY)
+      }
+      lists.push([...rows.cells.values()].flatMap(({ items }) => items))
+    }
+    this.#lists.set(name, lists)
+    return lists
+  }
 }
 
 function copyTo(
@@ -119,29 +144,6 @@ function ownedBy(partition: number, tasks: number, saved: SavedTask, tasksThen: 
     }
     return partitionOf(key, start, key.length - start, tasks) === partition
   }
-}
-
-/** A state's list of each task that there was, in their order, as items in the format of today. */
-async function listsOf(
-  { folder, savepoint }: SavedRows,
-  { identity, descriptor }: DeclaredState,
-): Promise<readonly (readonly Buffer[])[]> {
-  const has = ({ states }: SavedTask): boolean => states.some((each) => nameOf(each) === nameOf(identity))
-  const stage = savepoint.tasks.find(has)?.stage
-  const tasks = savepoint.tasks.filter((each) => each.stage === stage).sort((a, b) => a.partition - b.partition)
-  const lists: (readonly Buffer[])[] = []
-  for (const saved of tasks) {
-    const rows = new Rows('list')
-    for await (const segment of readSegments(folder, saved)) {
-      const reader = new SegmentReader([segment], (each) => {
-        const found = nameOf(each) === nameOf(identity) ? readable(each, identity, descriptor) : undefined
-        return found ? converting(rows, found) : { apply() {} }
-      })
-      reader.replay(Number.POSITIVE_INFINITY)
-    }
-    lists.push([...rows.cells.values()].flatMap(({ items }) => items))
-  }
-  return lists
 }
 
 function dealtTo(

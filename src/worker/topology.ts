@@ -101,6 +101,19 @@ function checkBroadcasts(plan: Plan, topics: ReadonlyMap<string, TopicInfo>): vo
   }
 }
 
+/** Broadcast topics that are others now: how far one was read, and what was made of it, means nothing in another. */
+export function recreatedBroadcasts(
+  plan: Plan,
+  was: Readonly<Record<string, { readonly id: string }>>,
+  now: ReadonlyMap<string, TopicInfo>,
+): string[] {
+  return plan.broadcastTopics.filter((topic) => {
+    const before = was[topic]?.id
+    const id = now.get(topic)?.id
+    return before !== undefined && id !== undefined && before !== id
+  })
+}
+
 /** A task that begins later must find all that the others have read. */
 async function warnOfBroadcasts(cluster: Cluster, plan: Plan, log: Logger): Promise<void> {
   if (plan.broadcastTopics.length === 0) return

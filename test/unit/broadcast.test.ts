@@ -258,7 +258,12 @@ test('the hub gives every task each record once, in order, wherever they begin a
         for (let n = 0; n < at; n++) log.append(0, [{ key: null, value: Buffer.from(`${written++}`) }])
       else if (what === 'join' && ways.length < 5) {
         const from = Math.min(at, written)
-        ways.push({ subscription: hub.join('rules', BigInt(from), -1), from, next: BigInt(from), got: [] })
+        ways.push({
+          subscription: hub.join('rules', { offset: BigInt(from), leaderEpoch: -1 }),
+          from,
+          next: BigInt(from),
+          got: [],
+        })
       } else if (what === 'poll' && way) take(way)
       else if (what === 'leave' && way) {
         way.subscription.leave()

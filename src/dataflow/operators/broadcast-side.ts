@@ -17,12 +17,7 @@ import type { TaskDisk } from '../../state/disk.ts'
 import { frozenHandles } from '../../state/frozen.ts'
 import { HeapStore } from '../../state/heap/store.ts'
 import type { Serde } from '../../state/serde.ts'
-
-/** The next offset; undefined: the topic was never read. */
-export interface BroadcastPlace {
-  readonly offset: bigint
-  readonly leaderEpoch: number
-}
+import type { BroadcastPlace } from '../broadcast-hub.ts'
 
 export class BroadcastSide {
   readonly store: HeapStore
@@ -43,9 +38,13 @@ export class BroadcastSide {
     return this.store.handles[POSITION] as PositionState
   }
 
-  /** What the state says, after a restore. */
-  restored(): BroadcastPlace | undefined {
+  /** The state is there, under its one key. */
+  restored(): void {
     this.store.setKey(UNIT)
+  }
+
+  /** What the state says; undefined: the topic was never read. */
+  get noted(): BroadcastPlace | undefined {
     const position = this.#position.get()
     return position && { offset: BigInt(position.offset), leaderEpoch: position.leaderEpoch }
   }

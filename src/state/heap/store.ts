@@ -200,10 +200,6 @@ export class HeapStore implements Cursor, CachedStore {
     return out.view()
   }
 
-  listHead(bytes: Buffer): { readonly count: number; readonly items: Buffer | null } {
-    return this.#disk?.listHead(bytes) ?? { count: 0, items: null }
-  }
-
   listOnDisk(table: StateTable, slot: number, count: number): Buffer[] {
     const state = this.#stateIds[this.#tables.indexOf(table)] as number
     return this.#disk?.readList(state, this.#keyOnDisk(this.#keys[slot]), count) ?? []

@@ -31,8 +31,6 @@ export interface SlotOwner {
   readonly rows: Rows
   /** Values are on disk, too, and what they take here is counted. */
   readonly cached: boolean
-  /** How long a list is that the disk gave these bytes for, and its items if they are all of it. */
-  listHead(bytes: Buffer): { readonly count: number; readonly items: Buffer | null }
   /** The first `count` items of the slot's list in this state, from disk. */
   listOnDisk(table: StateTable, slot: number, count: number): Buffer[]
 }

@@ -1,9 +1,8 @@
 // The three kinds of state on the heap, each as a table of slots and the handle that user code holds.
 
 import { assert } from '../../base/assert.ts'
-import { ByteReader } from '../../base/byte-reader.ts'
 import { ByteWriter } from '../../base/byte-writer.ts'
-import { readMap } from '../collections.ts'
+import { readHead, readMap, splitItems } from '../collections.ts'
 import type { ListState, MapState, StateDescriptor, ValueState } from '../descriptors.ts'
 import { indexOf, Row, type SegmentRows, type StateIdentity } from '../segment.ts'
 import { decodeState, encodeState, f64, type Serde } from '../serde.ts'
@@ -213,11 +212,11 @@ export class ListTable extends ObjectTable {
   }
 
   override load(slot: number, bytes: Buffer): void {
-    const { count, items } = this.owner.listHead(bytes)
-    if (items) return super.load(slot, items)
+    const head = readHead(bytes)
+    if (head.items) return super.load(slot, head.items)
     const list = new ListSlot()
-    list.before = count
-    list.written = count
+    list.before = head.count
+    list.written = head.count
     this.values[slot] = list
     this.resize(slot, bytes.length)
   }
@@ -266,8 +265,7 @@ export class ListTable extends ObjectTable {
       if (from > list.items.length) return
       list.items.length = from
     }
-    const reader = new ByteReader(value)
-    while (reader.remaining > 0) list.items.push(decodeCopy(this.descriptor.serde, reader.lengthPrefixed()))
+    for (const item of splitItems(value)) list.items.push(decodeCopy(this.descriptor.serde, item))
     list.written = list.items.length
     this.values[slot] = list
   }

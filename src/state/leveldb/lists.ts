@@ -2,36 +2,17 @@
 // is neither read nor written again. Its last chunk alone is open. A chunk has the index of its first item in its name and says where the
 // one before it begins: LevelDB is read by name only, and so a list is found from its end.
 //
-//   head    u8 0 · items                                     a short list
-//           u8 1 · uvarint items · uvarint the last chunk's first index
+//   head    collections.ts
 //   chunk   uvarint the first index of the chunk before + 1, 0: none · items       (under the head's name · u32 index)
 import { assert } from '../../base/assert.ts'
 import { ByteReader } from '../../base/byte-reader.ts'
 import { ByteWriter } from '../../base/byte-writer.ts'
-import { joinItems, splitItems } from '../collections.ts'
+import { joinItems, type ListHead, readHead, splitItems, writeHead } from '../collections.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
 
 /** Of a chunk that takes no more: one item may be longer. */
 const CHUNK_BYTES = 4_096
 const INDEX_BYTES = 4
-const SHORT = 0
-const CHUNKED = 1
-
-export interface ListHead {
-  readonly count: number
-  /** Of a short list: all of it, as items. */
-  readonly items: Buffer | null
-  readonly lastStart: number
-}
-
-export function readHead(bytes: Buffer): ListHead {
-  const reader = new ByteReader(bytes)
-  if (reader.uint8() === SHORT) {
-    const items = reader.bytes(reader.remaining)
-    return { count: splitItems(items).length, items, lastStart: 0 }
-  }
-  return { count: reader.uvarint(), items: null, lastStart: reader.uvarint() }
-}
 
 interface Chunk {
   readonly start: number
@@ -40,19 +21,15 @@ interface Chunk {
   readonly items: readonly Buffer[]
 }
 
-/** What stands in a chunk's entry behind the reference to the one before. */
-export function chunkItems(bytes: Buffer): Buffer {
-  return chunkOf(bytes).items
-}
-
-function chunkOf(bytes: Buffer): { readonly before: number; readonly items: Buffer } {
+/** What stands in a chunk's entry. */
+export function chunkOf(bytes: Buffer): { readonly before: number; readonly items: Buffer } {
   const reader = new ByteReader(bytes)
   const before = reader.uvarint() - 1
   return { before, items: reader.bytes(reader.remaining) }
 }
 
 /** `head`: the head's name. */
-export function chunkName(head: Buffer, start: number): Buffer {
+function chunkName(head: Buffer, start: number): Buffer {
   const name = Buffer.alloc(head.length + INDEX_BYTES)
   head.copy(name)
   name.writeUInt32BE(start, head.length)
@@ -177,14 +154,10 @@ export class ListWrite {
       this.#batch.delete(this.#name)
       return
     }
-    const out = new ByteWriter(64)
-    out.uint8(short ? SHORT : CHUNKED)
-    if (short) out.bytes(joinItems(this.#items))
-    else {
-      this.#put({ start: this.#start, before: this.#before, items: this.#items })
-      out.uvarint(this.#count)
-      out.uvarint(this.#start)
-    }
-    this.#batch.put(this.#name, out.view())
+    if (!short) this.#put({ start: this.#start, before: this.#before, items: this.#items })
+    const head: ListHead = short
+      ? { items: joinItems(this.#items) }
+      : { items: null, count: this.#count, lastStart: this.#start }
+    this.#batch.put(this.#name, writeHead(head))
   }
 }

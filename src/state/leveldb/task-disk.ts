@@ -10,7 +10,7 @@ import { ByteWriter } from '../../base/byte-writer.ts'
 import { yieldToLoop } from '../../base/clock.ts'
 import { isCode, MillraceError } from '../../base/errors.ts'
 import type { TaskId } from '../../base/ids.ts'
-import { readMap } from '../collections.ts'
+import { readHead, readMap } from '../collections.ts'
 import type { CacheBudget, ChainPart, SegmentStates, TaskDisk } from '../disk.ts'
 import {
   converting,
@@ -22,7 +22,7 @@ import {
   type StateIdentity,
 } from '../segment.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
-import { chunkItems, type ListHead, readHead, readList } from './lists.ts'
+import { chunkOf, readList } from './lists.ts'
 import { isPacked, PACKED_MAX, readPack } from './packs.ts'
 import { Writes } from './writes.ts'
 
@@ -182,10 +182,6 @@ export class LevelTaskDisk implements TaskDisk {
     const state = stateIn(name)
     const shown = this.#marker.states[state]?.kind === 'list' ? itemsIn(name, bytes) : bytes
     if (shown) found(state, keyIn(name), shown)
-  }
-
-  listHead(bytes: Buffer): ListHead {
-    return readHead(bytes)
   }
 
   readList(state: number, key: Buffer, count: number): Buffer[] {
@@ -378,15 +374,15 @@ function chunkIn(name: Buffer): number {
 
 /** Items in the entry of a list; null: they are in its chunks. */
 const itemsIn = (name: Buffer, bytes: Buffer): Buffer | null =>
-  chunkIn(name) < 0 ? readHead(bytes).items : chunkItems(bytes)
+  chunkIn(name) < 0 ? readHead(bytes).items : chunkOf(bytes).items
 
 /** A list's chunks follow one another in the order of their indices. */
 function listRow(rows: SegmentRows, state: number, name: Buffer, value: Buffer): void {
   const items = itemsIn(name, value)
   if (!items) return
   const index = chunkIn(name)
+  if (index <= 0) return rows.raw(state, Row.PUT, keyIn(name), null, items)
   const at = new ByteWriter(8)
-  at.uvarint(Math.max(0, index))
-  if (index <= 0) rows.raw(state, Row.PUT, keyIn(name), null, items)
-  else rows.raw(state, Row.LIST_APPEND, keyIn(name), at.view(), items)
+  at.uvarint(index)
+  rows.raw(state, Row.LIST_APPEND, keyIn(name), at.view(), items)
 }
