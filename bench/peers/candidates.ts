@@ -18,7 +18,7 @@ export const oursTenth: Candidate = {
   inputShare: loopShare,
   onDisk: [
     ...(exactlyOnce.onDisk ?? []),
-    { name: 'state.cacheBytesMax', value: String(2_500_000), why: 'for about 10,000 of the 100,000 keys' },
+    { name: 'state.cacheBytesMax', value: String(800_000), why: 'for about 10,000 of the 100,000 keys' },
   ],
 }
 

@@ -79,7 +79,7 @@ let overhead = 0
 const dirty = new Set<number>()
 
 function update(index: number, key: Buffer, hash: number): void {
-  if (!store.findKey(key, 0, key.length, hash)) store.setKeyOf(key.toString('latin1'), key, 0, key.length, hash)
+  if (!store.findKey(key, 0, key.length, hash)) store.setKey(key.toString('latin1'))
   const price = index % 1_000
   count.set(count.get() + 1)
   sum.set(sum.get() + price)

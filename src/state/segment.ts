@@ -9,7 +9,7 @@ import { MillraceError } from '../base/errors.ts'
 import { Words } from '../base/words.ts'
 import type { StateDescriptor } from './descriptors.ts'
 import { type Conversion, conversionFrom, formatOf } from './formats.ts'
-import { encodeState, type Serde } from './serde.ts'
+import type { Serde } from './serde.ts'
 
 export const Row = { PUT: 0, DELETE: 1, MAP_PUT: 2, MAP_DELETE: 3, LIST_APPEND: 4 } as const
 /** Beside an operation: the row has the key of the row before and does not write it again. */
@@ -113,6 +113,11 @@ export function releaseSegment(parts: readonly Buffer[]): void {
 
 const NO_ROWS = new ByteWriter(0)
 
+/** Writes the key of a slot as state has it. */
+export interface KeyWriter {
+  writeKey(slot: number, out: ByteWriter): void
+}
+
 /** Rows one after the other. */
 export class SegmentRows {
   /** Memory comes with the first row: most segments of many tasks have none. */
@@ -120,25 +125,25 @@ export class SegmentRows {
   readonly #full: Buffer[] = []
   #fullBytes = 0
   /** Of the row written last: the states of a key follow one another. */
-  #key: unknown
-  #keySerde: Serde<unknown> | undefined
+  #keys: KeyWriter | null = null
+  #slot = 0
   /** The same of the last raw one. Rows of one kind only are written here. */
   #rawKey: Buffer | undefined
   #startedAt = 0
   rowCount = 0
 
-  /** `writeAt`, `writeValue`: as `RowTarget` gets them back. */
+  /** `slot`: has one key as long as rows are written here. `writeAt`, `writeValue`: as `RowTarget` gets them back. */
   row(
     state: number,
     op: number,
-    keySerde: Serde<unknown>,
-    key: unknown,
+    keys: KeyWriter,
+    slot: number,
     writeAt: ((out: ByteWriter) => void) | null,
     writeValue: ((out: ByteWriter) => void) | null,
   ): void {
     this.#start()
     try {
-      this.#begin(state, op, keySerde, key)
+      this.#begin(state, op, keys, slot)
       if (writeAt) this.#part(writeAt)
       if (writeValue) this.#part(writeValue)
     } catch (error) {
@@ -160,15 +165,11 @@ export class SegmentRows {
   }
 
   /** A PUT of an `f64`. */
-  number(state: number, keySerde: Serde<unknown>, key: unknown, value: number): void {
+  number(state: number, keys: KeyWriter, slot: number, value: number): void {
     this.#start()
-    try {
-      this.#begin(state, Row.PUT, keySerde, key)
-      this.#rows.uint8(8)
-      this.#rows.f64(value)
-    } catch (error) {
-      throw this.#undone(error)
-    }
+    this.#begin(state, Row.PUT, keys, slot)
+    this.#rows.uint8(8)
+    this.#rows.f64(value)
   }
 
   /**
@@ -205,7 +206,7 @@ export class SegmentRows {
     }
     out.position = position
     // The next row writes its key.
-    this.#keySerde = undefined
+    this.#keys = null
     return true
   }
 
@@ -225,22 +226,22 @@ export class SegmentRows {
     this.#rows.position = this.#startedAt
     this.rowCount--
     // The next row writes its key again, whatever it is.
-    this.#keySerde = undefined
+    this.#keys = null
     return error
   }
 
-  #begin(state: number, op: number, serde: Serde<unknown>, key: unknown): void {
+  #begin(state: number, op: number, keys: KeyWriter, slot: number): void {
     this.#rows.uvarint(state)
-    if (key === this.#key && serde === this.#keySerde && typeof key !== 'object') {
+    if (slot === this.#slot && keys === this.#keys) {
       this.#rows.uint8(op | SAME_KEY)
       return
     }
     this.#rows.uint8(op)
     const start = this.#rows.beginPart()
-    encodeState(serde, key, this.#rows)
+    keys.writeKey(slot, this.#rows)
     this.#rows.endPart(start)
-    this.#key = key
-    this.#keySerde = serde
+    this.#keys = keys
+    this.#slot = slot
   }
 
   #part(write: (out: ByteWriter) => void): void {

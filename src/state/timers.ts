@@ -42,16 +42,15 @@ export function wholeTime(time: number): number {
 
 interface Pending {
   readonly time: number
-  readonly key: unknown
-  /** The key, or what identifies it. */
-  readonly id: unknown
+  readonly key: string
   /** Equal times fire in the order in which they were set. */
   readonly turn: number
 }
 
 export interface Due {
   readonly time: number
-  readonly key: unknown
+  /** As state has it (latin1). */
+  readonly key: string
 }
 
 /** Fewer dead ones are left where they are. */
@@ -62,8 +61,8 @@ const earlier = (a: Pending, b: Pending): boolean => a.time < b.time || (a.time 
 /** Pending timers, the earliest first: a binary heap. What is deleted stays in it until it comes up, or until half of it is dead. */
 export class TimerQueue {
   #heap: Pending[] = []
-  /** Deleted ones by time: the ids of their keys. */
-  readonly #dead = new Map<number, Set<unknown>>()
+  /** Deleted ones by time: their keys. */
+  readonly #dead = new Map<number, Set<string>>()
   #deadCount = 0
   #turn = 0
 
@@ -81,11 +80,10 @@ export class TimerQueue {
     return this.#turn
   }
 
-  /** `id`: equal for equal keys, as a Map compares. */
-  push(time: number, key: unknown, id: unknown = key): void {
-    if (this.#revive(time, id)) return
+  push(time: number, key: string): void {
+    if (this.#revive(time, key)) return
     const heap = this.#heap
-    const added = { time, key, id, turn: this.#turn++ }
+    const added = { time, key, turn: this.#turn++ }
     let at = heap.push(added) - 1
     while (at > 0) {
       const parent = (at - 1) >> 1
@@ -97,25 +95,25 @@ export class TimerQueue {
   }
 
   /** It was deleted, and is in the heap still: it counts again. */
-  #revive(time: number, id: unknown): boolean {
+  #revive(time: number, key: string): boolean {
     const dead = this.#dead.get(time)
-    if (!dead?.delete(id)) return false
+    if (!dead?.delete(key)) return false
     if (dead.size === 0) this.#dead.delete(time)
     this.#deadCount--
     return true
   }
 
   /** For one that was pushed and has not come up. */
-  delete(time: number, id: unknown): void {
+  delete(time: number, key: string): void {
     const dead = this.#dead.get(time) ?? new Set()
-    if (dead.has(id)) return
-    this.#dead.set(time, dead.add(id))
+    if (dead.has(key)) return
+    this.#dead.set(time, dead.add(key))
     this.#deadCount++
     if (this.#deadCount > DEAD_MIN && this.#deadCount * 2 > this.#heap.length) this.#compact()
   }
 
   #compact(): void {
-    const alive = this.#heap.filter(({ time, id }) => this.#dead.get(time)?.has(id) !== true)
+    const alive = this.#heap.filter(({ time, key }) => this.#dead.get(time)?.has(key) !== true)
     // In order, an array is a heap.
     this.#heap = alive.sort((a, b) => (earlier(a, b) ? -1 : 1))
     this.#dead.clear()
@@ -129,7 +127,7 @@ export class TimerQueue {
     if (!first) return undefined
     const last = heap.pop()
     if (last && heap.length > 0) this.#sink(last)
-    return this.#revive(first.time, first.id) ? undefined : first
+    return this.#revive(first.time, first.key) ? undefined : first
   }
 
   /** The earliest one was set before `turn` and is due. */

@@ -28,7 +28,7 @@ export function setKeyByTurns(store: HeapStore, serde: Serde<unknown>, key: unkn
   const bytes = out.copy()
   const hash = hashOf(bytes, 0, bytes.length)
   if (store.findKey(bytes, 0, bytes.length, hash)) return
-  store.setKeyOf(serde.decode(bytes, 0, bytes.length), bytes, 0, bytes.length, hash)
+  store.setKey(serde.decode(bytes, 0, bytes.length))
 }
 
 export class TaskOnHeap implements StateBackend {

@@ -27,7 +27,6 @@ import {
   valueState,
 } from '../../src/index.ts'
 import { makePlan } from '../../src/plan/plan.ts'
-import { hashOf } from '../../src/state/heap/key-index.ts'
 import { HeapStore } from '../../src/state/heap/store.ts'
 import { TaskState } from '../../src/state/task-state.ts'
 import { Inspection, type StateRow } from '../../src/worker/inspection.ts'
@@ -90,7 +89,7 @@ class Written {
   spelled(spelling: string): any {
     const [, store] = this.#stores
     const text = Buffer.from(spelling)
-    store.setKeyOf(key.decode(text, 0, text.length), text, 0, text.length, hashOf(text, 0, text.length))
+    store.setKey(key.decode(text, 0, text.length))
     return store.handles
   }
 

@@ -1,15 +1,16 @@
 /**
  * Goal: bytes lead to the slot of the key that they spell, and never to another's. Method: random additions, look-ups and
- * releases beside a plain Map of texts, with keys on both sides of every limit of length and far more than the first table
- * holds; then the heap store with keys of two spellings.
+ * releases beside a plain Map of texts, with keys on both sides of every limit of length and far more than
+ * the first table holds; then the heap store with keys of two spellings.
  */
 import { describe, expect, test } from '@jest/globals'
+import { ByteWriter } from '../../src/base/byte-writer.ts'
 import { listState, mapState, valueState } from '../../src/state/descriptors.ts'
 import { hashOf, KeyIndex } from '../../src/state/heap/key-index.ts'
 import { Rows } from '../../src/state/heap/rows.ts'
 import { HeapStore } from '../../src/state/heap/store.ts'
 import { replaySegment, SegmentWriter } from '../../src/state/segment.ts'
-import { bytes, f64, json, type Serde, utf8 } from '../../src/state/serde.ts'
+import { bytes, f64, json, nullable, type Serde, utf8 } from '../../src/state/serde.ts'
 import { randomOf } from '../support/feed.ts'
 
 const lengths = [0, 1, 3, 4, 5, 8, 15, 16, 17, 40, 254, 255, 256, 400]
@@ -33,6 +34,21 @@ class Place {
     this.#rows.words[slot * this.#rows.stride + this.#rows.epochsAt] = -1
   }
 
+  has(slot: number): boolean {
+    this.#rows.ensure(slot)
+    return this.#index.has(slot)
+  }
+
+  spelled(slot: number): string {
+    const out = new ByteWriter()
+    this.#index.write(slot, out)
+    return out.view().toString()
+  }
+
+  get longBytes(): number {
+    return this.#index.longBytes
+  }
+
   forget(slot: number): void {
     this.#rows.ensure(slot)
     this.#index.forget(slot)
@@ -54,10 +70,11 @@ describe('against a map', () => {
       const found = index.find(bytes, padding.length, key.length)
       if (found !== (model.get(key) ?? -1)) throw new Error(`step ${step}: '${key}' is at ${found}`)
       const slot = below(3_000)
-      if (found < 0 && random() < 0.8) {
+      if (index.has(slot) !== spelling.has(slot)) throw new Error(`step ${step}: slot ${slot}`)
+      if (spelling.has(slot) && index.spelled(slot) !== spelling.get(slot))
+        throw new Error(`step ${step}: slot ${slot}`)
+      if (found < 0 && !spelling.has(slot) && random() < 0.8) {
         index.add(bytes, padding.length, key.length, slot)
-        // Longer ones, and second ones of a slot, are not kept: they are looked up by value.
-        if (key.length > 255 || spelling.has(slot)) continue
         model.set(key, slot)
         spelling.set(slot, key)
       } else if (random() < 0.3) {
@@ -68,15 +85,19 @@ describe('against a map', () => {
       }
     }
     expect(model.size).toBeGreaterThan(1_000)
+    const long = [...model.keys()].filter((key) => key.length > 16)
+    expect(index.longBytes).toBe(long.reduce((sum, { length }) => sum + length, 0))
   })
 
-  test('of any number of spellings of one key, the first is kept', () => {
+  test('keys longer than all memory that there was for them', () => {
     const index = new Place()
-    const spellings = Array.from({ length: 100 }, (_, n) => Buffer.from(`1${' '.repeat(n)}`))
-    for (const each of spellings) if (index.find(each, 0, each.length) < 0) index.add(each, 0, each.length, 7)
-    expect(spellings.filter((each) => index.find(each, 0, each.length) === 7)).toEqual([Buffer.from('1')])
-    index.forget(7)
-    expect(spellings.filter((each) => index.find(each, 0, each.length) >= 0)).toEqual([])
+    const keys = [20_000, 17, 100_000, 300_000].map((length, slot) => Buffer.alloc(length, `key ${slot} `))
+    for (const [slot, key] of keys.entries()) index.add(key, 0, key.length, slot)
+    index.forget(2)
+    const again = Buffer.alloc(500_000, 'another')
+    index.add(again, 0, again.length, 2)
+    expect([...keys, again].map((key) => index.find(key, 0, key.length))).toEqual([0, 1, -1, 3, 2])
+    expect(index.spelled(1)).toBe(String(keys[1]))
   })
 
   test('hundreds of thousands', () => {
@@ -98,19 +119,18 @@ const store = (key: Serde<unknown>) => {
     const bytes = Buffer.from(text)
     const hash = hashOf(bytes, 0, bytes.length)
     const known = made.findKey(bytes, 0, bytes.length, hash)
-    if (!known) made.setKeyOf(key.decode(bytes, 0, bytes.length), bytes, 0, bytes.length, hash)
+    if (!known) made.setKey(key.decode(bytes, 0, bytes.length))
     return { known, sum }
   }
   return { made, at }
 }
 
 describe('in a heap store', () => {
-  test('a key is known by its bytes from its second record on, not before it has state', () => {
+  test('a key is known by its bytes as soon as it has state', () => {
     const { at } = store(utf8 as Serde<unknown>)
     expect(at('a').known).toBe(false)
     expect(at('a').known).toBe(false)
     at('a').sum.set(1)
-    expect(at('a').known).toBe(false)
     expect(at('a').known).toBe(true)
     expect(at('a').sum.get()).toBe(1)
     expect(at('b').sum.get()).toBe(0)
@@ -126,13 +146,48 @@ describe('in a heap store', () => {
     }
     expect([at('10').known, at('1e1').known, at('10.0').known]).toEqual([true, false, false])
   })
+})
+
+describe('what is one key, and what is not', () => {
+  test('0 and −0, and every NaN, are one key each', () => {
+    const { made } = store(f64 as Serde<unknown>)
+    const sum = (made.handles as { sum: { get(): number; set(value: number): void } }).sum
+    const otherNaN = Buffer.from('fff8000000000001', 'hex')
+    for (const key of [0, -0, Number.NaN, otherNaN.readDoubleBE(0)]) {
+      made.setKey(key)
+      sum.set(sum.get() + 1)
+    }
+    const ofZero = Buffer.alloc(8)
+    const ofNegativeZero = Buffer.from('8000000000000000', 'hex')
+    expect(made.findKey(ofZero, 0, 8, hashOf(ofZero, 0, 8))).toBe(true)
+    expect(sum.get()).toBe(2)
+    expect(made.findKey(ofNegativeZero, 0, 8, hashOf(ofNegativeZero, 0, 8))).toBe(false)
+    made.setKey(Number.NaN)
+    expect(sum.get()).toBe(2)
+    expect(made.keyCount).toBe(2)
+  })
+
+  test('no key is a key of its own, not that of no bytes', () => {
+    const { made, at } = store(nullable(utf8) as Serde<unknown>)
+    const sum = (made.handles as { sum: { get(): number; set(value: number): void } }).sum
+    made.setKey(null)
+    sum.set(1)
+    at('').sum.set(2)
+    made.setKey(null)
+    expect([sum.get(), made.currentKey]).toEqual([1, Buffer.of(0)])
+    expect([at('').known, sum.get(), made.currentKey]).toEqual([true, 2, Buffer.of(1)])
+    made.setKeyInState(Buffer.of(0))
+    expect(sum.get()).toBe(1)
+    made.setKeyInState(Buffer.of(1))
+    expect(sum.get()).toBe(2)
+  })
 
   test('bytes that are no UTF-8 are the key that they are read as', () => {
     const { made } = store(utf8 as Serde<unknown>)
     const sum = (made.handles as { sum: { get(): number; set(value: number): void } }).sum
     for (const broken of [Buffer.from([0xff]), Buffer.from([0xfe])]) {
       const hash = hashOf(broken, 0, 1)
-      if (!made.findKey(broken, 0, 1, hash)) made.setKeyOf(utf8.decode(broken, 0, 1), broken, 0, 1, hash)
+      if (!made.findKey(broken, 0, 1, hash)) made.setKey(utf8.decode(broken, 0, 1))
       sum.set(sum.get() + 1)
     }
     expect(sum.get()).toBe(2)
@@ -179,14 +234,14 @@ test('bytes are kept as a copy: the response that they came in may go', () => {
   }
   const response = Buffer.alloc(1_000, 'x')
   const view = (): Buffer => response.subarray(10, 12)
-  made.setKeyOf(view(), response, 10, 2, hashOf(response, 10, 2))
+  made.setKey(view())
   last.set(view())
   all.set([view()])
   all.add(view())
   by.set(view(), view())
-  const kept = [made.keyOf(0) as Buffer, last.get(), ...all.get(), ...[...by.entries()].flat()]
-  expect(kept).toHaveLength(6)
   response.fill('y')
+  const kept = [made.currentKey, last.get(), ...all.get(), ...[...by.entries()].flat()]
+  expect(kept).toHaveLength(6)
   for (const each of kept) expect(String(each)).toBe('xx')
 })
 

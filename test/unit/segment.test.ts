@@ -3,6 +3,7 @@
 import { expect, test } from '@jest/globals'
 import { type ListState, listState, type Serde, utf8, type ValueState, valueState } from '../../src/index.ts'
 import {
+  type KeyWriter,
   Row,
   releaseSegment,
   replaySegment,
@@ -12,7 +13,14 @@ import {
 } from '../../src/state/segment.ts'
 import { TaskOnHeap } from '../support/task-on-heap.ts'
 
-const key = utf8 as Serde<unknown>
+/** A slot for each name. */
+const names: string[] = []
+const keys: KeyWriter = { writeKey: (slot, out) => out.utf8(names[slot] as string) }
+function slotOf(name: string): number {
+  const known = names.indexOf(name, names.length - 3)
+  return known >= 0 ? known : names.push(name) - 1
+}
+
 const identity = (name: string): StateIdentity => ({
   operator: 'op',
   name,
@@ -30,7 +38,7 @@ function written(rows: readonly (readonly [state: number, key: string, value: st
   const writer = new SegmentWriter()
   for (const name of ['a', 'b']) writer.register(identity(name))
   for (const [state, name, value] of rows) {
-    writer.row(state, Row.PUT, key, name, null, (out) => out.utf8(value))
+    writer.row(state, Row.PUT, keys, slotOf(name), null, (out) => out.utf8(value))
   }
   const parts = writer.finish('drop-empty') ?? []
   const replayed: unknown[] = []
@@ -56,7 +64,7 @@ test('a row that its serde breaks off leaves nothing behind: written again, it i
   const writer = new SegmentWriter()
   writer.register(identity('a'))
   const put = (name: string, value: string): void =>
-    writer.row(0, Row.PUT, key, name, null, (out) => {
+    writer.row(0, Row.PUT, keys, slotOf(name), null, (out) => {
       out.utf8(value.slice(0, 3))
       if (value === 'broken') throw new TypeError('cannot be written')
       out.utf8(value.slice(3))
@@ -102,7 +110,7 @@ test('no row, no segment', () => {
 test('a value over the limit is refused by its operator and state, and nothing of it is written; a list of such a size is not one value', () => {
   const states = { value: valueState(utf8), list: listState(utf8) }
   const long = 'x'.repeat(VALUE_BYTES_MAX / 64)
-  const task = new TaskOnHeap(states, key)
+  const task = new TaskOnHeap(states, utf8 as Serde<unknown>)
   const { value, list } = task.handles as { value: ValueState<string, undefined>; list: ListState<string> }
   task.setKey('a')
   for (let n = 0; n < 65; n++) list.add(long)

@@ -219,9 +219,11 @@ describe.each(['heap', 'leveldb'] as const)('after a crash, on %s', (backend) =>
 test('the queue gives the earliest first, whatever came when', () => {
   const queue = new TimerQueue()
   const times = Array.from({ length: 500 }, (_, index) => (index * 7_919) % 211)
-  for (const [turn, time] of times.entries()) queue.push(time, turn)
-  const given = times.map(() => queue.pop() as { time: number; key: number })
-  const wanted = times.map((time, key) => ({ time, key })).sort((a, b) => a.time - b.time || a.key - b.key)
+  for (const [turn, time] of times.entries()) queue.push(time, `${turn}`)
+  const given = times.map(() => queue.pop() as { time: number; key: string })
+  const wanted = times
+    .map((time, turn) => ({ time, key: `${turn}` }))
+    .sort((a, b) => a.time - b.time || Number(a.key) - Number(b.key))
   expect(given.map(({ time, key }) => ({ time, key }))).toEqual(wanted)
   expect([queue.pop(), queue.nextTime, queue.length]).toEqual([undefined, Number.POSITIVE_INFINITY, 0])
 })

@@ -218,7 +218,7 @@ export class KeyedOperator implements Downstream {
     this.#to = to
   }
 
-  /** Moves the state to the record's key; bytes that were seen before need not be decoded. */
+  /** Moves the state to the record's key, which is not decoded if it has state here under the same bytes. */
   #seek(record: StreamRecord): void {
     const { store } = this
     if (this.#perTask) return
@@ -230,7 +230,7 @@ export class KeyedOperator implements Downstream {
     const ahead = record.index - this.#from
     const hashed = record.batch === this.#ahead && ahead >= 0 && record.index < this.#to
     const hash = hashed ? (this.#hashes[ahead] as number) : hashOf(bytes, at, length)
-    if (!store.findKey(bytes, at, length, hash)) store.setKeyOf(record.key, bytes, at, length, hash)
+    if (!store.findKey(bytes, at, length, hash)) store.setKey(record.key)
   }
 
   barrier(checkpoint: CheckpointId): void {

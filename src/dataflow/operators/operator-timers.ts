@@ -1,5 +1,4 @@
 // The timers of one operator in one task: what its function calls, what is due, and the record that stands for a timer downstream.
-import { ByteWriter } from '../../base/byte-writer.ts'
 import { wallMs } from '../../base/clock.ts'
 import type { OperatorId } from '../../base/ids.ts'
 import type { HeapStore } from '../../state/heap/store.ts'
@@ -35,9 +34,7 @@ export class OperatorTimers implements Timers {
     this.#keyOf()
     if (this.#pending.has(time)) return
     this.#pending.set(time, true)
-    // The state's own copy of the key: the one in hand may be a view of what was read.
-    const key = this.#store.currentKey
-    this.#queue.push(time, key, this.#store.identity(key))
+    this.#queue.push(time, this.#currentKey())
   }
 
   delete(given: number): void {
@@ -45,7 +42,11 @@ export class OperatorTimers implements Timers {
     this.#keyOf()
     if (!this.#pending.has(time)) return
     this.#pending.delete(time)
-    this.#queue.delete(time, this.#store.identity(this.#store.currentKey))
+    this.#queue.delete(time, this.#currentKey())
+  }
+
+  #currentKey(): string {
+    return this.#store.currentKey.toString('latin1')
   }
 
   get turn(): number {
@@ -64,27 +65,25 @@ export class OperatorTimers implements Timers {
   take(): Due | undefined {
     const due = this.#queue.pop()
     if (!due) return undefined
-    this.#store.setKey(due.key)
+    this.#store.setKeyInState(Buffer.from(due.key, 'latin1'))
     if (!this.#pending.has(due.time)) return undefined
     this.#pending.delete(due.time)
     return due
   }
 
   async restore(): Promise<void> {
-    await this.#store.eachMapKey(TIMERS, (key, time) =>
-      this.#queue.push(time as number, key, this.#store.identity(key)),
-    )
+    await this.#store.eachMapKey(TIMERS, (key, time) => this.#queue.push(time as number, key.toString('latin1')))
   }
 
   /** No record caused it: it has the timer's key and time, no value, and no place. */
   recordOf({ key, time }: Due, context: TaskContext): StreamRecord {
     const serde = this.#store.keySerde
-    const out = new ByteWriter(64)
-    const isNull = key === null && serde.nullable
-    if (!isNull) serde.encode(key, out)
-    const length = out.position
-    // The number of headers.
-    out.uint8(0)
+    // As state has it: with a mark in front where it may be null.
+    const inState = Buffer.from(key, 'latin1')
+    const isNull = serde.nullable && inState[0] === 0
+    const bytesOfKey = inState.subarray(serde.nullable ? 1 : 0)
+    const { length } = bytesOfKey
+    const noHeaders = Buffer.of(0)
     const fields = new Int32Array(STRIDE)
     fields[KEY_AT] = 0
     fields[KEY_LENGTH] = isNull ? -1 : length
@@ -101,7 +100,7 @@ export class OperatorTimers implements Timers {
         leaderEpoch: -1,
         count: 1,
       },
-      ...{ bytes: out.copy(), fields, timestamps: Float64Array.of(time) },
+      ...{ bytes: Buffer.concat([bytesOfKey, noHeaders]), fields, timestamps: Float64Array.of(time) },
     })
     const origin = { operator: this.#operator, context, key: serde, value: bytes as Serde<unknown>, ahead: null }
     return new StreamRecord(origin, batch, 0)

@@ -1,19 +1,17 @@
-// From a key's bytes, as they stand in the record, to its slot: the hot path of keyed state neither decodes the key nor looks
-// it up by value. It is a short cut, not the authority: a key may have several spellings (JSON with and without blanks). The
-// one that its serde writes is noted when the key has been looked up by value, and forgotten when the slot is released. The
-// table is kept small, with the bytes in the slot's row: what costs here is memory that is not in the cache.
+// From a key's bytes, as its serde writes them, to its slot: keyed state is found without decoding a key, and keeps no key but
+// these bytes. The table is kept small, with the bytes in the slot's row: what costs here is memory that is not in the cache.
+import type { ByteWriter } from '../../base/byte-writer.ts'
+import { MillraceError } from '../../base/errors.ts'
 import { murmur2 } from '../../base/murmur2.ts'
 import { KEY_BYTES_INLINE, type Rows } from './rows.ts'
 
-/** Longer keys are always looked up by value. */
-export const KEY_BYTES_MAX = 255
 const EMPTY = 0
 const FORGOTTEN = -1
+/** Places in it are 32-bit numbers. */
+const ARENA_BYTES_MAX = 0x7fffffff
 
 /** What the index is asked with. */
-export function hashOf(bytes: Uint8Array, start: number, length: number): number {
-  return length > KEY_BYTES_MAX ? 0 : murmur2(bytes, start, length)
-}
+export const hashOf: (bytes: Uint8Array, start: number, length: number) => number = murmur2
 
 export class KeyIndex {
   readonly #rows: Rows
@@ -23,9 +21,10 @@ export class KeyIndex {
   /** Entries that are not empty. */
   #used = 0
   #forgotten = 0
-  /** Bytes of keys that are too long for the row. */
+  /** Bytes of keys that are too long for the row: of those that are there, and of some that are gone. */
   #arena = Buffer.allocUnsafeSlow(16 * 1024)
   #arenaEnd = 0
+  #longBytes = 0
 
   constructor(rows: Rows) {
     this.#rows = rows
@@ -80,14 +79,32 @@ export class KeyIndex {
     return true
   }
 
-  /** These bytes, not known so far, are how the slot's key is written. */
+  /** The slot has a key. */
+  has(slot: number): boolean {
+    return this.#rows.words[slot * this.#rows.stride + this.#rows.keyAt] !== 0
+  }
+
+  /** Appends the bytes of the slot's key. */
+  write(slot: number, out: ByteWriter): void {
+    const { words, bytes, stride, keyAt } = this.#rows
+    const at = slot * stride + keyAt
+    const length = (words[at] as number) - 1
+    const from = length > KEY_BYTES_INLINE ? (words[at + 1] as number) : (at + 1) * 4
+    out.bytes(length > KEY_BYTES_INLINE ? this.#arena : bytes, from, from + length)
+  }
+
+  /** Of keys that are too long for their rows. */
+  get longBytes(): number {
+    return this.#longBytes
+  }
+
+  /** These bytes, not known so far, are the key of a slot that has none. @throws KEY_INVALID */
   add(bytes: Uint8Array, start: number, length: number, hash: number, slot: number): void {
     const rows = this.#rows
     const at = slot * rows.stride + rows.keyAt
-    if (length > KEY_BYTES_MAX || rows.words[at] !== 0) return
     if ((this.#used + 1) * 4 > this.#mask * 3) this.#rebuild()
     if (length > KEY_BYTES_INLINE) rows.words[at + 1] = this.#keep(bytes, start, length)
-    else rows.bytes.set(bytes.subarray(start, start + length), (at + 1) * 4)
+    else for (let i = 0, to = (at + 1) * 4; i < length; i++) rows.bytes[to + i] = bytes[start + i] as number
     rows.words[at] = length + 1
     this.#insert(slot, hash)
   }
@@ -101,18 +118,26 @@ export class KeyIndex {
   }
 
   #keep(bytes: Uint8Array, start: number, length: number): number {
-    if (this.#arenaEnd + length > this.#arena.length) this.#compact()
+    if (this.#arenaEnd + length > this.#arena.length) this.#compact(length)
     const at = this.#arenaEnd
     this.#arena.set(bytes.subarray(start, start + length), at)
     this.#arenaEnd = at + length
+    this.#longBytes += length
     return at
   }
 
-  /** Moves the long keys that are left together; twice as much room unless half of it is free then. */
-  #compact(): void {
+  /** Moves the long keys that are there together, with room for `more` bytes, and for as many again. */
+  #compact(more: number): void {
     const { words, stride, keyAt } = this.#rows
     const arena = this.#arena
-    let packed = Buffer.allocUnsafeSlow(arena.length * 2)
+    const wanted = this.#longBytes + more
+    if (wanted > ARENA_BYTES_MAX) {
+      const text = `a task holds ${this.#longBytes} bytes of keys in memory, ${ARENA_BYTES_MAX} are the limit: use shorter keys, or their hashes, more partitions, or state on disk`
+      throw new MillraceError('KEY_INVALID', text)
+    }
+    let size = arena.length
+    while (size < 2 * wanted) size *= 2
+    const packed = Buffer.allocUnsafeSlow(Math.min(size, ARENA_BYTES_MAX))
     let end = 0
     for (let position = 0; position <= this.#mask; position++) {
       const slot = (this.#entries[position * 2] as number) - 1
@@ -124,7 +149,6 @@ export class KeyIndex {
       words[at + 1] = end
       end += length
     }
-    if (end * 2 < arena.length) packed = Buffer.from(packed.subarray(0, arena.length))
     this.#arena = packed
     this.#arenaEnd = end
   }
@@ -136,6 +160,7 @@ export class KeyIndex {
     const length = (rows.words[at] as number) - 1
     if (length < 0) return
     rows.words[at] = 0
+    if (length > KEY_BYTES_INLINE) this.#longBytes -= length
     const hash =
       length > KEY_BYTES_INLINE
         ? murmur2(this.#arena, rows.words[at + 1] as number, length)

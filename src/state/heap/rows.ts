@@ -9,10 +9,10 @@ export class Rows {
   readonly stride: number
   /** In a row, an epoch for each state. */
   readonly epochsAt: number
-  /** In a row, the length of the key's bytes + 1 (0: none are known), then they or their place. */
+  /** In a row, the length of the key's bytes + 1 (0: it has none), then they or their place. */
   readonly keyAt: number
   words!: Int32Array
-  bytes!: Uint8Array
+  bytes!: Buffer
   numbers!: Float64Array
   /** In a row, which numbers are there: a bit for each. */
   readonly flagsAt: number
@@ -29,7 +29,7 @@ export class Rows {
 
   #use(words: Int32Array<ArrayBuffer>): void {
     this.words = words
-    this.bytes = new Uint8Array(words.buffer)
+    this.bytes = Buffer.from(words.buffer)
     this.numbers = new Float64Array(words.buffer)
   }
 

@@ -1,7 +1,7 @@
-// The keyed state of one operator in one task, on the heap: keys to slots, one table per declared state. With a disk the
+// The keyed state of one operator in one task, on the heap: keys, by their bytes, to slots, one table per declared state. With a disk the
 // slots are a cache in front of it. The disk has the last committed checkpoint: a key that comes is read from there, a slot
 // may go when all of it is there, and changes get there by way of checkpoints (`TaskDisk.apply`).
-import { ByteWriter } from '../../base/byte-writer.ts'
+import type { ByteWriter } from '../../base/byte-writer.ts'
 import { wallMs } from '../../base/clock.ts'
 import { MillraceError } from '../../base/errors.ts'
 import { readMap } from '../collections.ts'
@@ -18,15 +18,15 @@ import {
   type SegmentWriter,
   type StateIdentity,
 } from '../segment.ts'
-import { decodeState, encodeState, f64, type Serde } from '../serde.ts'
+import { f64, type Serde } from '../serde.ts'
 import { UNKNOWN_MS } from '../stamp.ts'
 import { TIMERS } from '../timers.ts'
 import { type Expiring, type ExpiringState, expiring, keptAs } from '../ttl.ts'
 import { type FoldedValue, foldInto } from './fold.ts'
-import { KEY_BYTES_MAX, KeyIndex } from './key-index.ts'
+import { KeySlots, NO_SLOT } from './key-slots.ts'
 import { NumberPack } from './number-pack.ts'
 import { Rows } from './rows.ts'
-import { ownBytes, type StateTable } from './table.ts'
+import type { SlotOwner, StateTable } from './table.ts'
 import { type Cursor, ListTable, MapTable, NumberTable, ValueTable } from './tables.ts'
 
 /** Rows between two looks at the clock. */
@@ -39,13 +39,11 @@ const isNumber = ({ kind, serde, ttl }: StateDescriptor<unknown>): boolean =>
 /** Reducing and aggregating states are values, too, that only change in another way. */
 const tableOf = { value: ValueTable, reducing: ValueTable, aggregating: ValueTable, list: ListTable, map: MapTable }
 
-/** Of a slot beside its row: the key, the places where it is looked up. */
-const SLOT_BYTES = 160
 /** Looked at in one go. */
 const SLOTS_PER_EVICTION = 32 * 1024
-const NO_ROW: { readonly key: Buffer; readonly slot: number } = { key: Buffer.alloc(0), slot: 0 }
+const NO_ROW: { readonly key: Buffer; readonly slot: number } = { key: Buffer.alloc(0), slot: NO_SLOT }
 
-export class HeapStore implements Cursor, CachedStore {
+export class HeapStore implements Cursor, CachedStore, SlotOwner {
   readonly operator: string
   readonly keySerde: Serde<unknown>
   /** What the user's function gets as `state`: one handle per descriptor, all speaking of the current key. */
@@ -56,16 +54,10 @@ export class HeapStore implements Cursor, CachedStore {
   readonly #tables: StateTable[] = []
   readonly #expiring: (Expiring<unknown> & Omit<ExpiringState, 'id'> & { readonly column: number })[] = []
   readonly #pack: NumberPack | null
-  readonly #slots = new Map<unknown, number>()
-  #keys: unknown[] = []
-  readonly #free: number[] = []
-  readonly #index: KeyIndex
-  readonly #keyBytes = new ByteWriter(64)
-  readonly #diskKey = new ByteWriter(64)
-  #key: unknown
-  slot = -1
+  readonly #keys: KeySlots
+  slot: number = NO_SLOT
   /** The current key's slot when nothing keeps it any more: freed when the cursor moves on. */
-  #idle = -1
+  #idle = NO_SLOT
   /** Slots that a snapshot looks at one after the other: those of a base, or all where most have changed. */
   #scanAt = 0
   #scanTo = 0
@@ -104,7 +96,7 @@ export class HeapStore implements Cursor, CachedStore {
     const numbers = states.filter(isNumber).length
     this.rows = new Rows(states.length, numbers)
     this.#pack = NumberPack.of(this.rows, keySerde, states.length, numbers)
-    this.#index = new KeyIndex(this.rows)
+    this.#keys = new KeySlots(keySerde, this.rows)
     let numberColumn = 0
     for (const [name, descriptor] of Object.entries(descriptors)) {
       const identity = identityOf(operator, name, keySerde, descriptor)
@@ -145,7 +137,7 @@ export class HeapStore implements Cursor, CachedStore {
   /** Removes what is expired in `count` slots from `first` on. */
   cleanSlots(first: number, count: number): void {
     for (let slot = first; slot < first + count; slot++) {
-      if (this.#keys[slot] === undefined) continue
+      if (!this.#keys.has(slot)) continue
       this.#moveTo(slot)
       for (const state of this.#expiring) state.clean()
     }
@@ -154,23 +146,22 @@ export class HeapStore implements Cursor, CachedStore {
   /** The same of keys, as they are written. */
   cleanKeys(keys: readonly Buffer[]): void {
     for (const key of keys) {
-      this.setKey(decodeState(this.keySerde, key))
+      this.setKeyInState(key)
       for (const state of this.#expiring) state.clean()
     }
   }
 
-  /** Every entry's key of a map state, of every key: for what is kept in memory besides. */
-  async eachMapKey(state: string, found: (key: unknown, mapKey: unknown) => void): Promise<void> {
+  /** Every entry's key of a map state, of every key (its bytes: a view): for what is kept in memory besides. */
+  async eachMapKey(state: string, found: (key: Buffer, mapKey: unknown) => void): Promise<void> {
     const column = this.#tables.findIndex(({ identity }) => identity.name === state)
     const table = this.#tables[column] as MapTable
     if (!this.#disk) {
       for (let slot = 0; slot < this.slotCount; slot++)
-        for (const mapKey of table.keysOf(slot)) found(this.#keys[slot], mapKey)
+        for (const mapKey of table.keysOf(slot)) found(this.#keys.inState(slot), mapKey)
       return
     }
     await this.#disk.each(this.#stateIds[column] as number, (key, bytes) => {
-      const decoded = decodeState(this.keySerde, Buffer.from(key))
-      for (const mapKey of readMap(bytes).keys()) found(decoded, table.decodeKey(Buffer.from(mapKey, 'latin1')))
+      for (const mapKey of readMap(bytes).keys()) found(key, table.decodeKey(Buffer.from(mapKey, 'latin1')))
     })
   }
 
@@ -185,59 +176,45 @@ export class HeapStore implements Cursor, CachedStore {
   }
 
   /** All handles speak of `key` from here on. */
-  setKey(given: unknown): void {
-    // −0 is 0, in a Map as on disk.
-    const key = given === 0 ? 0 : given
-    this.#key = key
-    const slot = this.#slots.get(typeof key === 'object' ? this.identity(key) : key)
-    this.#moveTo(slot ?? (this.#disk ? this.#load(key, this.#disk) : -1))
+  setKey(key: unknown): void {
+    this.#arrive(this.#keys.seek(key))
   }
 
-  #keyOnDisk(key: unknown): Buffer {
-    const out = this.#diskKey
-    out.reset()
-    encodeState(this.keySerde, key, out)
-    return out.view()
+  /** The same for a key as state has it. */
+  setKeyInState(key: Buffer): void {
+    this.#arrive(this.#keys.seekInState(key))
   }
 
-  listOnDisk(table: StateTable, slot: number, count: number): Buffer[] {
-    const state = this.#stateIds[this.#tables.indexOf(table)] as number
-    return this.#disk?.readList(state, this.#keyOnDisk(this.#keys[slot]), count) ?? []
-  }
-
-  /** −1: the disk has nothing of the key. */
-  #load(key: unknown, disk: TaskDisk): number {
-    let slot = -1
-    disk.read(this.#stateIds, this.#keyOnDisk(key), (column, bytes) => {
-      if (slot < 0) slot = this.#claimFor(key)
-      ;(this.#tables[column] as StateTable).load(slot, bytes)
-    })
-    return slot
-  }
-
-  /** Brings what belongs to keys whose bytes have these hashes into the cache; the result has no meaning. */
-  prefetch(hashes: Int32Array, count: number): number {
-    return this.#index.prefetch(hashes, count)
-  }
-
-  /** The same for the key that `keySerde` reads from these bytes. False: nothing moved, {@link setKeyOf} does it. */
+  /** The same for the key that these bytes spell. False: nothing moved, the key may have another spelling, or no state here. */
   findKey(bytes: Buffer, start: number, length: number, hash: number): boolean {
-    const slot = this.#index.find(bytes, start, length, hash)
+    const slot = this.#keys.find(bytes, start, length, hash)
     if (slot < 0) return false
     this.#moveTo(slot)
     return true
   }
 
-  /** `key` was read from these bytes: next time they will do, if they are how the key is written. */
-  setKeyOf(key: unknown, bytes: Buffer, start: number, length: number, hash: number): void {
-    this.setKey(key)
-    // Objects are the user's: each record has its own.
-    if (this.slot < 0 || typeof key === 'object' || length > KEY_BYTES_MAX) return
-    const written = this.#keyBytes
-    written.reset()
-    this.keySerde.encode(this.#key, written)
-    if (written.view().equals(bytes.subarray(start, start + length)))
-      this.#index.add(bytes, start, length, hash, this.slot)
+  #arrive(slot: number): void {
+    this.#moveTo(slot < 0 && this.#disk ? this.#load(this.#disk) : slot)
+  }
+
+  /** −1: the disk has nothing of the key that was looked for. */
+  #load(disk: TaskDisk): number {
+    let slot = NO_SLOT
+    disk.read(this.#stateIds, this.#keys.soughtInState, (column, bytes) => {
+      if (slot < 0) slot = this.#claim()
+      ;(this.#tables[column] as StateTable).load(slot, bytes)
+    })
+    return slot
+  }
+
+  listOnDisk(table: StateTable, slot: number, count: number): Buffer[] {
+    const state = this.#stateIds[this.#tables.indexOf(table)] as number
+    return this.#disk?.readList(state, this.#keys.inState(slot), count) ?? []
+  }
+
+  /** Brings what belongs to keys whose bytes have these hashes into the cache; the result has no meaning. */
+  prefetch(hashes: Int32Array, count: number): number {
+    return this.#keys.prefetch(hashes, count)
   }
 
   #moveTo(slot: number): void {
@@ -245,40 +222,30 @@ export class HeapStore implements Cursor, CachedStore {
     if (slot >= 0 && this.#disk) this.#used[slot] = 1
     if (this.#idle >= 0 && this.#idle !== this.slot) {
       const idle = this.#idle
-      this.#idle = -1
+      this.#idle = NO_SLOT
       this.released(idle)
     }
   }
 
-  /** The current key, as it is kept. Only where it has a slot. */
-  get currentKey(): unknown {
-    return this.#keys[this.slot]
+  writeKey(slot: number, out: ByteWriter): void {
+    this.#keys.writeKey(slot, out)
   }
 
-  /** Equal for equal keys, as a Map compares. */
-  identity(key: unknown): unknown {
-    if (typeof key !== 'object' || key === null) return key
-    const out = this.#keyBytes
-    out.reset()
-    this.keySerde.encode(key, out)
-    return `\0${out.view().toString('latin1')}`
+  /** The current key as state has it, good until the next one is asked for. Only where it has a slot. */
+  get currentKey(): Buffer {
+    return this.#keys.inState(this.slot)
   }
 
   claim(): number {
-    if (this.slot < 0) this.slot = this.#claimFor(this.#key)
+    if (this.slot < 0) this.slot = this.#claim()
     return this.slot
   }
 
-  #claimFor(key: unknown): number {
+  /** For the key that was looked for last. */
+  #claim(): number {
     // Before there is a slot that nothing keeps yet.
     this.#disk?.budget.relieve()
-    const identity = this.identity(key)
-    const existing = this.#slots.get(identity)
-    if (existing !== undefined) return existing
-    const slot = this.#free.pop() ?? this.#keys.length
-    this.rows.ensure(slot)
-    this.#keys[slot] = ownBytes(key)
-    this.#slots.set(identity, slot)
+    const slot = this.#keys.claim()
     if (this.#disk) this.#use(slot, this.#disk.budget)
     return slot
   }
@@ -293,9 +260,8 @@ export class HeapStore implements Cursor, CachedStore {
     this.#charge(budget)
   }
 
-  /** Rows are as many as there ever were keys at a time; the rest is of those that are there. */
   get cacheBytes(): number {
-    return this.slotCount * this.rows.stride * 4 + this.#slots.size * SLOT_BYTES + this.#valueBytes()
+    return this.#keys.bytes + this.#valueBytes()
   }
 
   #valueBytes(): number {
@@ -318,13 +284,13 @@ export class HeapStore implements Cursor, CachedStore {
     for (let left = Math.min(2 * slots, SLOTS_PER_EVICTION); left > 0 && freed < bytes; left--) {
       const slot = this.#hand
       this.#hand = slot + 1 < slots ? slot + 1 : 0
-      if (this.#keys[slot] === undefined || slot === this.slot || slot === this.#idle) continue
+      if (!this.#keys.has(slot) || slot === this.slot || slot === this.#idle) continue
       if (this.#used[slot] === 1) this.#used[slot] = 0
       else if (this.#tables.every((table) => table.onDisk(slot, this.#applied))) {
-        const before = this.#valueBytes()
+        const before = this.cacheBytes
         for (const table of this.#tables) table.evict(slot)
-        this.#forget(slot)
-        freed += SLOT_BYTES + before - this.#valueBytes()
+        this.#keys.forget(slot)
+        freed += before - this.cacheBytes
       }
     }
     this.#charged -= freed
@@ -336,7 +302,7 @@ export class HeapStore implements Cursor, CachedStore {
     this.#applied = epoch
     const emptied = this.#emptied
     this.#emptied = []
-    for (const slot of emptied) if (this.#keys[slot] !== undefined) this.released(slot)
+    for (const slot of emptied) if (this.#keys.has(slot)) this.released(slot)
     if (this.#disk) this.#charge(this.#disk.budget)
   }
 
@@ -361,10 +327,6 @@ export class HeapStore implements Cursor, CachedStore {
     ])
   }
 
-  keyOf(slot: number): unknown {
-    return this.#keys[slot]
-  }
-
   /** A slot is used again only when nothing of it is left to be written. */
   released(slot: number): void {
     if (!this.#tables.every((table) => table.idle(slot))) return
@@ -376,22 +338,15 @@ export class HeapStore implements Cursor, CachedStore {
       this.#emptied.push(slot)
       return
     }
-    this.#forget(slot)
-  }
-
-  #forget(slot: number): void {
-    this.#slots.delete(this.identity(this.#keys[slot]))
-    this.#keys[slot] = undefined
-    this.#index.forget(slot)
-    this.#free.push(slot)
+    this.#keys.forget(slot)
   }
 
   get slotCount(): number {
-    return this.#keys.length
+    return this.#keys.slotCount
   }
 
   get keyCount(): number {
-    return this.#slots.size
+    return this.#keys.keyCount
   }
 
   get changed(): boolean {
@@ -481,9 +436,9 @@ export class HeapStore implements Cursor, CachedStore {
   /** Rows of one key follow each other, and share its bytes. */
   #slotOfRow(key: Buffer): number {
     const { slot } = this.#row
-    if (key === this.#row.key && this.#keys[slot] !== undefined) return slot
-    const own = this.keySerde.copies ? key : Buffer.from(key)
-    this.#row = { key, slot: this.#claimFor(decodeState(this.keySerde, own)) }
+    if (key === this.#row.key && this.#keys.has(slot)) return slot
+    const found = this.#keys.seekInState(key)
+    this.#row = { key, slot: found < 0 ? this.#claim() : found }
     return this.#row.slot
   }
 

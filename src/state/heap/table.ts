@@ -8,17 +8,14 @@
 import type { ByteWriter } from '../../base/byte-writer.ts'
 import { MillraceError, messageOf } from '../../base/errors.ts'
 import type { StateDescriptor } from '../descriptors.ts'
-import { Row, type SegmentRows, type SegmentWriter, type StateIdentity } from '../segment.ts'
-import type { Serde } from '../serde.ts'
+import { type KeyWriter, Row, type SegmentRows, type SegmentWriter, type StateIdentity } from '../segment.ts'
 import type { Rows } from './rows.ts'
 import { SlotList } from './slot-list.ts'
 
 export type Write = (out: ByteWriter) => void
 
 /** What the table needs of the store that owns it. */
-export interface SlotOwner {
-  readonly keySerde: Serde<unknown>
-  keyOf(slot: number): unknown
+export interface SlotOwner extends KeyWriter {
   /** The slot's value in some state is gone and written: the key may be forgotten. */
   released(slot: number): void
   /** Encodes the slot in every state in which it is still to be written: they have the key in common. */
@@ -207,7 +204,7 @@ export abstract class StateTable {
   protected abstract encodeSlot(writer: SegmentRows, slot: number, full: boolean): number
 
   protected row(writer: SegmentRows, slot: number, op: number, writeAt: Write | null, writeValue: Write | null): void {
-    writer.row(this.stateIndex, op, this.owner.keySerde, this.owner.keyOf(slot), writeAt, writeValue)
+    writer.row(this.stateIndex, op, this.owner, slot, writeAt, writeValue)
   }
 
   abstract restore(slot: number, op: number, at: Buffer | null, value: Buffer | null): void

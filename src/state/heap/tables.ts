@@ -106,7 +106,7 @@ export class NumberTable extends StateTable {
 
   protected override encodeSlot(writer: SegmentRows, slot: number): number {
     const value = this.#rows.number(slot, this.#numberColumn) as number
-    writer.number(this.stateIndex, this.owner.keySerde, this.owner.keyOf(slot), value)
+    writer.number(this.stateIndex, this.owner, slot, value)
     return 1
   }
 
