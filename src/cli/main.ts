@@ -67,6 +67,15 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
+/** Commands that only look: without a reader they are done. */
+const LOOKING: readonly (string | undefined)[] = ['plan', 'state', 'help']
+
+// `millrace … | head`: nobody reads any more. What was begun goes on to its end.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+  if (LOOKING.includes(process.argv[2])) process.exit(0)
+})
+
 try {
   process.exitCode = await main(process.argv.slice(2))
 } catch (error) {
