@@ -4,6 +4,9 @@ import { createRequire } from 'node:module'
 
 type Crc = (bytes: Uint8Array, initial?: number) => number
 
+/** For less, a native call costs more than it saves. */
+const NATIVE_BYTES_MIN = 64
+
 const TABLES = makeTables()
 
 function makeTables(): Uint32Array[] {
@@ -27,7 +30,7 @@ function cell(tables: Uint32Array[], index: number): Uint32Array {
 }
 
 /** The portable version, also the reference that a test holds the native one against. */
-export function crc32cPortable(bytes: Uint8Array, initial = 0): number {
+export function crc32cPortable(bytes: Uint8Array, initial = 0, start = 0, end: number = bytes.length): number {
   const [t0, t1, t2, t3, t4, t5, t6, t7] = TABLES as [
     Uint32Array,
     Uint32Array,
@@ -41,8 +44,8 @@ export function crc32cPortable(bytes: Uint8Array, initial = 0): number {
   const at = (table: Uint32Array, index: number): number => table[index & 255] as number
   const byte = (index: number): number => bytes[index] as number
   let crc = ~initial
-  let i = 0
-  for (; i + 8 <= bytes.length; i += 8) {
+  let i = start
+  for (; i + 8 <= end; i += 8) {
     crc ^= byte(i) | (byte(i + 1) << 8) | (byte(i + 2) << 16) | (byte(i + 3) << 24)
     crc =
       at(t7, crc) ^
@@ -54,14 +57,15 @@ export function crc32cPortable(bytes: Uint8Array, initial = 0): number {
       at(t1, byte(i + 6)) ^
       at(t0, byte(i + 7))
   }
-  for (; i < bytes.length; i++) crc = (crc >>> 8) ^ at(t0, crc ^ byte(i))
+  for (; i < end; i++) crc = (crc >>> 8) ^ at(t0, crc ^ byte(i))
   return ~crc >>> 0
 }
 
 function load(): Crc {
   try {
     const native = createRequire(import.meta.url)('@node-rs/crc32') as { crc32c: Crc }
-    return (bytes, initial) => native.crc32c(bytes, initial) >>> 0
+    return (bytes, initial) =>
+      bytes.length < NATIVE_BYTES_MIN ? crc32cPortable(bytes, initial) : native.crc32c(bytes, initial) >>> 0
   } catch {
     return crc32cPortable
   }
@@ -69,6 +73,11 @@ function load(): Crc {
 
 /** CRC32C of `bytes` as an unsigned 32-bit number; pass the previous result as `initial` to go on. */
 export const crc32c: Crc = load()
+
+/** Of bytes from `start` to `end`. */
+export function crc32cIn(bytes: Buffer, start: number, end: number): number {
+  return end - start < NATIVE_BYTES_MIN ? crc32cPortable(bytes, 0, start, end) : crc32c(bytes.subarray(start, end))
+}
 
 /** Of parts that follow one another. */
 export function crc32cOf(parts: readonly Uint8Array[]): number {

@@ -11,6 +11,7 @@ import { silentLogger } from '../../src/base/log.ts'
 import { joinItems, readHead, splitItems } from '../../src/state/collections.ts'
 import { LevelDatabase } from '../../src/state/leveldb/database.ts'
 import { ListWrite, readList } from '../../src/state/leveldb/lists.ts'
+import { Puts } from '../../src/state/leveldb/puts.ts'
 
 let folder = ''
 let db: LevelDatabase
@@ -41,8 +42,8 @@ test('in any number of batches, a list is what an array says', async () => {
     const name = Buffer.from(`list ${lists++} `)
     let model: Buffer[] = []
     for (const rows of all) {
-      const batch = db.batch()
-      const list = new ListWrite(db, batch, name)
+      const puts = new Puts()
+      const list = new ListWrite(db, puts, name)
       for (const each of rows) {
         if (each.do === 'clear') {
           list.clear()
@@ -59,6 +60,9 @@ test('in any number of batches, a list is what an array says', async () => {
         list.append(model.length + 1, joinItems([Buffer.from('never')]))
       }
       list.finish()
+      puts.sort()
+      const batch = db.batch()
+      while (!puts.emit(batch, 2));
       await batch.write()
       await agrees(name, model)
     }

@@ -7,7 +7,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type ChainedBatch, ClassicLevel } from 'classic-level'
-import { crc32c } from '../../base/crc32c.ts'
+import { crc32c, crc32cIn } from '../../base/crc32c.ts'
 import { MillraceError, messageOf } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
 
@@ -19,6 +19,8 @@ const WRITE_BUFFER_BYTES = 16 * 2 ** 20
 const ITERATOR_BYTES = 256 * 1024
 const ENTRIES_PER_READ = 1_000
 const CHECKSUM_BYTES = 4
+/** Room behind a value for what is stored with it. */
+export const STORED_BESIDE: number = CHECKSUM_BYTES
 /** In the folder: what is there is not to be used. */
 const DAMAGED = 'DAMAGED'
 
@@ -135,6 +137,8 @@ async function openLevel(folder: string): Promise<Level> {
     keyEncoding: 'buffer',
     valueEncoding: 'buffer',
     writeBufferSize: WRITE_BUFFER_BYTES,
+    // As in Kafka Streams' RocksDB. Reading a key among a million takes 1.6 times as long from blocks that are compressed.
+    compression: false,
   })
   await db.open()
   return db
@@ -161,6 +165,14 @@ export class LevelBatch {
     value.copy(this.#scratch)
     this.#scratch.writeUInt32LE(checksum(key, value), value.length)
     this.#batch.put(key, this.#scratch.subarray(0, end))
+  }
+
+  /** A key that stands in `bytes`, its value behind it, and then `STORED_BESIDE` bytes of room. */
+  putIn(bytes: Buffer, at: number, keyLength: number, valueLength: number): void {
+    const valueAt = at + keyLength
+    const end = valueAt + valueLength
+    bytes.writeUInt32LE(crc32cIn(bytes, at, end), end)
+    this.#batch.put(bytes.subarray(at, valueAt), bytes.subarray(valueAt, end + CHECKSUM_BYTES))
   }
 
   delete(key: Buffer): void {

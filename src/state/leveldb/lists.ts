@@ -8,7 +8,8 @@ import { assert } from '../../base/assert.ts'
 import { ByteReader } from '../../base/byte-reader.ts'
 import { ByteWriter } from '../../base/byte-writer.ts'
 import { joinItems, type ListHead, readHead, splitItems, writeHead } from '../collections.ts'
-import type { LevelBatch, LevelDatabase } from './database.ts'
+import type { LevelDatabase } from './database.ts'
+import type { Puts } from './puts.ts'
 
 /** Of a chunk that takes no more: one item may be longer. */
 const CHUNK_BYTES = 4_096
@@ -64,7 +65,7 @@ export function readList(db: LevelDatabase, name: Buffer, count: number): Buffer
 /** A list that a batch changes. */
 export class ListWrite {
   readonly #db: LevelDatabase
-  readonly #batch: LevelBatch
+  readonly #puts: Puts
   readonly #name: Buffer
   /** The open chunk, by its items; a short list is one that begins at 0 and has none before it. */
   #start = 0
@@ -76,9 +77,9 @@ export class ListWrite {
   /** The open chunk is on disk under its index. */
   #openOnDisk = false
 
-  constructor(db: LevelDatabase, batch: LevelBatch, name: Buffer) {
+  constructor(db: LevelDatabase, puts: Puts, name: Buffer) {
     this.#db = db
-    this.#batch = batch
+    this.#puts = puts
     this.#name = Buffer.from(name)
     const bytes = db.get(name)
     if (!bytes) return
@@ -132,12 +133,12 @@ export class ListWrite {
     const out = new ByteWriter(CHUNK_BYTES)
     out.uvarint(before + 1)
     out.bytes(joinItems(items))
-    this.#batch.put(chunkName(this.#name, start), out.view())
+    this.#puts.put(chunkName(this.#name, start), out.view())
   }
 
   #truncate(count: number): void {
     while (this.#start > 0 && this.#start >= count) {
-      if (this.#openOnDisk) this.#batch.delete(chunkName(this.#name, this.#start))
+      if (this.#openOnDisk) this.#puts.delete(chunkName(this.#name, this.#start))
       const before = this.#closed.get(this.#before) ?? readChunk(this.#db, this.#name, this.#before)
       this.#closed.delete(before.start)
       this.#open(before)
@@ -149,15 +150,15 @@ export class ListWrite {
   /** Writes what is not written yet. */
   finish(): void {
     const short = this.#before < 0 && this.#bytes <= CHUNK_BYTES
-    if (short && this.#openOnDisk) this.#batch.delete(chunkName(this.#name, this.#start))
+    if (short && this.#openOnDisk) this.#puts.delete(chunkName(this.#name, this.#start))
     if (this.#count === 0) {
-      this.#batch.delete(this.#name)
+      this.#puts.delete(this.#name)
       return
     }
     if (!short) this.#put({ start: this.#start, before: this.#before, items: this.#items })
     const head: ListHead = short
       ? { items: joinItems(this.#items) }
       : { items: null, count: this.#count, lastStart: this.#start }
-    this.#batch.put(this.#name, writeHead(head))
+    this.#puts.put(this.#name, writeHead(head))
   }
 }

@@ -1,10 +1,9 @@
 // Numbers of one operator stand side by side in one entry of a key: one read and one write for all of them.
 //
 //   u32 which are there, a bit for each · 8 bytes for each, as `f64` writes them (nothing behind the last one that is there)
-import { assert } from '../../base/assert.ts'
 import type { StateIdentity } from '../segment.ts'
 
-const NUMBER_BYTES = 8
+export const NUMBER_BYTES = 8
 const MASK_BYTES = 4
 /** In one entry; further ones go into the next. */
 export const PACKED_MAX = 31
@@ -19,23 +18,24 @@ export class Pack {
   #present = 0
   readonly states: number
   readonly #bytes: Buffer
+  readonly #view: DataView
 
   constructor(states: number) {
     this.states = states
     this.#bytes = Buffer.alloc(MASK_BYTES + states * NUMBER_BYTES)
+    this.#view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset)
   }
 
-  /** null: it is gone. */
-  set(place: number, value: Buffer | null): void {
+  /** undefined: it is gone. */
+  set(place: number, value: number | undefined): void {
     const bit = 1 << place
     this.#known |= bit
-    if (!value) {
+    if (value === undefined) {
       this.#present &= ~bit
       return
     }
-    assert(value.length === NUMBER_BYTES, `a number of ${value.length} bytes`)
     this.#present |= bit
-    value.copy(this.#bytes, MASK_BYTES + place * NUMBER_BYTES)
+    this.#view.setFloat64(MASK_BYTES + place * NUMBER_BYTES, value)
   }
 
   /** All were told: what the disk has need not be read. */
@@ -62,15 +62,15 @@ export class Pack {
     for (let place = 0; place < this.states; place++) {
       const bit = 1 << place
       if ((later.#known & bit) === 0) continue
-      const at = MASK_BYTES + place * NUMBER_BYTES
-      this.set(place, (later.#present & bit) === 0 ? null : later.#bytes.subarray(at, at + NUMBER_BYTES))
+      const there = (later.#present & bit) !== 0
+      this.set(place, there ? later.#view.getFloat64(MASK_BYTES + place * NUMBER_BYTES) : undefined)
     }
   }
 
   /** What rows did not tell is as it was. */
   over(before: Buffer): void {
     readPack(before, (place, bytes) => {
-      if ((this.#known & (1 << place)) === 0) this.set(place, bytes)
+      if ((this.#known & (1 << place)) === 0) this.set(place, bytes.readDoubleBE(0))
     })
   }
 
@@ -82,7 +82,9 @@ export class Pack {
   }
 }
 
+/** No bytes: nothing is there. */
 export function readPack(entry: Buffer, found: (place: number, bytes: Buffer) => void): void {
+  if (entry.length === 0) return
   const present = entry.readUInt32BE(0)
   for (let place = 0, at = MASK_BYTES; at < entry.length; place++, at += NUMBER_BYTES)
     if ((present & (1 << place)) !== 0) found(place, entry.subarray(at, at + NUMBER_BYTES))

@@ -23,7 +23,7 @@ import {
 } from '../segment.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
 import { chunkOf, readList } from './lists.ts'
-import { isPacked, PACKED_MAX, readPack } from './packs.ts'
+import { isPacked, NUMBER_BYTES, PACKED_MAX, readPack } from './packs.ts'
 import { Writes } from './writes.ts'
 
 export interface ReplaySizes {
@@ -33,7 +33,7 @@ export interface ReplaySizes {
   readonly writesPerBatch: number
 }
 
-export const replaySizes: ReplaySizes = { rowsPerTurn: 500, writesPerBatch: 2_000 }
+export const replaySizes: ReplaySizes = { rowsPerTurn: 500, writesPerBatch: 20_000 }
 const PREFIX_BYTES = 4
 const STATE_BYTES = 2
 const KEY_BYTES_MAX = 0xffff
@@ -253,8 +253,9 @@ export class LevelTaskDisk implements TaskDisk {
   async #replay(ref: string, segment: readonly Buffer[], which: 'all' | 'changes', read: Reading): Promise<void> {
     const marker = this.#marker
     marker.applying = ref
-    const repetition = which === 'changes' ? 'once' : 'again'
-    let writes = new Writes(this.#db, repetition)
+    const begin = (): Writes =>
+      new Writes(this.#db, (entry, key) => this.#keyOf(entry, key), which === 'changes' ? 'once' : 'again')
+    let writes = begin()
     const reader = new SegmentReader(segment, (saved) => {
       const found = read(saved)
       return converting(
@@ -264,32 +265,57 @@ export class LevelTaskDisk implements TaskDisk {
     })
     for (let done = false; !done; ) {
       done = reader.replay(this.#sizes.rowsPerTurn, which)
-      // The task is somewhere else, or rolled back: who opens it next goes on from the marker.
-      if (this.#closed) return await writes.discard()
-      if (done) Object.assign(marker, { applied: ref, applying: null })
-      if (done || writes.length >= this.#sizes.writesPerBatch) {
-        await this.#write(writes.finish())
-        writes = new Writes(this.#db, repetition)
+      if (this.#closed) return
+      if (done || writes.full || writes.length >= this.#sizes.writesPerBatch) {
+        if (!(await this.#writeAll(writes, done ? { applied: ref, applying: null } : {}))) return
+        writes = begin()
       } else await yieldToLoop()
     }
+  }
+
+  /** In one batch, with the marker as it is then. False: the task is somewhere else, or rolled back; who opens it next goes on from the marker. */
+  async #writeAll(writes: Writes, then: Partial<Marker>): Promise<boolean> {
+    writes.finish()
+    const batch = this.#db.batch()
+    while (!writes.emit(batch, this.#sizes.rowsPerTurn)) {
+      await yieldToLoop()
+      if (!this.#closed) continue
+      await batch.discard()
+      return false
+    }
+    Object.assign(this.#marker, then)
+    await this.#write(batch)
+    return true
   }
 
   #target(identity: StateIdentity, writes: () => Writes): RowTarget {
     const marker = this.#marker
     const state = this.stateId(identity)
     const packed = this.#placeOf(state)
+    if (packed) return this.#packedTarget(packed, writes)
     return {
       apply: (op, key, at, value) => {
         if (value) marker.bytes += key.length + value.length + (at?.length ?? 0)
-        if (packed) {
-          const name = this.#keyOf(FIRST_PACK + packed.pack, key)
-          writes().number(name, packed.place, marker.packs[packed.pack]?.states.length ?? 0, op, value)
-          return
-        }
-        const name = this.#keyOf(state, key)
-        if (identity.kind === 'list') writes().list(name, op, at, value)
-        else if (identity.kind === 'map') writes().map(name, op, at, value)
-        else writes().value(name, op, value)
+        if (identity.kind === 'list') writes().list(state, key, op, at, value)
+        else if (identity.kind === 'map') writes().map(state, key, op, at, value)
+        else writes().value(state, key, op, value)
+      },
+    }
+  }
+
+  #packedTarget({ pack, place }: Place, writes: () => Writes): RowTarget {
+    const marker = this.#marker
+    const entry = FIRST_PACK + pack
+    const { states } = marker.packs[pack] as Marker['packs'][number]
+    const number = (key: Buffer, value: number): void => {
+      marker.bytes += key.length + NUMBER_BYTES
+      writes().number(entry, key, place, states.length, value)
+    }
+    return {
+      number,
+      apply: (op, key, _at, value) => {
+        if (op === Row.PUT && value) number(key, value.readDoubleBE(0))
+        else writes().number(entry, key, place, states.length, undefined)
       },
     }
   }

@@ -1,92 +1,126 @@
 // Rows of a segment on their way into one batch. What a batch changes several times, or knows only in part, is put together before
 // it is written: lists, maps, and numbers side by side.
+import { murmur2 } from '../../base/murmur2.ts'
 import { type DiskMap, readMap, writeMap } from '../collections.ts'
 import { indexOf, Row } from '../segment.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
 import { ListWrite } from './lists.ts'
 import { Pack } from './packs.ts'
+import { Puts } from './puts.ts'
 
 type Gathered = Pack | ListWrite | DiskMap | null
 
 const NOTHING = Buffer.alloc(0)
+/** Kept in memory at most, but for the last row. */
+const BYTES_MAX = 4 * 2 ** 20
+/** For each of these the disk is read in the end, in one go. */
+const GATHERED_MAX = 2_000
+
+/** The name of a key's entry, good for one call only. */
+export type NameOf = (entry: number, key: Buffer) => Buffer
 
 /** `once`: no key has all of its numbers told in one go and then one of them again: true of what one snapshot wrote. */
 export type Repetition = 'once' | 'again'
 
 export class Writes {
   readonly #db: LevelDatabase
-  readonly #batch: LevelBatch
+  readonly #nameOf: NameOf
   readonly #repetition: Repetition
+  readonly #puts = new Puts()
   /** By the entry's name (latin1). */
   readonly #gathered = new Map<string, Gathered>()
-  /** Numbers whose rows follow one another, and their entry. */
+  #gatheredBytes = 0
+  /** Numbers whose rows follow one another, and share their key's bytes. */
   #pack = new Pack(1)
-  #packName = NOTHING
-  #packLength = 0
+  #packEntry = -1
+  #packKey: Buffer = NOTHING
+  /** Entries of packs that are among the changes, by the hash of their names: the newest change. */
+  readonly #packsPut = new Map<number, number>()
 
-  constructor(db: LevelDatabase, repetition: Repetition) {
+  constructor(db: LevelDatabase, nameOf: NameOf, repetition: Repetition) {
     this.#db = db
-    this.#batch = db.batch()
+    this.#nameOf = nameOf
     this.#repetition = repetition
   }
 
   get length(): number {
-    return this.#batch.length + this.#gathered.size + (this.#packLength > 0 ? 1 : 0)
+    return this.#puts.length + this.#gathered.size + (this.#packEntry < 0 ? 0 : 1)
   }
 
-  // `name` is good for one call only.
-
-  value(name: Buffer, op: number, value: Buffer | null): void {
-    if (op === Row.PUT && value) this.#batch.put(name, value)
-    else this.#batch.delete(name)
+  /** It is to be written, however few there are. */
+  get full(): boolean {
+    return this.#gathered.size >= GATHERED_MAX || this.#puts.bytes + this.#gatheredBytes > BYTES_MAX
   }
 
-  /** One of `states` numbers in an entry. */
-  number(name: Buffer, place: number, states: number, op: number, value: Buffer | null): void {
-    if (!this.#samePack(name, states)) {
+  value(entry: number, key: Buffer, op: number, value: Buffer | null): void {
+    this.#put(this.#nameOf(entry, key), op === Row.PUT ? value : null)
+  }
+
+  /** One of `states` numbers in an entry; undefined: it is gone. */
+  number(entry: number, key: Buffer, place: number, states: number, value: number | undefined): void {
+    if (key !== this.#packKey || entry !== this.#packEntry) {
       this.#endPack()
       if (this.#pack.states !== states) this.#pack = new Pack(states)
-      if (this.#packName.length < name.length) this.#packName = Buffer.alloc(name.length * 2)
-      this.#packLength = name.copy(this.#packName)
+      this.#packEntry = entry
+      this.#packKey = key
     }
-    this.#pack.set(place, op === Row.PUT ? value : null)
-  }
-
-  #samePack(name: Buffer, states: number): boolean {
-    const length = this.#packLength
-    return states === this.#pack.states && length === name.length && name.compare(this.#packName, 0, length) === 0
+    this.#pack.set(place, value)
   }
 
   #endPack(): void {
-    if (this.#packLength === 0) return
-    const name = this.#packName.subarray(0, this.#packLength)
-    this.#packLength = 0
-    if (this.#pack.complete && this.#repetition === 'once') this.#put(name, this.#pack.encode())
-    else {
-      const id = name.toString('latin1')
-      const held = this.#gathered.get(id) as Pack | undefined
-      if (held) held.under(this.#pack)
-      else this.#gathered.set(id, this.#pack.copy())
-    }
+    if (this.#packEntry < 0) return
+    const name = this.#nameOf(this.#packEntry, this.#packKey)
+    this.#packEntry = -1
+    this.#packKey = NOTHING
+    if (this.#repetition === 'once') this.#takeOnce(name)
+    else this.#takeAgain(name)
     this.#pack.clear()
   }
 
-  #put(name: Buffer, value: Buffer | null): void {
-    if (value === null || value.length === 0) this.#batch.delete(name)
-    else this.#batch.put(name, value)
+  #takeOnce(name: Buffer): void {
+    if (this.#pack.complete) this.#put(name, this.#pack.encode())
+    else this.#gatherPack(name)
   }
 
-  list(name: Buffer, op: number, at: Buffer | null, value: Buffer | null): void {
+  #takeAgain(name: Buffer): void {
+    const hash = murmur2(name, 0, name.length)
+    const before = this.#packsPut.get(hash)
+    // Of two names with one hash the older one may be there, too: it is looked for.
+    const known = before === undefined ? undefined : this.#puts.find(name, before)
+    if (known) this.#pack.over(known)
+    if (!known && !this.#pack.complete) return this.#gatherPack(name)
+    this.#packsPut.set(hash, this.#puts.length)
+    this.#put(name, this.#pack.encode())
+    if (this.#gathered.size > 0) this.#gathered.delete(name.toString('latin1'))
+  }
+
+  /** What the disk has of it is read in the end. */
+  #gatherPack(name: Buffer): void {
+    const id = name.toString('latin1')
+    const held = this.#gathered.get(id) as Pack | undefined
+    if (held) held.under(this.#pack)
+    else this.#gathered.set(id, this.#pack.copy())
+  }
+
+  #put(name: Buffer, value: Buffer | null): void {
+    if (value) this.#puts.put(name, value)
+    else this.#puts.delete(name)
+  }
+
+  list(entry: number, key: Buffer, op: number, at: Buffer | null, value: Buffer | null): void {
+    const name = this.#nameOf(entry, key)
     const id = name.toString('latin1')
     const held = this.#gathered.get(id) as ListWrite | undefined
-    const list = held ?? new ListWrite(this.#db, this.#batch, name)
+    const list = held ?? new ListWrite(this.#db, this.#puts, name)
     if (!held) this.#gathered.set(id, list)
+    this.#gatheredBytes += value?.length ?? 0
     if (op === Row.DELETE || !value) list.clear()
     else if (op === Row.PUT) list.set(value)
     else list.append(indexOf(at), value)
   }
 
-  map(name: Buffer, op: number, at: Buffer | null, value: Buffer | null): void {
+  map(entry: number, key: Buffer, op: number, at: Buffer | null, value: Buffer | null): void {
+    const name = this.#nameOf(entry, key)
     const id = name.toString('latin1')
     if (op === Row.DELETE || !at) {
       this.#gathered.set(id, null)
@@ -94,12 +128,14 @@ export class Writes {
     }
     const held = this.#gathered.get(id)
     const map = held === undefined ? readMap(this.#db.get(name)) : ((held as DiskMap | null) ?? new Map())
+    this.#gatheredBytes += at.length + (value?.length ?? 0)
     if (op === Row.MAP_PUT && value) map.set(at.toString('latin1'), Buffer.from(value))
     else map.delete(at.toString('latin1'))
     this.#gathered.set(id, map)
   }
 
-  finish(): LevelBatch {
+  /** Nothing is added any more. */
+  finish(): void {
     this.#endPack()
     for (const [id, held] of this.#gathered) {
       if (held instanceof ListWrite) held.finish()
@@ -108,18 +144,20 @@ export class Writes {
         this.#put(name, this.#encode(name, held))
       }
     }
-    return this.#batch
+    this.#gathered.clear()
+    this.#puts.sort()
   }
 
   #encode(name: Buffer, held: Exclude<Gathered, ListWrite>): Buffer | null {
-    if (held instanceof Map) return writeMap(held)
+    if (held instanceof Map) return held.size > 0 ? writeMap(held) : null
     if (!(held instanceof Pack)) return held
     const before = held.complete ? undefined : this.#db.get(name)
     if (before) held.over(before)
     return held.encode()
   }
 
-  discard(): Promise<void> {
-    return this.#batch.discard()
+  /** Hands on up to `count` of what was finished; true when none is left. */
+  emit(batch: LevelBatch, count: number): boolean {
+    return this.#puts.emit(batch, count)
   }
 }
