@@ -36,6 +36,7 @@ export {
   type DeepReadonly,
   type ListState,
   listState,
+  type MapRange,
   type MapState,
   mapState,
   type ReducingState,
@@ -49,6 +50,7 @@ export {
 } from './state/descriptors.ts'
 export { type MigrationOptions, withMigration } from './state/formats.ts'
 export { object, tuple } from './state/object-serde.ts'
+export { ordered } from './state/ordered.ts'
 export {
   boolean,
   bytes,

@@ -1,7 +1,15 @@
 // State without keys. Broadcast state: every task of an operator has all of it, changed by every record of a topic of its own, read by the operator's
 // records. It is kept like keyed state, under the one key that it has. How far the topic was read is part of it, so that in every checkpoint
 // and savepoint, and after any restore, the two fit together.
-import type { ListState, MapState, StateDescriptor, StateDescriptors, StateHandles, ValueState } from './descriptors.ts'
+import type {
+  ListState,
+  MapRange,
+  MapState,
+  StateDescriptor,
+  StateDescriptors,
+  StateHandles,
+  ValueState,
+} from './descriptors.ts'
 import { json, type Serde } from './serde.ts'
 
 /** The name of the state with the position; users' states cannot begin with it. */
@@ -67,9 +75,9 @@ export function readonlyHandles<D extends StateDescriptors>(states: D, handles: 
       {
         get: (key: unknown) => map.get(key),
         has: (key: unknown) => map.has(key),
-        keys: () => map.keys(),
-        values: () => map.values(),
-        entries: () => map.entries(),
+        keys: (range?: MapRange<unknown>) => map.keys(range),
+        values: (range?: MapRange<unknown>) => map.values(range),
+        entries: (range?: MapRange<unknown>) => map.entries(range),
         get size() {
           return map.size
         },

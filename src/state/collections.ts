@@ -1,20 +1,19 @@
-// How lists and maps of a key stand in rows and on disk: a list as its items one after the other (on disk in chunks: leveldb/lists.ts), a
-// map as pairs of entry key and value; each part with its length in front.
+// How lists and maps of a key stand in rows and on disk: a list as its items one after the other, a map as pairs of entry key and value; each
+// part with its length in front. On disk long ones are in several entries: a list in chunks (leveldb/lists.ts), a map in pages (leveldb/maps.ts).
 import { ByteReader } from '../base/byte-reader.ts'
 import { ByteWriter } from '../base/byte-writer.ts'
 
 /** Entries by their key's bytes (latin1). */
 export type DiskMap = Map<string, Buffer>
 
-export function readMap(bytes: Buffer | undefined): DiskMap {
+export function readMap(pairs: Buffer): DiskMap {
   const map: DiskMap = new Map()
-  if (!bytes) return map
-  const reader = new ByteReader(bytes)
+  const reader = new ByteReader(pairs)
   while (reader.remaining > 0) map.set(reader.lengthPrefixed().toString('latin1'), reader.lengthPrefixed())
   return map
 }
 
-export function writeMap(map: DiskMap): Buffer {
+export function writeMap(map: Iterable<[string, Buffer]>): Buffer {
   const out = new ByteWriter(256)
   for (const [key, value] of map) {
     out.lengthPrefixed(Buffer.from(key, 'latin1'))
@@ -61,4 +60,44 @@ export function readHead(bytes: Buffer): ListHead {
   const reader = new ByteReader(bytes)
   if (reader.uint8() === SHORT) return { items: reader.bytes(reader.remaining) }
   return { items: null, count: reader.uvarint(), lastStart: reader.uvarint() }
+}
+
+/** Entries from `from` on, to `to` (not included; null: to the end), by their key's bytes (latin1). */
+export interface MapBounds {
+  readonly from: string
+  readonly to: string | null
+}
+
+/** Where a page of a map is. */
+export interface MapPage extends MapBounds {
+  readonly page: number
+}
+
+/** How a map's entry on disk begins: all of a short one, or where the pages of a longer one are, in the order of their bounds. */
+export type MapHead =
+  | { readonly pairs: Buffer }
+  | { readonly pairs: null; readonly count: number; readonly pages: readonly MapPage[] }
+
+/** u8 0 · pairs; or u8 1 · uvarint how many entries · for each page its number as uvarint and its lower bound. */
+export function writeMapHead(head: MapHead): Buffer {
+  const out = new ByteWriter(64)
+  out.uint8(head.pairs ? SHORT : CHUNKED)
+  if (head.pairs) out.bytes(head.pairs)
+  else {
+    out.uvarint(head.count)
+    for (const { page, from } of head.pages) {
+      out.uvarint(page)
+      out.lengthPrefixed(Buffer.from(from, 'latin1'))
+    }
+  }
+  return out.view()
+}
+
+export function readMapHead(bytes: Buffer): MapHead {
+  const reader = new ByteReader(bytes)
+  if (reader.uint8() === SHORT) return { pairs: reader.bytes(reader.remaining) }
+  const count = reader.uvarint()
+  const found: { readonly page: number; readonly from: string }[] = []
+  while (reader.remaining > 0) found.push({ page: reader.uvarint(), from: reader.lengthPrefixed().toString('latin1') })
+  return { pairs: null, count, pages: found.map((each, at) => ({ ...each, to: found[at + 1]?.from ?? null })) }
 }

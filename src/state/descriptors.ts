@@ -31,15 +31,28 @@ export interface ListState<T> {
   clear(): void
 }
 
-/** A map per key; each entry is written on its own. */
+/** Part of a map, by its keys' bytes as their serde writes them. */
+export interface MapRange<K> {
+  /** Included. Default: from the lowest. */
+  readonly from?: K
+  /** Not included. Default: to the highest. */
+  readonly to?: K
+  /** The highest first. */
+  readonly reverse?: boolean
+}
+
+/**
+ * A map per key; each entry is written on its own. It is gone through in the order of its keys' bytes, the same on every backend and after
+ * every restore: texts by code points, numbers with a serde of `ordered`. What is set on the way may be left out.
+ */
 export interface MapState<K, V> {
   get(key: K): DeepReadonly<V> | undefined
   set(key: K, value: V): void
   has(key: K): boolean
   delete(key: K): void
-  keys(): IterableIterator<K>
-  values(): IterableIterator<DeepReadonly<V>>
-  entries(): IterableIterator<[K, DeepReadonly<V>]>
+  keys(range?: MapRange<K>): IterableIterator<K>
+  values(range?: MapRange<K>): IterableIterator<DeepReadonly<V>>
+  entries(range?: MapRange<K>): IterableIterator<[K, DeepReadonly<V>]>
   readonly size: number
   clear(): void
 }

@@ -1,6 +1,7 @@
 // What keyed state asks of a backend that keeps it on disk. Without one, all of it is on the heap.
 import type { TaskId } from '../base/ids.ts'
 import type { SegmentMark } from '../base/messages.ts'
+import type { MapHead, MapPage } from './collections.ts'
 import type { ReadableState, SegmentRows, StateIdentity } from './segment.ts'
 
 /** A segment of a task's chain: `ref` names it, and no other segment ever has the same name. */
@@ -48,7 +49,11 @@ export interface TaskDisk {
   read(states: readonly number[], key: Buffer, found: (place: number, bytes: Buffer) => void): void
   /** The first `count` items of a key's list. */
   readList(state: number, key: Buffer, count: number): Buffer[]
-  /** Goes through all entries of a state: the whole task is read. */
+  /** What its entry says now of a key's map, one that is there. */
+  mapHead(state: number, key: Buffer): MapHead
+  /** The pairs of a page of it, if these are its bounds still, or within them; undefined: they changed, the head knows. */
+  readMapPage(state: number, key: Buffer, page: MapPage): Buffer | undefined
+  /** Goes through all entries of a state, lists and maps in parts: the whole task is read. */
   each(state: number, found: (key: Buffer, bytes: Buffer) => void): Promise<void>
   /** Goes through some entries behind `after` (null: from the first one); gives where it stopped, null at the end. Numbers of packs are left out. */
   page(after: Buffer | null, found: (state: number, key: Buffer, bytes: Buffer) => void): Promise<Buffer | null>

@@ -34,12 +34,12 @@ const frozenMap = (base: Map): Map => ({
   set: (key, value) => base.set(deepFreeze(key), deepFreeze(value)),
   has: (key) => base.has(key),
   delete: (key) => base.delete(key),
-  keys: () => base.keys(),
-  *values() {
-    for (const value of base.values()) yield deepFreeze(value)
+  keys: (range) => base.keys(range),
+  *values(range) {
+    for (const value of base.values(range)) yield deepFreeze(value)
   },
-  *entries() {
-    for (const [key, value] of base.entries()) yield [key, deepFreeze(value)]
+  *entries(range) {
+    for (const [key, value] of base.entries(range)) yield [key, deepFreeze(value)]
   },
   get size() {
     return base.size

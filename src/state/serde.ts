@@ -42,7 +42,8 @@ export type Encoder<T> = Pick<Serde<T>, 'id' | 'nullable' | 'appends' | 'encode'
 /** A serde whose reader is its writer: what it reads is what was written, so it serves every subtype of its own type. */
 export type RoundTrip<T> = Encoder<T> & Pick<Serde<unknown>, 'decode'>
 
-function fixed(id: string, start: number, end: number, bytes: number): void {
+/** @throws RangeError where bytes of one length are not of it */
+export function fixed(id: string, start: number, end: number, bytes: number): void {
   if (end - start !== bytes) throw new RangeError(`${id}: ${bytes} bytes expected, ${end - start} found`)
 }
 

@@ -1,7 +1,7 @@
 // Time to live: entries of keyed state that expire. A value, a list's item, a map's entry each has a stamp of its own (stamp.ts). What is
 // expired is removed when a function comes upon it, and by the cleaner in the background (cleaner.ts).
 import { MillraceError } from '../base/errors.ts'
-import type { ListState, MapState, StateDescriptor, Ttl, ValueState } from './descriptors.ts'
+import type { ListState, MapRange, MapState, StateDescriptor, Ttl, ValueState } from './descriptors.ts'
 import { ownBytes } from './heap/table.ts'
 import { isExpired, lacksTime, Stamped, stampedSerde } from './stamp.ts'
 
@@ -135,9 +135,9 @@ function expiringMap(
     if (isRefreshed(found.atMs, nowMs, ttl)) base.set(key, new Stamped(nowMs, found.value))
     return found
   }
-  function* entries(): IterableIterator<[unknown, object]> {
+  function* entries(range?: MapRange<unknown>): IterableIterator<[unknown, object]> {
     const nowMs = now()
-    for (const [key, found] of base.entries()) {
+    for (const [key, found] of base.entries(range)) {
       const seen = visible(key, found as Stamped, nowMs)
       if (seen) yield [key, seen.value as object]
     }
@@ -156,11 +156,11 @@ function expiringMap(
         return found !== undefined && isSeen(found, now())
       },
       delete: (key) => base.delete(key),
-      *keys() {
-        for (const [key] of entries()) yield key
+      *keys(range) {
+        for (const [key] of entries(range)) yield key
       },
-      *values() {
-        for (const [, value] of entries()) yield value
+      *values(range) {
+        for (const [, value] of entries(range)) yield value
       },
       entries,
       get size() {

@@ -42,7 +42,7 @@ function onDisk(sizes: DiskSizes, comeback: Comeback) {
 
 const roomy = { cacheBytesMax: 2 ** 20 }
 /** Every key that may go does. */
-const tight = { cacheBytesMax: 1, rowsPerTurn: 1, writesPerBatch: 1 }
+const tight = { cacheBytesMax: 1, rowsPerTurn: 1, writesPerBatch: 1, pageBytes: 20 }
 
 describe.each([
   ['with room, back to its disk', onDisk(roomy, 'same disk')],

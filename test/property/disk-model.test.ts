@@ -16,6 +16,8 @@ const sizes: fc.Arbitrary<DiskSizes> = fc.record({
   rowsPerLook: fc.constantFrom(1, 2, 64),
   rowsPerTurn: fc.constantFrom(1, 3, 1_000),
   writesPerBatch: fc.constantFrom(1, 2, 5_000),
+  // Maps in pages of one entry, of some, of all.
+  pageBytes: fc.constantFrom(1, 30, 100, 4_096),
 })
 
 /** How a process ends and comes back. */

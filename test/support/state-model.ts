@@ -51,6 +51,13 @@ interface Cell {
 
 type Model = Map<number, Cell>
 
+/** By the bytes of their names. */
+function inOrder(map: ReadonlyMap<string, Item>): [string, Item][] {
+  return [...map].sort(([a], [b]) => Buffer.from(a).compare(Buffer.from(b)))
+}
+
+const isBefore = (a: string, b: string): boolean => Buffer.from(a).compare(Buffer.from(b)) < 0
+
 const cellOf = (model: Model, key: number): Cell => {
   const cell = model.get(key) ?? {
     value: undefined,
@@ -141,11 +148,11 @@ export class Pair<B extends ModelledBackend = ModelledBackend> {
       count: state.count.get(),
       sum: state.sum.get(),
       list: state.list.get(),
-      map: [...state.map.entries()].sort(),
+      map: [...state.map.entries()],
       size: state.map.size,
     }
     const { value, number, count, sum, list, map } = cellOf(this.model, key)
-    const wanted = { value, number, count, sum, list, map: [...map].sort(), size: map.size }
+    const wanted = { value, number, count, sum, list, map: inOrder(map), size: map.size }
     // The text is compared because it is fast; both are printed if it differs.
     if (JSON.stringify(found) !== JSON.stringify(wanted)) expect(found).toEqual(wanted)
   }
@@ -181,6 +188,10 @@ export type Operation =
   | 'map.set'
   | 'map.delete'
   | 'map.clear'
+  | 'map.fill'
+  | 'map.thin out'
+  | 'map.range'
+  | 'map.first'
   | 'spoil after reading'
   | 'check'
   | 'freeze'
@@ -254,6 +265,31 @@ export const operations: Readonly<Record<Operation, Move>> = {
     pair.at(key).map.clear()
     cellOf(pair.model, key).map.clear()
   },
+  'map.fill'(pair: Pair, key: number, n: number) {
+    for (let i = 0; i < 8 * n; i++) operations['map.set'](pair, key, i, `n${(i * 5) % 17}`)
+  },
+  'map.thin out'(pair: Pair, key: number, n: number) {
+    for (let i = n; i < 17; i += 2) operations['map.delete'](pair, key, 0, `n${i}`)
+  },
+  'map.range'(pair: Pair, key: number, n: number, name: string) {
+    const reverse = n % 2 === 1
+    const range = n < 2 ? { from: name, reverse } : { from: name, to: `${name}9`, reverse }
+    const wanted = inOrder(cellOf(pair.model, key).map).filter(
+      ([each]) => !isBefore(each, name) && (n < 2 || isBefore(each, `${name}9`)),
+    )
+    expect([...pair.at(key).map.keys(range)]).toEqual((reverse ? wanted.reverse() : wanted).map(([each]) => each))
+  },
+  'map.first'(pair: Pair, key: number) {
+    const [first] = inOrder(cellOf(pair.model, key).map)
+    const { map } = pair.at(key)
+    expect(map.entries().next().value).toEqual(first)
+    expect(map.size).toBe(cellOf(pair.model, key).map.size)
+    for (const name of map.keys()) {
+      map.delete(name)
+      break
+    }
+    if (first) cellOf(pair.model, key).map.delete(first[0])
+  },
   /** Reads an object and then changes it in place: what stands in a frozen slot must be encoded by then. */
   'spoil after reading'(pair: Pair, key: number, n: number, name: string) {
     const state = pair.at(key)
@@ -296,7 +332,12 @@ const operation = fc.oneof(
     arbitrary: fc.constant(name),
   })),
 )
-const move = fc.tuple(operation, fc.nat(KEYS - 1), fc.nat(3), fc.constantFrom('a', 'b', '__proto__'))
+const move = fc.tuple(
+  operation,
+  fc.nat(KEYS - 1),
+  fc.nat(3),
+  fc.constantFrom('a', 'b', '__proto__', '', 'n1', 'n5', 'é', '𐍈'),
+)
 export const keys: fc.Arbitrary<Keys> = fc.constantFrom<Keys>('text', 'text or null', 'object')
 export type Sequence = readonly (readonly [Operation, number, number, string])[]
 

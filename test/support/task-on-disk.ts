@@ -20,6 +20,7 @@ export interface DiskSizes {
   readonly rowsPerLook?: number
   readonly rowsPerTurn?: number
   readonly writesPerBatch?: number
+  readonly pageBytes?: number
 }
 
 interface NamedSegment extends ChainSegment {
@@ -71,10 +72,10 @@ export class TaskOnDisk implements StateBackend {
     folder: string = mkdtempSync(join(tmpdir(), 'millrace-disk-')),
     chain: readonly NamedSegment[] = [],
   ): Promise<TaskOnDisk> {
-    const { cacheBytesMax, rowsPerTurn = 1_000, writesPerBatch = 5_000 } = sizes
+    const { cacheBytesMax, rowsPerTurn = 1_000, writesPerBatch = 5_000, pageBytes = 4_096 } = sizes
     const backend = await LevelBackend.open({
       ...{ folder, pipeline: 'tested', instance: 'worker', cacheBytesMax, log: silentLogger },
-      sizes: { rowsPerTurn, writesPerBatch },
+      sizes: { rowsPerTurn, writesPerBatch, pageBytes },
     })
     const opened = new TaskOnDisk(states, key, sizes, folder, backend, await backend.open(task), chain)
     await opened.#restore()

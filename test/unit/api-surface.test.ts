@@ -25,6 +25,7 @@ const surface: Readonly<Record<string, readonly string[]>> = {
     'mapState',
     'nullable',
     'object',
+    'ordered',
     'reducingState',
     'tuple',
     'unionListState',

@@ -22,7 +22,7 @@ test('sessions: a fourth device within half an hour is told, one after half an h
   click('ann', 'watch', 31)
   await tester.settle()
   expect(tester.output('suspicions')).toMatchObject([
-    { key: 'ann', value: { user: 'ann', devices: ['phone', 'laptop', 'tv', 'watch'] } },
+    { key: 'ann', value: { user: 'ann', devices: ['laptop', 'phone', 'tv', 'watch'] } },
   ])
 })
 

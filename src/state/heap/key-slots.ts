@@ -11,7 +11,7 @@ export const NO_SLOT = -1
 const ENTRY_BYTES = 16
 
 /** −0 is 0, and a NaN is like any other. */
-const oneSpelling = (key: unknown): unknown => (key === 0 ? 0 : Number.isNaN(key) ? Number.NaN : key)
+export const oneSpelling = (key: unknown): unknown => (key === 0 ? 0 : Number.isNaN(key) ? Number.NaN : key)
 
 export class KeySlots implements KeyWriter {
   readonly #serde: Serde<unknown>

@@ -1,10 +1,11 @@
 // The keyed state of one operator in one task, on the heap: keys, by their bytes, to slots, one table per declared state. With a disk the
 // slots are a cache in front of it. The disk has the last committed checkpoint: a key that comes is read from there, a slot
 // may go when all of it is there, and changes get there by way of checkpoints (`TaskDisk.apply`).
+import { assert } from '../../base/assert.ts'
 import type { ByteWriter } from '../../base/byte-writer.ts'
 import { wallMs } from '../../base/clock.ts'
 import { MillraceError } from '../../base/errors.ts'
-import { readMap } from '../collections.ts'
+import { type MapHead, type MapPage, readMap } from '../collections.ts'
 import type { StateDescriptor, StateDescriptors } from '../descriptors.ts'
 import type { CacheBudget, CachedStore, TaskDisk } from '../disk.ts'
 import {
@@ -24,10 +25,11 @@ import { TIMERS } from '../timers.ts'
 import { type Expiring, type ExpiringState, expiring, keptAs } from '../ttl.ts'
 import { type FoldedValue, foldInto } from './fold.ts'
 import { KeySlots, NO_SLOT } from './key-slots.ts'
+import { MapTable } from './map-table.ts'
 import { NumberPack } from './number-pack.ts'
 import { Rows } from './rows.ts'
 import type { SlotOwner, StateTable } from './table.ts'
-import { type Cursor, ListTable, MapTable, NumberTable, ValueTable } from './tables.ts'
+import { type Cursor, ListTable, NumberTable, ValueTable } from './tables.ts'
 
 /** Rows between two looks at the clock. */
 const ROWS_PER_LOOK = 64
@@ -208,8 +210,24 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   }
 
   listOnDisk(table: StateTable, slot: number, count: number): Buffer[] {
-    const state = this.#stateIds[this.#tables.indexOf(table)] as number
-    return this.#disk?.readList(state, this.#keys.inState(slot), count) ?? []
+    return this.#diskOf(slot).readList(this.#idOf(table), this.#keys.inState(slot), count)
+  }
+
+  mapHeadOnDisk(table: StateTable, slot: number): MapHead {
+    return this.#diskOf(slot).mapHead(this.#idOf(table), this.#keys.inState(slot))
+  }
+
+  mapPageOnDisk(table: StateTable, slot: number, page: MapPage): Buffer | undefined {
+    return this.#diskOf(slot).readMapPage(this.#idOf(table), this.#keys.inState(slot), page)
+  }
+
+  #diskOf(slot: number): TaskDisk {
+    assert(this.#disk, `part of slot ${slot} is on a disk that is not there`)
+    return this.#disk
+  }
+
+  #idOf(table: StateTable): number {
+    return this.#stateIds[this.#tables.indexOf(table)] as number
   }
 
   /** Brings what belongs to keys whose bytes have these hashes into the cache; the result has no meaning. */

@@ -7,6 +7,7 @@
 // −current has been written by the running snapshot already.
 import type { ByteWriter } from '../../base/byte-writer.ts'
 import { MillraceError, messageOf } from '../../base/errors.ts'
+import type { MapHead, MapPage } from '../collections.ts'
 import type { StateDescriptor } from '../descriptors.ts'
 import { type KeyWriter, Row, type SegmentRows, type SegmentWriter, type StateIdentity } from '../segment.ts'
 import type { Rows } from './rows.ts'
@@ -30,6 +31,9 @@ export interface SlotOwner extends KeyWriter {
   readonly cached: boolean
   /** The first `count` items of the slot's list in this state, from disk. */
   listOnDisk(table: StateTable, slot: number, count: number): Buffer[]
+  /** Of the slot's map, as `TaskDisk` gives them. */
+  mapHeadOnDisk(table: StateTable, slot: number): MapHead
+  mapPageOnDisk(table: StateTable, slot: number, page: MapPage): Buffer | undefined
 }
 
 /**

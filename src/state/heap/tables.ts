@@ -1,9 +1,9 @@
-// The three kinds of state on the heap, each as a table of slots and the handle that user code holds.
+// Values and lists on the heap, each kind as a table of slots and the handle that user code holds (maps: map-table.ts).
 
 import { assert } from '../../base/assert.ts'
 import { ByteWriter } from '../../base/byte-writer.ts'
-import { readHead, readMap, splitItems } from '../collections.ts'
-import type { ListState, MapState, StateDescriptor, ValueState } from '../descriptors.ts'
+import { readHead, splitItems } from '../collections.ts'
+import type { ListState, StateDescriptor, ValueState } from '../descriptors.ts'
 import { indexOf, Row, type SegmentRows, type StateIdentity } from '../segment.ts'
 import { decodeState, encodeState, f64, type Serde } from '../serde.ts'
 import type { Rows } from './rows.ts'
@@ -18,7 +18,7 @@ export interface Cursor {
 }
 
 /** From a copy, so that state does not hold the whole checkpoint file in memory. */
-function decodeCopy(serde: Serde<unknown>, bytes: Buffer): unknown {
+export function decodeCopy(serde: Serde<unknown>, bytes: Buffer): unknown {
   return decodeState(serde, Buffer.from(bytes))
 }
 
@@ -26,7 +26,7 @@ function decodeCopy(serde: Serde<unknown>, bytes: Buffer): unknown {
 const OBJECT_FACTOR = 3
 
 /** What is kept as JavaScript has it. */
-abstract class ObjectTable extends StateTable {
+export abstract class ObjectTable extends StateTable {
   protected readonly values: unknown[] = []
   readonly #sizes: number[] | null = this.owner.cached ? [] : null
   /** Of those written last: what a value takes that was not written yet. */
@@ -284,143 +284,4 @@ function encodeItems(serde: Serde<unknown>, items: readonly unknown[], from: num
     out.bytes(itemScratch.buffer, 0, itemScratch.position)
   }
   return at - from
-}
-
-interface MapEntry {
-  readonly key: unknown
-  value: unknown
-}
-
-class MapSlot {
-  readonly entries = new Map<unknown, MapEntry>()
-  /** Identities changed since the last checkpoint. */
-  dirty = new Map<unknown, unknown>()
-  /** The map began anew (cleared, or never written): the next delta deletes the key first. */
-  fresh = true
-}
-
-export class MapTable extends ObjectTable {
-  /** Of the entries of a slot. */
-  keysOf(slot: number): unknown[] {
-    const map = this.values[slot] as MapSlot | undefined
-    return map ? [...map.entries.values()].map(({ key }) => key) : []
-  }
-
-  decodeKey(bytes: Buffer): unknown {
-    return decodeState(this.#keySerde(), bytes)
-  }
-
-  override load(slot: number, bytes: Buffer): void {
-    for (const [key, value] of readMap(bytes)) this.restore(slot, Row.MAP_PUT, Buffer.from(key, 'latin1'), value)
-    this.resize(slot, bytes.length)
-  }
-
-  handle(cursor: Cursor): MapState<unknown, unknown> {
-    const at = (): MapSlot | undefined =>
-      cursor.slot < 0 ? undefined : (this.values[cursor.slot] as MapSlot | undefined)
-    const live = (): Iterable<MapEntry> => {
-      const map = at()
-      if (!map) return []
-      this.touch(cursor.slot)
-      return map.entries.values()
-    }
-    return {
-      get: (key) => {
-        const value = at()?.entries.get(this.#identity(key))?.value
-        if (typeof value === 'object') this.touch(cursor.slot)
-        return value as object | undefined
-      },
-      set: (key, value) => this.#put(cursor.claim(), key, value),
-      has: (key) => at()?.entries.has(this.#identity(key)) ?? false,
-      delete: (key) => this.#remove(cursor.slot, key),
-      *keys() {
-        for (const entry of live()) yield entry.key
-      },
-      *values() {
-        for (const entry of live()) yield entry.value as object
-      },
-      *entries() {
-        for (const entry of live()) yield [entry.key, entry.value as object]
-      },
-      get size() {
-        return at()?.entries.size ?? 0
-      },
-      clear: () => {
-        if (cursor.slot >= 0) this.clear(cursor.slot)
-      },
-    }
-  }
-
-  /** Primitives are their own identity; other keys are identified by their bytes. */
-  #identity(key: unknown): unknown {
-    if (typeof key !== 'object' || key === null) return key
-    itemScratch.reset()
-    this.#keySerde().encode(key, itemScratch)
-    return `\0${itemScratch.view().toString('latin1')}`
-  }
-
-  #keySerde(): Serde<unknown> {
-    return this.descriptor.mapKey ?? this.descriptor.serde
-  }
-
-  #put(slot: number, key: unknown, value: unknown): void {
-    this.mark(slot)
-    let map = this.values[slot] as MapSlot | undefined
-    if (!map) {
-      map = new MapSlot()
-      this.values[slot] = map
-    }
-    const identity = this.#identity(key)
-    const entry = map.entries.get(identity)
-    const own = ownBytes(value)
-    if (entry) entry.value = own
-    else map.entries.set(identity, { key: ownBytes(key), value: own })
-    map.dirty.set(identity, entry?.key ?? ownBytes(key))
-  }
-
-  #remove(slot: number, key: unknown): void {
-    const map = slot < 0 ? undefined : (this.values[slot] as MapSlot | undefined)
-    const identity = this.#identity(key)
-    if (!map?.entries.has(identity)) return
-    this.mark(slot)
-    map.entries.delete(identity)
-    map.dirty.set(identity, key)
-    if (map.entries.size === 0) this.values[slot] = undefined
-  }
-
-  protected override encodeSlot(writer: SegmentRows, slot: number, full: boolean): number {
-    const map = this.values[slot] as MapSlot
-    const whole = full || map.fresh
-    if (whole) this.row(writer, slot, Row.DELETE, null, null)
-    const keySerde = this.#keySerde()
-    const changed = whole ? map.entries.keys() : map.dirty.keys()
-    for (const identity of changed) {
-      const entry = map.entries.get(identity)
-      const key = entry ? entry.key : map.dirty.get(identity)
-      const writeMapKey: Write = (out) => encodeState(keySerde, key, out)
-      if (!entry) this.row(writer, slot, Row.MAP_DELETE, writeMapKey, null)
-      else {
-        const writeValue: Write = (out) => encodeState(this.descriptor.serde, entry.value, out)
-        this.row(writer, slot, Row.MAP_PUT, writeMapKey, writeValue)
-      }
-    }
-    const written = whole ? map.entries.size : map.dirty.size
-    map.dirty = new Map()
-    map.fresh = false
-    return map.entries.size / Math.max(1, written)
-  }
-
-  override restore(slot: number, op: number, mapKey: Buffer | null, value: Buffer | null): void {
-    if (op === Row.DELETE || !mapKey) {
-      this.values[slot] = undefined
-      return
-    }
-    const map = (this.values[slot] as MapSlot | undefined) ?? new MapSlot()
-    map.fresh = false
-    const key = decodeCopy(this.#keySerde(), mapKey)
-    if (op === Row.MAP_PUT && value)
-      map.entries.set(this.#identity(key), { key, value: decodeCopy(this.descriptor.serde, value) })
-    else map.entries.delete(this.#identity(key))
-    this.values[slot] = map.entries.size > 0 ? map : undefined
-  }
 }

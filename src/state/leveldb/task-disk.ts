@@ -4,13 +4,14 @@
 // one may be there in part. What is found at a start is kept only if the chain has the one, directly followed by the other:
 // rows may be replayed again (segment.ts), but those of another history never mix in. Else it is read again from the chain.
 //
-//   key    u32 prefix of the task · u16 length of the key · key · u16 number of the state, or of a pack of them (· u32 of a list's chunk)
-//   value  as the state's serde writes it; maps: collections.ts; lists: lists.ts; numbers: packs.ts
+//   key    u32 prefix of the task · u16 length of the key · key · u16 number of the state, or of a pack of them (· u32 of a list's chunk or a map's page)
+//   value  as the state's serde writes it; lists: lists.ts; maps: maps.ts; numbers: packs.ts
+import { assert } from '../../base/assert.ts'
 import { ByteWriter } from '../../base/byte-writer.ts'
 import { yieldToLoop } from '../../base/clock.ts'
 import { isCode, MillraceError } from '../../base/errors.ts'
 import type { TaskId } from '../../base/ids.ts'
-import { readHead, readMap } from '../collections.ts'
+import { type MapHead, type MapPage, readHead, readMap, readMapHead } from '../collections.ts'
 import type { CacheBudget, ChainPart, SegmentStates, TaskDisk } from '../disk.ts'
 import {
   converting,
@@ -23,6 +24,7 @@ import {
 } from '../segment.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
 import { chunkOf, readList } from './lists.ts'
+import { PAGE_BYTES, pageOf, readMapPage } from './maps.ts'
 import { isPacked, NUMBER_BYTES, PACKED_MAX, readPack } from './packs.ts'
 import { Writes } from './writes.ts'
 
@@ -31,9 +33,12 @@ export interface ReplaySizes {
   readonly rowsPerTurn: number
   /** Writes that LevelDB gets at once. */
   readonly writesPerBatch: number
+  /** Of maps. */
+  readonly pageBytes: number
 }
 
-export const replaySizes: ReplaySizes = { rowsPerTurn: 500, writesPerBatch: 20_000 }
+export const replaySizes: ReplaySizes = { rowsPerTurn: 500, writesPerBatch: 20_000, pageBytes: PAGE_BYTES }
+const NOTHING = Buffer.alloc(0)
 const PREFIX_BYTES = 4
 const STATE_BYTES = 2
 const KEY_BYTES_MAX = 0xffff
@@ -41,7 +46,7 @@ const KEY_BYTES_MAX = 0xffff
 const UNKNOWN = '?'
 
 /** Of what is described above: entries of another one are emptied. */
-const FORMAT = 2
+const FORMAT = 3
 
 interface Marker {
   readonly format: number
@@ -165,7 +170,8 @@ export class LevelTaskDisk implements TaskDisk {
 
   async each(state: number, found: (key: Buffer, bytes: Buffer) => void): Promise<void> {
     for await (const entries of this.#db.entries(this.#from, this.#to)) {
-      for (const [name, bytes] of entries) if (stateIn(name) === state) found(keyIn(name), bytes)
+      for (const [name, bytes] of entries)
+        if (stateIn(name) === state) this.#look(name, bytes, (_, ...of) => found(...of))
     }
   }
 
@@ -177,15 +183,26 @@ export class LevelTaskDisk implements TaskDisk {
     return null
   }
 
-  /** Shows a list as items, in as many parts as it has. */
+  /** Shows a list as items, a map as pairs, in as many parts as it has. */
   #look(name: Buffer, bytes: Buffer, found: (state: number, key: Buffer, bytes: Buffer) => void): void {
     const state = stateIn(name)
-    const shown = this.#marker.states[state]?.kind === 'list' ? itemsIn(name, bytes) : bytes
+    const kind = this.#marker.states[state]?.kind
+    const shown = kind === 'list' ? itemsIn(name, bytes) : kind === 'map' ? pairsIn(name, bytes) : bytes
     if (shown) found(state, keyIn(name), shown)
   }
 
   readList(state: number, key: Buffer, count: number): Buffer[] {
     return readList(this.#db, this.#keyOf(state, key), count)
+  }
+
+  mapHead(state: number, key: Buffer): MapHead {
+    const bytes = this.#db.get(this.#keyOf(state, key))
+    assert(bytes, 'a map on disk has gone')
+    return readMapHead(bytes)
+  }
+
+  readMapPage(state: number, key: Buffer, page: MapPage): Buffer | undefined {
+    return readMapPage(this.#db, this.#keyOf(state, key), page)
   }
 
   #readPlan(states: readonly number[]): ReadPlan {
@@ -254,7 +271,12 @@ export class LevelTaskDisk implements TaskDisk {
     const marker = this.#marker
     marker.applying = ref
     const begin = (): Writes =>
-      new Writes(this.#db, (entry, key) => this.#keyOf(entry, key), which === 'changes' ? 'once' : 'again')
+      new Writes(
+        this.#db,
+        (entry, key) => this.#keyOf(entry, key),
+        which === 'changes' ? 'once' : 'again',
+        this.#sizes.pageBytes,
+      )
     let writes = begin()
     const reader = new SegmentReader(segment, (saved) => {
       const found = read(saved)
@@ -332,7 +354,7 @@ export class LevelTaskDisk implements TaskDisk {
     let read = 0
     for await (const entries of this.#db.entries(this.#cursor, this.#to)) {
       for (const [name, value] of entries) {
-        // Never inside a list: what a slice has of a key is all of it.
+        // Never inside a list or a map: what a slice has of a key is all of it.
         if (!last && read >= bytes && chunkIn(name) < 0) {
           this.#cursor = Buffer.from(name)
           this.#baseBytes += read
@@ -363,9 +385,8 @@ export class LevelTaskDisk implements TaskDisk {
     if (!state) return
     const { index, identity } = state
     if (identity.kind === 'list') return listRow(rows, index, name, value)
-    if (identity.kind !== 'map') return rows.raw(index, Row.PUT, key, null, value)
-    rows.raw(index, Row.DELETE, key, null, null)
-    for (const [at, each] of readMap(value)) rows.raw(index, Row.MAP_PUT, key, Buffer.from(at, 'latin1'), each)
+    if (identity.kind === 'map') return mapRows(rows, index, name, value)
+    rows.raw(index, Row.PUT, key, null, value)
   }
 
   /** Nothing is written any more when it resolves. */
@@ -392,7 +413,7 @@ const keyEnd = (name: Buffer): number => PREFIX_BYTES + 2 + name.readUInt16BE(PR
 const keyIn = (name: Buffer): Buffer => name.subarray(PREFIX_BYTES + 2, keyEnd(name))
 const stateIn = (name: Buffer): number => name.readUInt16BE(keyEnd(name))
 
-/** Of a chunk of a list its first index; −1: the name is a head's. */
+/** Of a chunk of a list its first index, of a page of a map its number; −1: the name is a head's. */
 function chunkIn(name: Buffer): number {
   const end = keyEnd(name) + STATE_BYTES
   return name.length > end ? name.readUInt32BE(end) : -1
@@ -401,6 +422,18 @@ function chunkIn(name: Buffer): number {
 /** Items in the entry of a list; null: they are in its chunks. */
 const itemsIn = (name: Buffer, bytes: Buffer): Buffer | null =>
   chunkIn(name) < 0 ? readHead(bytes).items : chunkOf(bytes).items
+
+/** Pairs in the entry of a map; null: they are in its pages. */
+const pairsIn = (name: Buffer, bytes: Buffer): Buffer | null =>
+  chunkIn(name) < 0 ? readMapHead(bytes).pairs : pageOf(bytes).pairs
+
+/** A map's head comes before its pages. */
+function mapRows(rows: SegmentRows, state: number, name: Buffer, value: Buffer): void {
+  const key = keyIn(name)
+  if (chunkIn(name) < 0) rows.raw(state, Row.DELETE, key, null, null)
+  for (const [at, each] of readMap(pairsIn(name, value) ?? NOTHING))
+    rows.raw(state, Row.MAP_PUT, key, Buffer.from(at, 'latin1'), each)
+}
 
 /** A list's chunks follow one another in the order of their indices. */
 function listRow(rows: SegmentRows, state: number, name: Buffer, value: Buffer): void {

@@ -1,14 +1,14 @@
 // Rows of a segment on their way into one batch. What a batch changes several times, or knows only in part, is put together before
 // it is written: lists, maps, and numbers side by side.
 import { murmur2 } from '../../base/murmur2.ts'
-import { type DiskMap, readMap, writeMap } from '../collections.ts'
 import { indexOf, Row } from '../segment.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
 import { ListWrite } from './lists.ts'
+import { MapWrite, PAGE_BYTES } from './maps.ts'
 import { Pack } from './packs.ts'
 import { Puts } from './puts.ts'
 
-type Gathered = Pack | ListWrite | DiskMap | null
+type Gathered = Pack | ListWrite | MapWrite
 
 const NOTHING = Buffer.alloc(0)
 /** Kept in memory at most, but for the last row. */
@@ -26,6 +26,7 @@ export class Writes {
   readonly #db: LevelDatabase
   readonly #nameOf: NameOf
   readonly #repetition: Repetition
+  readonly #pageBytes: number
   readonly #puts = new Puts()
   /** By the entry's name (latin1). */
   readonly #gathered = new Map<string, Gathered>()
@@ -37,7 +38,9 @@ export class Writes {
   /** Entries of packs that are among the changes, by the hash of their names: the newest change. */
   readonly #packsPut = new Map<number, number>()
 
-  constructor(db: LevelDatabase, nameOf: NameOf, repetition: Repetition) {
+  /** `pageBytes`: of maps. */
+  constructor(db: LevelDatabase, nameOf: NameOf, repetition: Repetition, pageBytes: number = PAGE_BYTES) {
+    this.#pageBytes = pageBytes
     this.#db = db
     this.#nameOf = nameOf
     this.#repetition = repetition
@@ -122,38 +125,30 @@ export class Writes {
   map(entry: number, key: Buffer, op: number, at: Buffer | null, value: Buffer | null): void {
     const name = this.#nameOf(entry, key)
     const id = name.toString('latin1')
-    if (op === Row.DELETE || !at) {
-      this.#gathered.set(id, null)
-      return
-    }
-    const held = this.#gathered.get(id)
-    const map = held === undefined ? readMap(this.#db.get(name)) : ((held as DiskMap | null) ?? new Map())
-    this.#gatheredBytes += at.length + (value?.length ?? 0)
-    if (op === Row.MAP_PUT && value) map.set(at.toString('latin1'), Buffer.from(value))
+    const held = this.#gathered.get(id) as MapWrite | undefined
+    const map = held ?? new MapWrite(this.#db, this.#puts, name, this.#pageBytes)
+    if (!held) this.#gathered.set(id, map)
+    this.#gatheredBytes += (at?.length ?? 0) + (value?.length ?? 0)
+    if (op === Row.DELETE || !at) map.clear()
+    else if (op === Row.MAP_PUT && value) map.put(at.toString('latin1'), value)
     else map.delete(at.toString('latin1'))
-    this.#gathered.set(id, map)
   }
 
   /** Nothing is added any more. */
   finish(): void {
     this.#endPack()
     for (const [id, held] of this.#gathered) {
-      if (held instanceof ListWrite) held.finish()
-      else {
-        const name = Buffer.from(id, 'latin1')
-        this.#put(name, this.#encode(name, held))
-      }
+      if (held instanceof Pack) this.#finishPack(Buffer.from(id, 'latin1'), held)
+      else held.finish()
     }
     this.#gathered.clear()
     this.#puts.sort()
   }
 
-  #encode(name: Buffer, held: Exclude<Gathered, ListWrite>): Buffer | null {
-    if (held instanceof Map) return held.size > 0 ? writeMap(held) : null
-    if (!(held instanceof Pack)) return held
-    const before = held.complete ? undefined : this.#db.get(name)
-    if (before) held.over(before)
-    return held.encode()
+  #finishPack(name: Buffer, pack: Pack): void {
+    const before = pack.complete ? undefined : this.#db.get(name)
+    if (before) pack.over(before)
+    this.#put(name, pack.encode())
   }
 
   /** Hands on up to `count` of what was finished; true when none is left. */
