@@ -25,6 +25,8 @@ export interface PipelineOptions {
     readonly store?: string | CheckpointStore
     /** Committed checkpoints kept per task. Default 2. */
     readonly retained?: number
+    /** Reads each checkpoint back from the store and compares it before it is committed. Default false. */
+    readonly verify?: boolean
     /** Roll-backs in a row that are tolerated before the restart strategy decides. Default 3. */
     readonly tolerableFailed?: number
   }
@@ -110,6 +112,11 @@ function choiceFrom<T extends string>(name: string, choices: readonly T[]): T | 
   throw new MillraceError('OPTION_INVALID', `MILLRACE_${name}='${text}' must be ${choices.join(' or ')}`)
 }
 
+function flagFrom(name: string): boolean | undefined {
+  const choice = choiceFrom(name, ['true', 'false'])
+  return choice === undefined ? undefined : choice === 'true'
+}
+
 /** Lower-case letters, digits and '-': host names and flags become parts of ids. */
 export function sanitiseInstance(name: string): string {
   const clean = name
@@ -139,7 +146,6 @@ export function resolveSettings(
   const brokersText =
     overrides.brokers ?? fromEnvironment('BROKERS') ?? (options.kafka?.brokers ? undefined : process.env.KAFKA_BROKERS)
   const brokers = brokersText ? brokersText.split(',').map((each) => each.trim()) : (options.kafka?.brokers ?? [])
-  const lowReplication = choiceFrom('ACCEPT_LOW_REPLICATION', ['true', 'false'])
   const settings: Settings = {
     kafka: { ...options.kafka, brokers },
     intervalMs: pick(
@@ -153,6 +159,7 @@ export function resolveSettings(
     mode: choiceFrom('CHECKPOINT_MODE', ['exactly-once', 'at-least-once']) ?? checkpoint.mode ?? 'exactly-once',
     store: overrides.store ?? fromEnvironment('STORE') ?? checkpoint.store ?? `./.millrace/${pipeline}`,
     retained: pick(undefined, 'RETAINED', checkpoint.retained, 'retained'),
+    verify: flagFrom('CHECKPOINT_VERIFY') ?? checkpoint.verify ?? false,
     stateBackend: choiceFrom('STATE_BACKEND', ['heap', 'leveldb']) ?? state.backend ?? 'heap',
     stateFolder: fromEnvironment('STATE_FOLDER') ?? state.folder ?? './.millrace-state',
     stateCacheBytesMax: pick(undefined, 'STATE_CACHE_BYTES_MAX', state.cacheBytesMax, 'stateCacheBytesMax'),
@@ -171,7 +178,7 @@ export function resolveSettings(
     graceMs: pick(undefined, 'GRACE_MS', options.graceMs, 'graceMs'),
     metadataMaxAgeMs: pick(undefined, 'METADATA_MAX_AGE_MS', options.metadataMaxAgeMs, 'metadataMaxAgeMs'),
     hopLagRecordsMax: pick(undefined, 'HOP_LAG_RECORDS_MAX', options.hopLagRecordsMax, 'hopLagRecordsMax'),
-    acceptLowReplication: lowReplication ? lowReplication === 'true' : (options.acceptLowReplication ?? false),
+    acceptLowReplication: flagFrom('ACCEPT_LOW_REPLICATION') ?? options.acceptLowReplication ?? false,
     channelCapacityRecords: pick(
       undefined,
       'CHANNEL_CAPACITY_RECORDS',

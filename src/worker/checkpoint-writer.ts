@@ -2,7 +2,7 @@
 
 import type { CheckpointStore } from '../base/checkpoint-store.ts'
 import { delay } from '../base/clock.ts'
-import { isCode, messageOf } from '../base/errors.ts'
+import { isCode, MillraceError, messageOf } from '../base/errors.ts'
 import type { CheckpointId } from '../base/ids.ts'
 import type { Logger } from '../base/log.ts'
 import type { TaskSnapshot } from '../base/messages.ts'
@@ -12,6 +12,8 @@ import { releaseSegment } from '../state/segment.ts'
 import { nextChain } from '../state/task-state.ts'
 import type { Plan, Settings } from './job.ts'
 import type { Topology } from './topology.ts'
+
+const NOTHING = Buffer.alloc(0)
 
 export interface CheckpointWriterEnvironment {
   readonly plan: Plan
@@ -74,9 +76,28 @@ export class CheckpointWriter {
     })
     const { parts, pointer, manifest } = encodeFile(name, head, tasks)
     await this.#create(name, parts, id)
+    if (settings.verify) await this.#verify(name, parts)
     for (const { snapshot } of snapshots)
       if (snapshot.segment && !snapshot.keepsSegments) releaseSegment(snapshot.segment)
     return { manifest, pointer, bytes: pointer.length }
+  }
+
+  /** @throws STORE_UNWRITABLE */
+  async #verify(name: string, parts: readonly Buffer[]): Promise<void> {
+    const { store } = this.#env
+    const found = await store.read(name)
+    const length = parts.reduce((sum, part) => sum + part.length, 0)
+    let at = 0
+    const isSame = (part: Buffer): boolean => {
+      at += part.length
+      return part.equals((found ?? NOTHING).subarray(at - part.length, at))
+    }
+    if (found?.length === length && parts.every(isSame)) return
+    const what = found ? `${found.length} bytes that are not the ${length} written` : 'nothing'
+    throw new MillraceError(
+      'STORE_UNWRITABLE',
+      `checkpoint file ${name} was written to ${store.location}, which gives ${what}: nothing of it is committed; check the disk or the storage behind it`,
+    )
   }
 
   /** Past its barrier a checkpoint cannot be skipped: the frozen snapshot is written again until the time-out. */

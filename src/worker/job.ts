@@ -107,6 +107,8 @@ export interface Settings {
   /** `kafka`, a folder, or a store of the user's. */
   readonly store: string | CheckpointStore
   readonly retained: number
+  /** Checkpoints are read back before they are committed. */
+  readonly verify: boolean
   readonly stateBackend: 'heap' | 'leveldb'
   readonly stateFolder: string
   readonly stateCacheBytesMax: number

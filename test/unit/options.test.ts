@@ -42,6 +42,7 @@ describe('precedence', () => {
       mode: 'exactly-once',
       store: './.millrace/tested',
       retained: 2,
+      verify: false,
       tolerableFailed: 3,
       transactionTimeoutMs: 60_000,
       sessionTimeoutMs: 10_000,
@@ -103,6 +104,11 @@ describe('precedence', () => {
     expect(resolve().retained).toBe(2)
     process.env.MILLRACE_RETAINED = 'many'
     expect(() => resolve()).toThrow(/MILLRACE_RETAINED='many' is not a number/)
+    process.env.MILLRACE_RETAINED = '3'
+    process.env.MILLRACE_CHECKPOINT_VERIFY = 'yes'
+    expect(() => resolve()).toThrow(/MILLRACE_CHECKPOINT_VERIFY='yes' must be true or false/)
+    process.env.MILLRACE_CHECKPOINT_VERIFY = 'true'
+    expect(resolve({ checkpoint: { verify: false } })).toMatchObject({ retained: 3, verify: true })
   })
 
   test.each([
