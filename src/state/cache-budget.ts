@@ -11,6 +11,8 @@ export class SharedBudget implements CacheBudget {
   #used = 0
   /** What cannot go is not looked through again for every new key. */
   #tryAgainAt: number
+  /** The last look found nothing more that can go. */
+  #held = false
 
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax
@@ -22,7 +24,7 @@ export class SharedBudget implements CacheBudget {
   }
 
   get over(): boolean {
-    return this.#used > this.#bytesMax
+    return this.#held && this.#used > this.#bytesMax
   }
 
   get full(): boolean {
@@ -46,14 +48,18 @@ export class SharedBudget implements CacheBudget {
     const step = Math.min(this.#bytesMax * FREED_SHARE, FREED_BYTES_MAX)
     const goal = this.#bytesMax - step
     // Largest first: a store whose task is idle gives back what a busy one needs.
-    for (const store of [...this.#stores].sort((a, b) => b.cacheBytes - a.cacheBytes)) {
+    const stores = [...this.#stores].sort((a, b) => b.cacheBytes - a.cacheBytes)
+    for (const store of stores) {
       if (this.#used <= goal) break
       this.#used -= store.evict(this.#used - goal)
     }
-    this.#tryAgainAt = Math.max(this.#bytesMax, this.#used + step)
+    this.#held = this.#used > goal && stores.every((store) => store.held)
+    // One that was not looked through goes on with the next key.
+    this.#tryAgainAt = this.#held ? Math.max(this.#bytesMax, this.#used + step) : this.#bytesMax
   }
 
   applied(): void {
+    this.#held = false
     this.#tryAgainAt = this.#bytesMax
   }
 }

@@ -21,7 +21,7 @@ export interface CacheBudget {
   relieve(): void
   /** More can go than before: it is on disk now. */
   applied(): void
-  /** More than the limit is held. */
+  /** More than the limit is held, and a checkpoint must come before any of it can go. */
   readonly over: boolean
   /** Twice the limit: no more records until some of it can go. */
   readonly full: boolean
@@ -31,6 +31,8 @@ export interface CachedStore {
   readonly cacheBytes: number
   /** Forgets what is on disk as it is here, until `bytes` are free or many slots were looked at; gives how many bytes. */
   evict(bytes: number): number
+  /** All of it was looked at, and nothing can go. */
+  readonly held: boolean
 }
 
 /** What is registered in a segment of the states of a disk: by their number there. */

@@ -455,6 +455,25 @@ test('many more keys than fit: memory stays within its limit, and no key is lost
   expect(task.store.cacheBytes).toBeLessThan(2 * 2 ** 20)
 })
 
+test('keys that can go ask for no checkpoint, however many were used since they were last looked at', async () => {
+  const KEYS = 60_000
+  const task = await open({ cacheBytesMax: 2 ** 21 })
+  for (let from = 0; from < KEYS; from += 5_000) {
+    for (let i = from; i < from + 5_000; i++) at(task, `key-${i}`).count.set(i)
+    task.freeze()
+    await task.complete()
+  }
+  at(task, 'key-0').count.set(-1)
+  expect(task.keyCount).toBeGreaterThan(20_000)
+  const seen = { asked: 0, wrong: 0 }
+  for (let i = 1; i < KEYS; i++) {
+    if (at(task, `key-${i}`).count.get() !== i) seen.wrong++
+    if (task.overBudget) seen.asked++
+  }
+  expect(seen).toEqual({ asked: 0, wrong: 0 })
+  expect(task.store.cacheBytes).toBeLessThan(2 ** 21 + 2 ** 16)
+})
+
 test('changes that no checkpoint has yet stay in memory beyond the limit, and ask for a checkpoint', async () => {
   const task = await open({ cacheBytesMax: 2 ** 16 })
   expect(task.overBudget).toBe(false)

@@ -71,6 +71,8 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   /** 1: the slot was used since the hand passed it. */
   #used = new Uint8Array(64)
   #hand = 0
+  /** Slots in a row that could not go. */
+  #passed = 0
   /** The epoch whose changes, and all before, are on disk. */
   #applied = 0
   /** Slots with nothing in them that are kept until the disk knows it. */
@@ -302,6 +304,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
     for (let left = Math.min(2 * slots, SLOTS_PER_EVICTION); left > 0 && freed < bytes; left--) {
       const slot = this.#hand
       this.#hand = slot + 1 < slots ? slot + 1 : 0
+      this.#passed++
       if (!this.#keys.has(slot) || slot === this.slot || slot === this.#idle) continue
       if (this.#used[slot] === 1) this.#used[slot] = 0
       else if (this.#tables.every((table) => table.onDisk(slot, this.#applied))) {
@@ -309,15 +312,22 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
         for (const table of this.#tables) table.evict(slot)
         this.#keys.forget(slot)
         freed += before - this.cacheBytes
+        this.#passed = 0
       }
     }
     this.#charged -= freed
     return freed
   }
 
+  /** Two rounds: in the first one it may only have taken marks away. */
+  get held(): boolean {
+    return this.#passed >= 2 * this.slotCount
+  }
+
   /** The disk has what the snapshot with this epoch, and those before, had. */
   applied(epoch: number): void {
     this.#applied = epoch
+    this.#passed = 0
     const emptied = this.#emptied
     this.#emptied = []
     for (const slot of emptied) if (this.#keys.has(slot)) this.released(slot)
