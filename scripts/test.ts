@@ -6,6 +6,7 @@
 // it. The exit code is 0 only if something ran, nothing failed and every suite could run.
 import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { endChildren, root } from './testing/child.ts'
 import { runJest } from './testing/jest.ts'
@@ -24,8 +25,12 @@ const groups: Readonly<Record<Mode, readonly string[]>> = {
   containers: ['containers'],
 }
 
-/** Files at a time, other than as many as there are cores but one. Two at a time are quicker, and starve upstreams and brokers … */
-const workers: Readonly<Record<string, number>> = { integration: 1, containers: 1 }
+/** Files at a time. Of those with brokers two at a time are quicker, and starve upstreams and brokers … */
+const cores = availableParallelism()
+const workers: Readonly<Record<string, number>> = {
+  ...{ unit: cores, contract: cores, property: cores },
+  ...{ integration: 1, containers: 1 },
+}
 /** … but not where little happens at a time: these run in pairs. */
 const PAIRED =
   /integration\/(bad-|broker-kit|features-records|inspection|kafka-store\.|reader-contract|reauth|secured\.)/

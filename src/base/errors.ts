@@ -131,7 +131,11 @@ export const errorTable: Readonly<Record<ErrorCode, CodeEntry>> = {
   ),
   CHECKPOINT_TOO_LARGE: entry('fatal', 1, 'a checkpoint exceeds the limit of its store'),
   CHECKPOINT_TIMEOUT: entry('restart', 1, 'a checkpoint did not finish in time'),
-  STORE_UNWRITABLE: entry('restart', 1, 'the checkpoint store cannot be read or written (disk full, rights)'),
+  STORE_UNWRITABLE: entry(
+    'restart',
+    1,
+    'the checkpoint store cannot be read or written (disk full, rights), or gives something else than was written (`verify`)',
+  ),
   STORE_FOREIGN_FILE: entry(
     'fatal',
     3,

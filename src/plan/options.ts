@@ -195,7 +195,7 @@ export function resolveSettings(
 const TIMER_MAX_MS = 2 ** 31 - 1
 
 /** Less would hold little more than the keys of one batch. */
-const STATE_CACHE_BYTES_MIN = 1024 * 1024
+const STATE_CACHE_BYTES_MIN = 256 * 1024
 
 function rangeProblems(settings: Settings): string[] {
   const { intervalMs, checkpointTimeoutMs, transactionTimeoutMs, sessionTimeoutMs, heartbeatMs, rebalanceTimeoutMs } =

@@ -29,6 +29,8 @@ export class StateCleaner {
   #slot = 0
   /** Keys, as written, in which the disk has something to remove. */
   #found: Buffer[] = []
+  /** In this pass. */
+  #lastFound: Buffer | null = null
   #reading = false
   #after: Buffer | null = null
   #failure: unknown
@@ -91,10 +93,14 @@ export class StateCleaner {
     do {
       this.#after = await disk.page(this.#after, (state, key, bytes) => {
         const found = states.get(state)
-        if (found && isStale(found, bytes)) this.#found.push(Buffer.from(key))
+        // A key has as many entries as its lists and maps have parts, one after the other.
+        if (!found || this.#lastFound?.equals(key) || !isStale(found, bytes)) return
+        this.#lastFound = Buffer.from(key)
+        this.#found.push(this.#lastFound)
       })
     } while (this.#after && this.#found.length === 0 && monotonicMs() < until)
     // What was found is removed at once; the disk's next page has time.
+    if (!this.#after) this.#lastFound = null
     if (this.#found.length === 0) this.#nextMs = nowMs + (this.#after ? TURN_MS : this.#pauseMs)
     this.#reading = false
     this.#wake()

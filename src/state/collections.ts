@@ -42,12 +42,12 @@ export type ListHead =
   | { readonly items: null; readonly count: number; readonly lastStart: number }
 
 const SHORT = 0
-const CHUNKED = 1
+const IN_PARTS = 1
 
 /** u8 0 · items; or u8 1 · uvarint how many items · uvarint the last chunk's first index. */
 export function writeHead(head: ListHead): Buffer {
   const out = new ByteWriter(64)
-  out.uint8(head.items ? SHORT : CHUNKED)
+  out.uint8(head.items ? SHORT : IN_PARTS)
   if (head.items) out.bytes(head.items)
   else {
     out.uvarint(head.count)
@@ -81,7 +81,7 @@ export type MapHead =
 /** u8 0 · pairs; or u8 1 · uvarint how many entries · for each page its number as uvarint and its lower bound. */
 export function writeMapHead(head: MapHead): Buffer {
   const out = new ByteWriter(64)
-  out.uint8(head.pairs ? SHORT : CHUNKED)
+  out.uint8(head.pairs ? SHORT : IN_PARTS)
   if (head.pairs) out.bytes(head.pairs)
   else {
     out.uvarint(head.count)

@@ -93,6 +93,8 @@ export class CheckpointWriter {
       return part.equals((found ?? NOTHING).subarray(at - part.length, at))
     }
     if (found?.length === length && parts.every(isSame)) return
+    // Nothing names it; who goes through the store's files would stop at it.
+    await store.delete(name)
     const what = found ? `${found.length} bytes that are not the ${length} written` : 'nothing'
     throw new MillraceError(
       'STORE_UNWRITABLE',

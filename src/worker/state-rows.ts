@@ -106,13 +106,17 @@ function appendTo({ items }: Cell, from: number, added: Buffer): void {
   for (const item of splitItems(added)) items.push(item)
 }
 
+/** As a function goes through them: by their keys' bytes (latin1). */
+const inOrder = (entries: Iterable<[string, Buffer]>): [string, Buffer][] =>
+  [...entries].sort(([a], [b]) => (a < b ? -1 : 1))
+
 /** With a time to live: what has expired and was not removed yet, too. */
 function contentOf({ value, items, entries }: Cell, { kind, serde, mapKey, ttl }: StateDescriptor<unknown>): unknown {
   const read = (bytes: Buffer): unknown => decodeState(serde, Buffer.from(bytes), ttl ? STAMP_BYTES : 0)
   if (kind === 'map')
     return entries.size === 0
       ? undefined
-      : [...entries].map(([key, each]) => [decodeState(mapKey ?? serde, Buffer.from(key, 'latin1')), read(each)])
+      : inOrder(entries).map(([key, each]) => [decodeState(mapKey ?? serde, Buffer.from(key, 'latin1')), read(each)])
   if (kind === 'list') return items.map(read)
   return value && read(value)
 }

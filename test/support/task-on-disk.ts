@@ -35,6 +35,7 @@ let segments = 0
 
 export class TaskOnDisk implements StateBackend {
   readonly store: HeapStore
+  readonly disk: Awaited<ReturnType<LevelBackend['open']>>
   /** Segments that the last restore had to read. */
   readonly read: string[] = []
   readonly #states: StateDescriptors
@@ -61,6 +62,7 @@ export class TaskOnDisk implements StateBackend {
     this.#folder = folder
     this.#backend = backend
     this.#chain = chain
+    this.disk = disk
     this.store = new HeapStore('operator', states, key, sizes.rowsPerLook, disk)
     this.#state = new TaskState([this.store], { ...sizes, disk })
   }

@@ -22,8 +22,11 @@ class DamagedStore extends MemoryStore {
   }
 }
 
-async function written(verify: boolean, damage: (bytes: Buffer) => Buffer | undefined): Promise<unknown> {
-  const store = new DamagedStore()
+async function written(
+  verify: boolean,
+  damage: (bytes: Buffer) => Buffer | undefined,
+  store: DamagedStore = new DamagedStore(),
+): Promise<unknown> {
   await store.open('tested')
   store.damage = damage
   const env = {
@@ -40,9 +43,12 @@ async function written(verify: boolean, damage: (bytes: Buffer) => Buffer | unde
 
 test.each(Object.keys(damages))('%s', async (name) => {
   const damage = damages[name] as (bytes: Buffer) => Buffer | undefined
-  await expect(written(true, damage)).rejects.toThrow(
+  const store = new DamagedStore()
+  await expect(written(true, damage, store)).rejects.toThrow(
     /^STORE_UNWRITABLE: checkpoint file .* nothing of it is committed; check the disk or the storage behind it/,
   )
+  // It would stop whoever goes through all files.
+  expect(await store.list()).toEqual([])
   await expect(written(false, damage)).resolves.toMatchObject({ bytes: expect.any(Number) })
 })
 

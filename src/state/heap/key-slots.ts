@@ -7,6 +7,7 @@ import { hashOf, KeyIndex } from './key-index.ts'
 import type { Rows } from './rows.ts'
 
 export const NO_SLOT = -1
+const NOTHING = Buffer.alloc(0)
 /** Of a key beside its row: where it is looked up, when half of that is in use. */
 const ENTRY_BYTES = 16
 
@@ -24,7 +25,7 @@ export class KeySlots implements KeyWriter {
   #keys = 0
   readonly #free: number[] = []
   /** The key that was looked for last, as a record has it. */
-  #bytes: Buffer = Buffer.alloc(0)
+  #bytes: Buffer = NOTHING
   #start = 0
   #length = 0
   #hash = 0
@@ -85,6 +86,12 @@ export class KeySlots implements KeyWriter {
     if (isNull) return this.#nullSlot
     this.#hash = hashOf(bytes, start, length)
     return this.#index.find(bytes, start, length, this.#hash)
+  }
+
+  /** No `claim` follows: the memory of the key that was looked for last is let go of. */
+  forgetSought(): void {
+    this.#bytes = NOTHING
+    this.#length = 0
   }
 
   /** A slot for the key that was looked for last and has none. @throws KEY_INVALID */

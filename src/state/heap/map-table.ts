@@ -8,6 +8,7 @@ import type { MapRange, MapState } from '../descriptors.ts'
 import { Row, type SegmentRows } from '../segment.ts'
 import { decodeState, encodeState, type Serde } from '../serde.ts'
 import { oneSpelling } from './key-slots.ts'
+import { firstWhere, OrderedBlocks } from './ordered-blocks.ts'
 import { ownBytes, type Write } from './table.ts'
 import { type Cursor, decodeCopy, ObjectTable } from './tables.ts'
 
@@ -28,16 +29,17 @@ class MapSlot {
   /** Of all entries. */
   count = 0
   /** Pages that were not read, in their order. */
-  unread: readonly MapPage[] = []
-  /** The entries that are here in their order; null: it is not known. */
-  sorted: readonly MapEntry[] | null = null
+  unread: MapPage[] = []
+  /** The entries that are here in their order, once somebody asked for it. */
+  ordered: OrderedBlocks<MapEntry> | null = null
 }
 
 const scratch = new ByteWriter(256)
 const EVERYTHING: MapBounds = { from: '', to: null }
 /** The disk may cut a page while it is looked for: so often, never. */
 const LOOKS_MAX = 100
-const UNSTABLE = 'no page of a map on disk has what its head says'
+/** Of those that are gone through: taken at a time. */
+const ENTRIES_PER_LOOK = 64
 
 export class MapTable extends ObjectTable {
   readonly #keySerde: Serde<unknown> = this.descriptor.mapKey ?? this.descriptor.serde
@@ -64,7 +66,7 @@ export class MapTable extends ObjectTable {
       map.count = map.entries.size
     } else {
       map.count = head.count
-      map.unread = head.pages
+      map.unread = [...head.pages]
     }
     this.values[slot] = map
     this.resize(slot, bytes.length)
@@ -126,20 +128,30 @@ export class MapTable extends ObjectTable {
   #reach(map: MapSlot, slot: number, key: unknown): void {
     if (map.unread.length === 0) return
     const order = this.#bytesOf(oneSpelling(key))
-    for (let looks = 0; ; looks++) {
-      const page = pageAt(map.unread, order)
-      if (!page || this.#read(map, slot, page)) return
-      assert(looks < LOOKS_MAX, UNSTABLE)
+    this.#readAll(map, slot, () => {
+      const at = firstBehind(map.unread, order)
+      const page = map.unread[at]
+      return page && page.from <= order ? at : -1
+    })
+  }
+
+  /** Reads a page after the other, as long as `next` gives the place of one among those that were not read; −1: none. */
+  #readAll(map: MapSlot, slot: number, next: () => number): void {
+    for (let looks = 0, at = next(); at >= 0; at = next()) {
+      if (this.#read(map, slot, at)) continue
+      assert(++looks < LOOKS_MAX, 'no page of a map on disk has what its head says')
     }
   }
 
-  /** Gives its entries in their order. null: the disk has other pages now, and they are known. */
-  #read(map: MapSlot, slot: number, page: MapPage): readonly MapEntry[] | null {
+  /** False: the disk has other pages now, and they are known. */
+  #read(map: MapSlot, slot: number, at: number): boolean {
+    const page = map.unread[at] as MapPage
     const pairs = this.owner.mapPageOnDisk(this, slot, page)
     if (pairs) {
-      map.unread = map.unread.filter((each) => each !== page)
+      map.unread.splice(at, 1)
+      this.#take(map, pairs, page)
       this.grow(slot, pairs.length)
-      return this.#take(map, pairs, page)
+      return true
     }
     const head = this.owner.mapHeadOnDisk(this, slot)
     if (head.pairs) {
@@ -147,21 +159,18 @@ export class MapTable extends ObjectTable {
       this.grow(slot, head.pairs.length)
       map.unread = []
     } else map.unread = within(head.pages, map.unread)
-    return null
+    return false
   }
 
   /** Entries from disk that are within the bounds: of others what is here, or is not here, goes. */
-  #take(map: MapSlot, pairs: Buffer, bounds: MapBounds): MapEntry[] {
-    const taken: MapEntry[] = []
+  #take(map: MapSlot, pairs: Buffer, bounds: MapBounds): void {
     for (const [order, bytes] of readMap(pairs)) {
-      if (!isInside(order, bounds)) continue
+      if (order < bounds.from || (bounds.to !== null && order >= bounds.to)) continue
       const key = this.decodeKey(Buffer.from(order, 'latin1'))
       const entry = { key, value: decodeCopy(this.descriptor.serde, bytes), order }
       map.entries.set(this.#identity(key), entry)
-      taken.push(entry)
+      map.ordered?.insert(entry)
     }
-    map.sorted = null
-    return taken
   }
 
   #put(slot: number, given: unknown, value: unknown): void {
@@ -177,9 +186,10 @@ export class MapTable extends ObjectTable {
     const entry = map.entries.get(identity)
     if (entry) entry.value = ownBytes(value)
     else {
-      map.entries.set(identity, { key: ownBytes(key), value: ownBytes(value), order: undefined })
+      const added: MapEntry = { key: ownBytes(key), value: ownBytes(value), order: undefined }
+      map.entries.set(identity, added)
       map.count++
-      map.sorted = null
+      map.ordered?.insert(added)
     }
     map.dirty.set(identity, entry?.key ?? ownBytes(key))
   }
@@ -194,76 +204,61 @@ export class MapTable extends ObjectTable {
     this.mark(slot)
     map.entries.delete(identity)
     map.count--
-    map.sorted = null
+    map.ordered?.delete(entry)
     map.dirty.set(identity, entry.key)
     if (map.count === 0) this.values[slot] = undefined
   }
 
-  /** What there was at the beginning and is there still. */
+  /** Some at a time: what is changed on the way may be seen or not, but nothing twice, and nothing that is gone. */
   *#ordered(slot: number, range: MapRange<unknown> | undefined): Generator<MapEntry> {
     const map = this.#at(slot)
     if (!map) return
     this.touch(slot)
-    const bounds = {
-      from: range?.from === undefined ? '' : this.#bytesOf(oneSpelling(range.from)),
-      to: range?.to === undefined ? null : this.#bytesOf(oneSpelling(range.to)),
-    }
-    const parts = this.#partsOf(map, bounds)
-    if (range?.reverse) parts.reverse()
-    for (const part of parts) {
-      const entries = 'page' in part ? this.#entriesOf(map, slot, part, bounds) : part.entries
-      for (const entry of range?.reverse ? entries.toReversed() : entries) {
+    let from = range?.from === undefined ? '' : this.#bytesOf(oneSpelling(range.from))
+    let to = range?.to === undefined ? null : this.#bytesOf(oneSpelling(range.to))
+    for (;;) {
+      const entries = range?.reverse ? this.#lastOf(map, slot, { from, to }) : this.#firstOf(map, slot, { from, to })
+      for (const entry of entries) {
         if (this.values[slot] !== map) return
         if (map.entries.get(this.#identity(entry.key)) === entry) yield entry
       }
+      const last = entries.at(-1)
+      if (!last) return
+      if (range?.reverse) to = this.#orderOf(last)
+      else from = behind(this.#orderOf(last))
     }
   }
 
-  #sortedOf(map: MapSlot): readonly MapEntry[] {
-    map.sorted ??= [...map.entries.values()].sort((a, b) => (this.#orderOf(a) < this.#orderOf(b) ? -1 : 1))
-    return map.sorted
+  #orderedOf(map: MapSlot): OrderedBlocks<MapEntry> {
+    map.ordered ??= new OrderedBlocks([...map.entries.values()], (entry) => this.#orderOf(entry))
+    return map.ordered
   }
 
-  /** The entries that are here, from the first one at `from` or behind. */
-  #between(map: MapSlot, { from, to }: MapBounds): readonly MapEntry[] {
-    const sorted = this.#sortedOf(map)
-    const start = from === '' ? 0 : this.#firstAt(sorted, from)
-    return sorted.slice(start, to === null ? sorted.length : Math.max(start, this.#firstAt(sorted, to)))
+  /** The first entries within the bounds; a page that comes before them is read. */
+  #firstOf(map: MapSlot, slot: number, { from, to }: MapBounds): readonly MapEntry[] {
+    const ordered = this.#orderedOf(map)
+    const nextPage = (): MapPage | undefined => map.unread[firstBehind(map.unread, from)]
+    this.#readAll(map, slot, () => {
+      const page = nextPage()
+      const [first] = ordered.first(from, null, 1)
+      const limit = lower(to, first ? this.#orderOf(first) : null)
+      return page && (limit === null || page.from < limit) ? firstBehind(map.unread, from) : -1
+    })
+    return ordered.first(from, lower(to, nextPage()?.from ?? null), ENTRIES_PER_LOOK)
   }
 
-  #firstAt(sorted: readonly MapEntry[], order: string): number {
-    let low = 0
-    for (let high = sorted.length; low < high; ) {
-      const middle = (low + high) >> 1
-      if (this.#orderOf(sorted[middle] as MapEntry) < order) low = middle + 1
-      else high = middle
-    }
-    return low
-  }
-
-  /** What is within the bounds, by turns entries that are here and pages that are not. */
-  #partsOf(map: MapSlot, bounds: MapBounds): ({ readonly entries: readonly MapEntry[] } | MapPage)[] {
-    const parts: ({ readonly entries: readonly MapEntry[] } | MapPage)[] = []
-    let { from } = bounds
-    for (const page of within(map.unread, [bounds])) {
-      parts.push({ entries: this.#between(map, { from, to: page.from }) }, page)
-      // Nothing that is here is between the page's bounds.
-      from = page.from
-    }
-    return [...parts, { entries: this.#between(map, { from, to: bounds.to }) }]
-  }
-
-  /** What is within the page's bounds and these: it is read, if nobody has done it meanwhile. */
-  #entriesOf(map: MapSlot, slot: number, page: MapPage, bounds: MapBounds): readonly MapEntry[] {
-    for (let looks = 0; ; looks++) {
-      const [part] = within(map.unread, [page])
-      if (!part) return within([page], [bounds]).flatMap((inside) => this.#between(map, inside))
-      const unread = map.unread.find((each) => each.page === part.page) as MapPage
-      const entries = this.#read(map, slot, unread)
-      if (entries && unread.from === page.from && unread.to === page.to)
-        return entries.filter(({ order }) => isInside(order as string, bounds))
-      assert(looks < LOOKS_MAX, UNSTABLE)
-    }
+  /** The last entries within the bounds, the last one first; a page that comes behind them is read. */
+  #lastOf(map: MapSlot, slot: number, { from, to }: MapBounds): readonly MapEntry[] {
+    const ordered = this.#orderedOf(map)
+    const lastPage = (): number => (to === null ? map.unread.length : firstFrom(map.unread, to)) - 1
+    this.#readAll(map, slot, () => {
+      const page = map.unread[lastPage()]
+      const [last] = ordered.last('', to, 1)
+      const isWithin = page !== undefined && (page.to === null || page.to > from)
+      return isWithin && (!last || page.from > this.#orderOf(last)) ? lastPage() : -1
+    })
+    const below = map.unread[lastPage()]?.to ?? ''
+    return ordered.last(below > from ? below : from, to, ENTRIES_PER_LOOK)
   }
 
   protected override encodeSlot(writer: SegmentRows, slot: number, full: boolean): number {
@@ -285,7 +280,8 @@ export class MapTable extends ObjectTable {
     const written = whole ? map.entries.size : map.dirty.size
     map.dirty = new Map()
     map.fresh = false
-    return map.entries.size / Math.max(1, written)
+    // A page that was not read is known by its bounds, which take about as much as an entry.
+    return (map.entries.size + map.unread.length) / Math.max(1, written)
   }
 
   override restore(slot: number, op: number, mapKey: Buffer | null, value: Buffer | null): void {
@@ -295,29 +291,24 @@ export class MapTable extends ObjectTable {
     }
     const map = this.#at(slot) ?? new MapSlot()
     map.fresh = false
-    map.sorted = null
     const key = this.decodeKey(Buffer.from(mapKey))
     if (op === Row.MAP_PUT && value)
-      map.entries.set(this.#identity(key), {
-        ...{ key, value: decodeCopy(this.descriptor.serde, value), order: undefined },
-      })
+      map.entries.set(this.#identity(key), { key, value: decodeCopy(this.descriptor.serde, value), order: undefined })
     else map.entries.delete(this.#identity(key))
     map.count = map.entries.size
     this.values[slot] = map.count > 0 ? map : undefined
   }
 }
 
-/** Of pages in their order, the one with the place of `order`. */
-function pageAt(pages: readonly MapPage[], order: string): MapPage | undefined {
-  let low = 0
-  for (let high = pages.length; high - low > 1; ) {
-    const middle = (low + high) >> 1
-    if ((pages[middle] as MapPage).from <= order) low = middle
-    else high = middle
-  }
-  const page = pages[low]
-  return page && page.from <= order && (page.to === null || order < page.to) ? page : undefined
-}
+/** The first page that ends behind `order`. */
+const firstBehind = (pages: readonly MapPage[], order: string): number =>
+  firstWhere(pages, ({ to }) => to === null || to > order)
+
+/** The first page that begins at `order` or behind. */
+const firstFrom = (pages: readonly MapPage[], order: string): number => firstWhere(pages, ({ from }) => from >= order)
+
+/** What comes directly behind, in the order of bytes. */
+const behind = (order: string): string => `${order}\0`
 
 /** The parts of pages that lie within some bounds; both in their order. */
 function within(pages: readonly MapPage[], bounds: readonly MapBounds[]): MapPage[] {
@@ -332,8 +323,6 @@ function within(pages: readonly MapPage[], bounds: readonly MapBounds[]): MapPag
   }
   return parts
 }
-
-const isInside = (order: string, { from, to }: MapBounds): boolean => order >= from && (to === null || order < to)
 
 /** `a` ends where `b` begins, or before. */
 const isBelow = (a: MapBounds, b: MapBounds): boolean => a.to !== null && a.to <= b.from

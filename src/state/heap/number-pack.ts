@@ -1,5 +1,5 @@
 // Where all states of an operator are numbers, what a snapshot has to write of a slot is written in one go, from its row alone:
-// the key's bytes stand there as its serde writes them, and the key itself, somewhere else in memory, is not touched.
+// a short key's bytes stand there, too, and nothing else in memory is touched.
 import type { SegmentWriter } from '../segment.ts'
 import type { Serde } from '../serde.ts'
 import { KEY_BYTES_INLINE, type Rows } from './rows.ts'

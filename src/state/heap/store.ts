@@ -297,6 +297,12 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
     this.#charged = bytes
   }
 
+  grown(): void {
+    if (!this.#disk) return
+    this.#charge(this.#disk.budget)
+    this.#disk.budget.relieve()
+  }
+
   evict(bytes: number): number {
     const slots = this.slotCount
     let freed = 0
@@ -470,8 +476,9 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
     return this.#row.slot
   }
 
-  /** A segment has been replayed: its memory is let go of. */
+  /** A segment has been replayed, and nothing looks at its memory any more. */
   replayed(): void {
     this.#row = NO_ROW
+    this.#keys.forgetSought()
   }
 }

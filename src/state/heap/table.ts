@@ -27,6 +27,8 @@ export interface SlotOwner extends KeyWriter {
   awaitsBase(slot: number): boolean
   /** What all states of the operator keep per slot. */
   readonly rows: Rows
+  /** Values take more than they did, of keys that were here. */
+  grown(): void
   /** Values are on disk, too, and what they take here is counted. */
   readonly cached: boolean
   /** The first `count` items of the slot's list in this state, from disk. */

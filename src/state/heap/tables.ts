@@ -43,7 +43,9 @@ export abstract class ObjectTable extends StateTable {
 
   /** It takes so many more. */
   protected grow(slot: number, bytes: number): void {
-    if (this.#sizes) this.resize(slot, (this.#sizes[slot] ?? 0) / OBJECT_FACTOR + bytes)
+    if (!this.#sizes) return
+    this.resize(slot, (this.#sizes[slot] ?? 0) / OBJECT_FACTOR + bytes)
+    this.owner.grown()
   }
 
   override mark(slot: number): void {

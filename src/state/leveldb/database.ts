@@ -155,10 +155,6 @@ export class LevelBatch {
     this.#failure = failure
   }
 
-  get length(): number {
-    return this.#batch.length
-  }
-
   put(key: Buffer, value: Buffer): void {
     const end = value.length + CHECKSUM_BYTES
     if (this.#scratch.length < end) this.#scratch = Buffer.alloc(end * 2)

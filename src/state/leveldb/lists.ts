@@ -13,7 +13,7 @@ import type { Puts } from './puts.ts'
 
 /** Of a chunk that takes no more: one item may be longer. */
 const CHUNK_BYTES = 4_096
-const INDEX_BYTES = 4
+const PART_BYTES = 4
 
 interface Chunk {
   readonly start: number
@@ -29,16 +29,16 @@ export function chunkOf(bytes: Buffer): { readonly before: number; readonly item
   return { before, items: reader.bytes(reader.remaining) }
 }
 
-/** `head`: the head's name. */
-function chunkName(head: Buffer, start: number): Buffer {
-  const name = Buffer.alloc(head.length + INDEX_BYTES)
+/** Of a chunk of a list, by its first index, or of a page of a map, by its number; `head`: the head's name. */
+export function partName(head: Buffer, part: number): Buffer {
+  const name = Buffer.alloc(head.length + PART_BYTES)
   head.copy(name)
-  name.writeUInt32BE(start, head.length)
+  name.writeUInt32BE(part, head.length)
   return name
 }
 
 function readChunk(db: LevelDatabase, head: Buffer, start: number): Chunk {
-  const bytes = db.get(chunkName(head, start))
+  const bytes = db.get(partName(head, start))
   assert(bytes, `a list on disk has no chunk that begins at ${start}`)
   const { before, items } = chunkOf(bytes)
   return { start, before, items: splitItems(items) }
@@ -133,12 +133,12 @@ export class ListWrite {
     const out = new ByteWriter(CHUNK_BYTES)
     out.uvarint(before + 1)
     out.bytes(joinItems(items))
-    this.#puts.put(chunkName(this.#name, start), out.view())
+    this.#puts.put(partName(this.#name, start), out.view())
   }
 
   #truncate(count: number): void {
     while (this.#start > 0 && this.#start >= count) {
-      if (this.#openOnDisk) this.#puts.delete(chunkName(this.#name, this.#start))
+      if (this.#openOnDisk) this.#puts.delete(partName(this.#name, this.#start))
       const before = this.#closed.get(this.#before) ?? readChunk(this.#db, this.#name, this.#before)
       this.#closed.delete(before.start)
       this.#open(before)
@@ -150,7 +150,7 @@ export class ListWrite {
   /** Writes what is not written yet. */
   finish(): void {
     const short = this.#before < 0 && this.#bytes <= CHUNK_BYTES
-    if (short && this.#openOnDisk) this.#puts.delete(chunkName(this.#name, this.#start))
+    if (short && this.#openOnDisk) this.#puts.delete(partName(this.#name, this.#start))
     if (this.#count === 0) {
       this.#puts.delete(this.#name)
       return

@@ -16,13 +16,13 @@ import {
   writeMapHead,
 } from '../collections.ts'
 import type { LevelDatabase } from './database.ts'
+import { partName } from './lists.ts'
 import type { Puts } from './puts.ts'
 
 /** Of a page that is cut when it has more. */
 export const PAGE_BYTES = 4_096
 /** How full its parts are then. */
 const FILLED = 0.75
-const NUMBER_BYTES = 4
 
 /** What stands in a page's entry. */
 export function pageOf(bytes: Buffer): MapBounds & { readonly pairs: Buffer } {
@@ -32,17 +32,9 @@ export function pageOf(bytes: Buffer): MapBounds & { readonly pairs: Buffer } {
   return { from, to, pairs: reader.bytes(reader.remaining) }
 }
 
-/** `head`: the head's name. */
-function pageName(head: Buffer, page: number): Buffer {
-  const name = Buffer.alloc(head.length + NUMBER_BYTES)
-  head.copy(name)
-  name.writeUInt32BE(page, head.length)
-  return name
-}
-
 /** The pairs of a page as it is now, if it has all of what is within these bounds; undefined: look into the head. */
 export function readMapPage(db: LevelDatabase, head: Buffer, { page, from, to }: MapPage): Buffer | undefined {
-  const bytes = db.get(pageName(head, page))
+  const bytes = db.get(partName(head, page))
   const found = bytes && pageOf(bytes)
   if (!found || found.from > from) return undefined
   return found.to === null || (to !== null && to <= found.to) ? found.pairs : undefined
@@ -70,6 +62,9 @@ export class MapWrite {
   #pages: Page[]
   #count: number
   #nextNumber: number
+  /** That were read or put: what is held, and written in the end. */
+  entriesHeld = 0
+  bytesHeld = 0
 
   constructor(db: LevelDatabase, puts: Puts, name: Buffer, pageBytes: number) {
     this.#db = db
@@ -89,7 +84,7 @@ export class MapWrite {
         ...{ entries: null, changed: false, isOnDisk: true },
       }))
       this.#count = head.count
-      this.#nextNumber = Math.max(...head.pages.map(({ page }) => page)) + 1
+      this.#nextNumber = head.pages.reduce((highest, { page }) => Math.max(highest, page), 0) + 1
     }
   }
 
@@ -114,12 +109,20 @@ export class MapWrite {
   }
 
   #read({ number }: Page): DiskMap {
-    const bytes = this.#db.get(pageName(this.#name, number))
+    const bytes = this.#db.get(partName(this.#name, number))
     assert(bytes, `a map on disk has no page ${number}`)
-    return readMap(pageOf(bytes).pairs)
+    const entries = readMap(pageOf(bytes).pairs)
+    this.#hold(entries.size, bytes.length)
+    return entries
+  }
+
+  #hold(entries: number, bytes: number): void {
+    this.entriesHeld += entries
+    this.bytesHeld += bytes
   }
 
   put(key: string, value: Buffer): void {
+    this.#hold(1, sizeOf(key, value))
     const entries = this.#entriesOf(key)
     if (!entries.has(key)) this.#count++
     entries.set(key, Buffer.from(value))
@@ -136,7 +139,7 @@ export class MapWrite {
   }
 
   #drop({ number, isOnDisk }: Page): void {
-    if (isOnDisk) this.#puts.delete(pageName(this.#name, number))
+    if (isOnDisk) this.#puts.delete(partName(this.#name, number))
   }
 
   /** Writes what is not written yet. */
@@ -201,7 +204,7 @@ export class MapWrite {
     out.uint8(to === null ? 0 : 1)
     if (to !== null) out.lengthPrefixed(Buffer.from(to, 'latin1'))
     out.bytes(writeMap(entries))
-    this.#puts.put(pageName(this.#name, page), out.view())
+    this.#puts.put(partName(this.#name, page), out.view())
   }
 }
 

@@ -22,6 +22,7 @@ import {
   type SegmentRows,
   type StateIdentity,
 } from '../segment.ts'
+import { f64 } from '../serde.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
 import { chunkOf, readList } from './lists.ts'
 import { PAGE_BYTES, pageOf, readMapPage } from './maps.ts'
@@ -336,7 +337,7 @@ export class LevelTaskDisk implements TaskDisk {
     return {
       number,
       apply: (op, key, _at, value) => {
-        if (op === Row.PUT && value) number(key, value.readDoubleBE(0))
+        if (op === Row.PUT && value) number(key, f64.decode(value, 0, value.length))
         else writes().number(entry, key, place, states.length, undefined)
       },
     }
@@ -355,7 +356,7 @@ export class LevelTaskDisk implements TaskDisk {
     for await (const entries of this.#db.entries(this.#cursor, this.#to)) {
       for (const [name, value] of entries) {
         // Never inside a list or a map: what a slice has of a key is all of it.
-        if (!last && read >= bytes && chunkIn(name) < 0) {
+        if (!last && read >= bytes && partIn(name) < 0) {
           this.#cursor = Buffer.from(name)
           this.#baseBytes += read
           return
@@ -414,23 +415,23 @@ const keyIn = (name: Buffer): Buffer => name.subarray(PREFIX_BYTES + 2, keyEnd(n
 const stateIn = (name: Buffer): number => name.readUInt16BE(keyEnd(name))
 
 /** Of a chunk of a list its first index, of a page of a map its number; −1: the name is a head's. */
-function chunkIn(name: Buffer): number {
+function partIn(name: Buffer): number {
   const end = keyEnd(name) + STATE_BYTES
   return name.length > end ? name.readUInt32BE(end) : -1
 }
 
 /** Items in the entry of a list; null: they are in its chunks. */
 const itemsIn = (name: Buffer, bytes: Buffer): Buffer | null =>
-  chunkIn(name) < 0 ? readHead(bytes).items : chunkOf(bytes).items
+  partIn(name) < 0 ? readHead(bytes).items : chunkOf(bytes).items
 
 /** Pairs in the entry of a map; null: they are in its pages. */
 const pairsIn = (name: Buffer, bytes: Buffer): Buffer | null =>
-  chunkIn(name) < 0 ? readMapHead(bytes).pairs : pageOf(bytes).pairs
+  partIn(name) < 0 ? readMapHead(bytes).pairs : pageOf(bytes).pairs
 
 /** A map's head comes before its pages. */
 function mapRows(rows: SegmentRows, state: number, name: Buffer, value: Buffer): void {
   const key = keyIn(name)
-  if (chunkIn(name) < 0) rows.raw(state, Row.DELETE, key, null, null)
+  if (partIn(name) < 0) rows.raw(state, Row.DELETE, key, null, null)
   for (const [at, each] of readMap(pairsIn(name, value) ?? NOTHING))
     rows.raw(state, Row.MAP_PUT, key, Buffer.from(at, 'latin1'), each)
 }
@@ -439,7 +440,7 @@ function mapRows(rows: SegmentRows, state: number, name: Buffer, value: Buffer):
 function listRow(rows: SegmentRows, state: number, name: Buffer, value: Buffer): void {
   const items = itemsIn(name, value)
   if (!items) return
-  const index = chunkIn(name)
+  const index = partIn(name)
   if (index <= 0) return rows.raw(state, Row.PUT, keyIn(name), null, items)
   const at = new ByteWriter(8)
   at.uvarint(index)

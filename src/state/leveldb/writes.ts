@@ -15,6 +15,8 @@ const NOTHING = Buffer.alloc(0)
 const BYTES_MAX = 4 * 2 ** 20
 /** For each of these the disk is read in the end, in one go. */
 const GATHERED_MAX = 2_000
+/** Of maps; they are put into pages in one go. */
+const ENTRIES_MAX = 20_000
 
 /** The name of a key's entry, good for one call only. */
 export type NameOf = (entry: number, key: Buffer) => Buffer
@@ -31,6 +33,8 @@ export class Writes {
   /** By the entry's name (latin1). */
   readonly #gathered = new Map<string, Gathered>()
   #gatheredBytes = 0
+  /** Of maps. */
+  #gatheredEntries = 0
   /** Numbers whose rows follow one another, and share their key's bytes. */
   #pack = new Pack(1)
   #packEntry = -1
@@ -52,7 +56,8 @@ export class Writes {
 
   /** It is to be written, however few there are. */
   get full(): boolean {
-    return this.#gathered.size >= GATHERED_MAX || this.#puts.bytes + this.#gatheredBytes > BYTES_MAX
+    const many = this.#gathered.size >= GATHERED_MAX || this.#gatheredEntries >= ENTRIES_MAX
+    return many || this.#puts.bytes + this.#gatheredBytes > BYTES_MAX
   }
 
   value(entry: number, key: Buffer, op: number, value: Buffer | null): void {
@@ -128,10 +133,13 @@ export class Writes {
     const held = this.#gathered.get(id) as MapWrite | undefined
     const map = held ?? new MapWrite(this.#db, this.#puts, name, this.#pageBytes)
     if (!held) this.#gathered.set(id, map)
-    this.#gatheredBytes += (at?.length ?? 0) + (value?.length ?? 0)
+    this.#gatheredBytes -= map.bytesHeld
+    this.#gatheredEntries -= map.entriesHeld
     if (op === Row.DELETE || !at) map.clear()
     else if (op === Row.MAP_PUT && value) map.put(at.toString('latin1'), value)
     else map.delete(at.toString('latin1'))
+    this.#gatheredBytes += map.bytesHeld
+    this.#gatheredEntries += map.entriesHeld
   }
 
   /** Nothing is added any more. */
