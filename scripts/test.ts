@@ -25,8 +25,8 @@ const groups: Readonly<Record<Mode, readonly string[]>> = {
   containers: ['containers'],
 }
 
-/** Files at a time. Of those with brokers two at a time are quicker, and starve upstreams and brokers … */
 const cores = availableParallelism()
+/** Files at a time. Of those with brokers two at a time are quicker, and starve upstreams and brokers … */
 const workers: Readonly<Record<string, number>> = {
   ...{ unit: cores, contract: cores, property: cores },
   ...{ integration: 1, containers: 1 },

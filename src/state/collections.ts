@@ -22,6 +22,11 @@ export function writeMap(map: Iterable<[string, Buffer]>): Buffer {
   return out.copy()
 }
 
+/** By their keys' bytes: as a function goes through them, and a page has them. */
+export function inOrder(entries: Iterable<[string, Buffer]>): [string, Buffer][] {
+  return [...entries].sort(([a], [b]) => (a < b ? -1 : 1))
+}
+
 /** The items of a list, each without its length. Views. */
 export function splitItems(items: Buffer): Buffer[] {
   const reader = new ByteReader(items)

@@ -1,6 +1,6 @@
 // What the rows of one state come to, read without a task: for commands that look, and for state that is dealt out anew.
 import { MillraceError } from '../base/errors.ts'
-import { splitItems } from '../state/collections.ts'
+import { inOrder, splitItems } from '../state/collections.ts'
 import type { StateDescriptor } from '../state/descriptors.ts'
 import {
   converting,
@@ -105,10 +105,6 @@ function appendTo({ items }: Cell, from: number, added: Buffer): void {
   items.length = from
   for (const item of splitItems(added)) items.push(item)
 }
-
-/** As a function goes through them: by their keys' bytes (latin1). */
-const inOrder = (entries: Iterable<[string, Buffer]>): [string, Buffer][] =>
-  [...entries].sort(([a], [b]) => (a < b ? -1 : 1))
 
 /** With a time to live: what has expired and was not removed yet, too. */
 function contentOf({ value, items, entries }: Cell, { kind, serde, mapKey, ttl }: StateDescriptor<unknown>): unknown {

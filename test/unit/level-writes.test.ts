@@ -3,32 +3,14 @@
  * changes of a few names, of names that differ only far behind, and of numbers that are told in part and as a whole, on a real
  * LevelDB beside a plain Map.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { silentLogger } from '../../src/base/log.ts'
-import { LevelDatabase } from '../../src/state/leveldb/database.ts'
 import { readPack } from '../../src/state/leveldb/packs.ts'
 import { Puts } from '../../src/state/leveldb/puts.ts'
 import { Writes } from '../../src/state/leveldb/writes.ts'
+import { levelDatabase, written } from '../support/level-database.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'millrace-writes-'))
-let db: LevelDatabase
-beforeAll(async () => {
-  db = await LevelDatabase.open(folder, silentLogger)
-})
-afterAll(async () => {
-  await db.close()
-  rmSync(folder, { recursive: true, force: true })
-})
-
-async function written(source: { emit: Puts['emit'] }, count = 3): Promise<void> {
-  const batch = db.batch()
-  while (!source.emit(batch, count));
-  await batch.write()
-}
+const db = levelDatabase()
 
 const name = fc.oneof(
   fc.nat(20).map((n) => `name-${n}`),
@@ -50,8 +32,13 @@ test('puts and deletes of a batch: the last one of each name counts', async () =
       else puts.put(Buffer.from(prefix + name), Buffer.from(value))
     }
     puts.sort()
-    await written(puts)
-    for (const [name, value] of model) expect(db.get(Buffer.from(prefix + name))?.toString() ?? null).toBe(value)
+    await written(db(), puts)
+    for (const [name, value] of model)
+      expect(
+        db()
+          .get(Buffer.from(prefix + name))
+          ?.toString() ?? null,
+      ).toBe(value)
   })
   await fc.assert(property, { numRuns: 200 })
 })
@@ -86,7 +73,7 @@ test('numbers told as a whole and in part, in any order and over any batches, ar
     const model = new Map<string, number>()
     const nameOf = (entry: number, key: Buffer): Buffer => Buffer.from(`${prefix}${entry}/${key}`)
     for (const rows of batches) {
-      const writes = new Writes(db, nameOf, 'again')
+      const writes = new Writes(db(), nameOf, 'again')
       for (const { key, which, value } of rows) {
         const bytes = Buffer.from(`key ${key}`)
         for (let place = 0; place < STATES; place++) {
@@ -97,10 +84,10 @@ test('numbers told as a whole and in part, in any order and over any batches, ar
         }
       }
       writes.finish()
-      await written(writes)
+      await written(db(), writes)
       for (let key = 0; key < 5; key++) {
         const found = new Map<number, number>()
-        readPack(db.get(nameOf(7, Buffer.from(`key ${key}`))) ?? Buffer.alloc(0), (place, bytes) =>
+        readPack(db().get(nameOf(7, Buffer.from(`key ${key}`))) ?? Buffer.alloc(0), (place, bytes) =>
           found.set(place, bytes.readDoubleBE(0)),
         )
         for (let place = 0; place < STATES; place++) expect(found.get(place)).toBe(model.get(`${key} ${place}`))

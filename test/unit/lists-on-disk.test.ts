@@ -2,27 +2,14 @@
  * Goal: a list in chunks is what an array says, whatever is appended, cut, replaced and repeated, over several batches. Method: random rows
  * against arrays on a real LevelDB; items of all lengths, so that chunks break everywhere.
  */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { silentLogger } from '../../src/base/log.ts'
 import { joinItems, readHead, splitItems } from '../../src/state/collections.ts'
-import { LevelDatabase } from '../../src/state/leveldb/database.ts'
 import { ListWrite, readList } from '../../src/state/leveldb/lists.ts'
 import { Puts } from '../../src/state/leveldb/puts.ts'
+import { levelDatabase, written } from '../support/level-database.ts'
 
-let folder = ''
-let db: LevelDatabase
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'millrace-lists-'))
-  db = await LevelDatabase.open(folder, silentLogger)
-})
-afterAll(async () => {
-  await db.close()
-  await rm(folder, { recursive: true })
-})
+const db = levelDatabase()
 
 const item = fc
   .record({ letter: fc.constantFrom('a', 'b', 'c'), length: fc.oneof(fc.nat(20), fc.nat(3_000), fc.nat(9_000)) })
@@ -43,7 +30,7 @@ test('in any number of batches, a list is what an array says', async () => {
     let model: Buffer[] = []
     for (const rows of all) {
       const puts = new Puts()
-      const list = new ListWrite(db, puts, name)
+      const list = new ListWrite(db(), puts, name)
       for (const each of rows) {
         if (each.do === 'clear') {
           list.clear()
@@ -61,9 +48,7 @@ test('in any number of batches, a list is what an array says', async () => {
       }
       list.finish()
       puts.sort()
-      const batch = db.batch()
-      while (!puts.emit(batch, 2));
-      await batch.write()
+      await written(db(), puts)
       await agrees(name, model)
     }
   })
@@ -72,18 +57,18 @@ test('in any number of batches, a list is what an array says', async () => {
 
 /** Nothing but the list stands under its name. */
 async function agrees(name: Buffer, model: readonly Buffer[]): Promise<void> {
-  const head = db.get(name)
+  const head = db().get(name)
   expect(head === undefined).toBe(model.length === 0)
   const entries: Buffer[] = []
   const end = Buffer.concat([name, Buffer.from([255, 255, 255, 255, 255])])
-  for await (const some of db.entries(name, end)) entries.push(...some.map(([, value]) => value))
+  for await (const some of db().entries(name, end)) entries.push(...some.map(([, value]) => value))
   if (!head) return expect(entries).toEqual([])
   const read = readHead(head)
   const count = read.items ? splitItems(read.items).length : read.count
   expect(count).toBe(model.length)
-  expect(readList(db, name, count).map(String)).toEqual(model.map(String))
+  expect(readList(db(), name, count).map(String)).toEqual(model.map(String))
   const some = Math.floor(count / 2)
-  expect(readList(db, name, some)).toHaveLength(some)
+  expect(readList(db(), name, some)).toHaveLength(some)
   if (read.items) expect(entries).toHaveLength(1)
   else expect(read.lastStart).toBeLessThan(count)
 }

@@ -3,26 +3,14 @@
  * who knows its pages from an earlier time never takes anything else for what he looks for. Method: random changes against Maps on
  * a real LevelDB.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { silentLogger } from '../../src/base/log.ts'
 import { type MapPage, readMap, readMapHead } from '../../src/state/collections.ts'
-import { LevelDatabase } from '../../src/state/leveldb/database.ts'
 import { MapWrite, readMapPage } from '../../src/state/leveldb/maps.ts'
 import { Puts } from '../../src/state/leveldb/puts.ts'
+import { levelDatabase, written } from '../support/level-database.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'millrace-maps-'))
-let db: LevelDatabase
-beforeAll(async () => {
-  db = await LevelDatabase.open(folder, silentLogger)
-})
-afterAll(async () => {
-  await db.close()
-  rmSync(folder, { recursive: true, force: true })
-})
+const db = levelDatabase()
 
 const key = fc.oneof(
   fc.nat(40).map((n) => `k${String(n).padStart(2, '0')}`),
@@ -47,7 +35,7 @@ test('over any number of batches, a map in pages is what a Map says', async () =
     for (const changes of all) {
       const before = new Map(model)
       const puts = new Puts()
-      const map = new MapWrite(db, puts, name, pageBytes)
+      const map = new MapWrite(db(), puts, name, pageBytes)
       for (const each of changes) {
         if (each.do === 'clear') {
           map.clear()
@@ -62,9 +50,7 @@ test('over any number of batches, a map in pages is what a Map says', async () =
       }
       map.finish()
       puts.sort()
-      const batch = db.batch()
-      while (!puts.emit(batch, 2));
-      await batch.write()
+      await written(db(), puts)
       await agrees(name, model)
       for (const page of known) stillRight(name, page, before, model)
       known = pagesOf(name)
@@ -76,7 +62,7 @@ test('over any number of batches, a map in pages is what a Map says', async () =
 })
 
 function pagesOf(name: Buffer): readonly MapPage[] {
-  const bytes = db.get(name)
+  const bytes = db().get(name)
   const head = bytes && readMapHead(bytes)
   return head && !head.pairs ? head.pages : []
 }
@@ -87,7 +73,7 @@ const within = (model: Map<string, string>, page: MapPage): unknown[] =>
 
 /** A page of an earlier time has all that is within its bounds now, or says that it has not. */
 function stillRight(name: Buffer, page: MapPage, before: Map<string, string>, model: Map<string, string>): void {
-  const pairs = readMapPage(db, name, page)
+  const pairs = readMapPage(db(), name, page)
   const isUntouched = JSON.stringify(within(before, page)) === JSON.stringify(within(model, page))
   if (!pairs) {
     refused++
@@ -101,15 +87,15 @@ function stillRight(name: Buffer, page: MapPage, before: Map<string, string>, mo
 
 /** Nothing but the map stands under its name; its head, and each page by its bounds, has what is there. */
 async function agrees(name: Buffer, model: Map<string, string>): Promise<void> {
-  const bytes = db.get(name)
+  const bytes = db().get(name)
   expect(bytes === undefined).toBe(model.size === 0)
   let entries = 0
   const end = Buffer.concat([name, Buffer.from([255, 255, 255, 255, 255])])
-  for await (const some of db.entries(name, end)) entries += some.length
+  for await (const some of db().entries(name, end)) entries += some.length
   const head = bytes && readMapHead(bytes)
   if (!head || head.pairs) expect(entries).toBe(head ? 1 : 0)
   else expect([entries, head.count]).toEqual([head.pages.length + 1, model.size])
-  const pages = head ? (head.pairs ? [head.pairs] : head.pages.map((page) => readMapPage(db, name, page))) : []
+  const pages = head ? (head.pairs ? [head.pairs] : head.pages.map((page) => readMapPage(db(), name, page))) : []
   expect(pages).not.toContain(undefined)
   const read = pages.flatMap((pairs) => [...readMap(pairs as Buffer)])
   expect(read.map(([key, value]) => [key, value.toString()])).toEqual([...model].sort(([a], [b]) => (a < b ? -1 : 1)))

@@ -163,8 +163,8 @@ export class KeyIndex {
     if (length > KEY_BYTES_INLINE) this.#longBytes -= length
     const hash =
       length > KEY_BYTES_INLINE
-        ? murmur2(this.#arena, rows.words[at + 1] as number, length)
-        : murmur2(rows.bytes, (at + 1) * 4, length)
+        ? hashOf(this.#arena, rows.words[at + 1] as number, length)
+        : hashOf(rows.bytes, (at + 1) * 4, length)
     let position = hash & this.#mask
     while (this.#entries[position * 2] !== slot + 1) position = (position + 1) & this.#mask
     this.#entries[position * 2] = FORGOTTEN

@@ -3,12 +3,13 @@
 // have changed here, so its entries are on disk as they were; which pages hold them, the disk may change.
 import { assert } from '../../base/assert.ts'
 import { ByteWriter } from '../../base/byte-writer.ts'
+import { firstWhere } from '../../base/search.ts'
 import { type MapBounds, type MapPage, readMap, readMapHead } from '../collections.ts'
 import type { MapRange, MapState } from '../descriptors.ts'
 import { Row, type SegmentRows } from '../segment.ts'
 import { decodeState, encodeState, type Serde } from '../serde.ts'
 import { oneSpelling } from './key-slots.ts'
-import { firstWhere, OrderedBlocks } from './ordered-blocks.ts'
+import { OrderedBlocks } from './ordered-blocks.ts'
 import { ownBytes, type Write } from './table.ts'
 import { type Cursor, decodeCopy, ObjectTable } from './tables.ts'
 

@@ -1,4 +1,5 @@
 // Things in the order of a text that each of them has, in blocks: one comes or goes in about the same time, however many there are.
+import { firstWhere } from '../../base/search.ts'
 
 const BLOCK_MAX = 512
 
@@ -64,15 +65,4 @@ export class OrderedBlocks<T> {
   #firstAt(block: readonly T[], order: string | null): number {
     return order === null ? block.length : firstWhere(block, (item) => this.#orderOf(item) >= order)
   }
-}
-
-/** Where `holds` begins to be true; it stays so. */
-export function firstWhere<T>(all: readonly T[], holds: (each: T) => boolean): number {
-  let low = 0
-  for (let high = all.length; low < high; ) {
-    const middle = (low + high) >> 1
-    if (holds(all[middle] as T)) high = middle
-    else low = middle + 1
-  }
-  return low
 }

@@ -6,8 +6,10 @@
 import { assert } from '../../base/assert.ts'
 import { ByteReader } from '../../base/byte-reader.ts'
 import { ByteWriter } from '../../base/byte-writer.ts'
+import { firstWhere } from '../../base/search.ts'
 import {
   type DiskMap,
+  inOrder,
   type MapBounds,
   type MapPage,
   readMap,
@@ -90,13 +92,8 @@ export class MapWrite {
 
   /** The page with the place of `key`, and its entries to be changed. */
   #entriesOf(key: string): DiskMap {
-    let low = 0
-    for (let high = this.#pages.length; high - low > 1; ) {
-      const middle = (low + high) >> 1
-      if ((this.#pages[middle] as Page).from <= key) low = middle
-      else high = middle
-    }
-    const page = this.#pages[low] as Page
+    const above = firstWhere(this.#pages, ({ from }) => from > key)
+    const page = this.#pages[Math.max(0, above - 1)] as Page
     // The lowest one so far.
     if (key < page.from) page.from = ''
     return this.#change(page)
@@ -170,7 +167,7 @@ export class MapWrite {
 
   /** In parts, if it is too large; the first one is the page itself. None: it is empty. */
   #cut(page: Page): Page[] {
-    const entries = [...(page.entries ?? [])].sort(([a], [b]) => (a < b ? -1 : 1))
+    const entries = inOrder(page.entries ?? [])
     if (entries.length === 0) {
       this.#drop(page)
       return []
