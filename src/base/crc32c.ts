@@ -75,8 +75,10 @@ function load(): Crc {
 export const crc32c: Crc = load()
 
 /** Of bytes from `start` to `end`. */
-export function crc32cIn(bytes: Buffer, start: number, end: number): number {
-  return end - start < NATIVE_BYTES_MIN ? crc32cPortable(bytes, 0, start, end) : crc32c(bytes.subarray(start, end))
+export function crc32cIn(bytes: Buffer, start: number, end: number, initial = 0): number {
+  return end - start < NATIVE_BYTES_MIN
+    ? crc32cPortable(bytes, initial, start, end)
+    : crc32c(bytes.subarray(start, end), initial)
 }
 
 /** Of parts that follow one another. */

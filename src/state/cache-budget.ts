@@ -4,6 +4,8 @@ import type { CacheBudget, CachedStore } from './disk.ts'
 /** What is freed beyond the limit, so that not every new key looks for another one to go: of the limit, and at most. */
 const FREED_SHARE = 1 / 64
 const FREED_BYTES_MAX = 512 * 1024
+/** Of the limit: by how much what is held grows before it is looked through again for what has only been read. A look is at every key. */
+const GROWTH_SHARE = 1 / 2
 
 export class SharedBudget implements CacheBudget {
   readonly #bytesMax: number
@@ -55,7 +57,9 @@ export class SharedBudget implements CacheBudget {
     }
     this.#held = this.#used > goal && stores.every((store) => store.held)
     // One that was not looked through goes on with the next key.
-    this.#tryAgainAt = this.#held ? Math.max(this.#bytesMax, this.#used + step) : this.#bytesMax
+    this.#tryAgainAt = this.#held
+      ? Math.max(this.#bytesMax, this.#used + this.#bytesMax * GROWTH_SHARE)
+      : this.#bytesMax
   }
 
   applied(): void {

@@ -39,6 +39,9 @@ export interface CachedStore {
 export type SegmentStates = ReadonlyMap<number, { readonly index: number; readonly identity: StateIdentity }>
 
 /** The state of one task as of its newest committed checkpoint, on disk. */
+/** What a disk has of a key stands in these bytes; `place`: the state's among those that were asked for. Lists and maps: collections.ts. */
+export type FoundOnDisk = (place: number, bytes: Buffer, start: number, end: number) => void
+
 export interface TaskDisk {
   readonly budget: CacheBudget
   /** Estimated bytes of all entries. */
@@ -47,8 +50,8 @@ export interface TaskDisk {
   readonly stagger: number
   /** The number of a state, given at its first use. */
   stateId(identity: StateIdentity): number
-  /** Gives what it has of a key, for those of `states` (an array that stays the same) of which it has something: by their place there. Lists and maps: collections.ts. */
-  read(states: readonly number[], key: Buffer, found: (place: number, bytes: Buffer) => void): void
+  /** Gives what it has of a key, for those of `states` (an array that stays the same) of which it has something. */
+  read(states: readonly number[], key: Buffer, found: FoundOnDisk): void
   /** The first `count` items of a key's list. */
   readList(state: number, key: Buffer, count: number): Buffer[]
   /** What its entry says now of a key's map, one that is there. */

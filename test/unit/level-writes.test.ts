@@ -87,9 +87,8 @@ test('numbers told as a whole and in part, in any order and over any batches, ar
       await written(db(), writes)
       for (let key = 0; key < 5; key++) {
         const found = new Map<number, number>()
-        readPack(db().get(nameOf(7, Buffer.from(`key ${key}`))) ?? Buffer.alloc(0), (place, bytes) =>
-          found.set(place, bytes.readDoubleBE(0)),
-        )
+        const entry = db().get(nameOf(7, Buffer.from(`key ${key}`))) ?? Buffer.alloc(0)
+        readPack(entry, (place, at) => found.set(place, entry.readDoubleBE(at)))
         for (let place = 0; place < STATES; place++) expect(found.get(place)).toBe(model.get(`${key} ${place}`))
       }
     }

@@ -58,8 +58,8 @@ export class MapTable extends ObjectTable {
     return decodeState(this.#keySerde, bytes)
   }
 
-  override load(slot: number, bytes: Buffer): void {
-    const head = readMapHead(bytes)
+  override load(slot: number, bytes: Buffer, start: number, end: number): void {
+    const head = readMapHead(bytes.subarray(start, end))
     const map = new MapSlot()
     map.fresh = false
     if (head.pairs) {
@@ -70,7 +70,7 @@ export class MapTable extends ObjectTable {
       map.unread = [...head.pages]
     }
     this.values[slot] = map
-    this.resize(slot, bytes.length)
+    this.resize(slot, end - start)
   }
 
   handle(cursor: Cursor): MapState<unknown, unknown> {

@@ -7,7 +7,7 @@ import { wallMs } from '../../base/clock.ts'
 import { MillraceError } from '../../base/errors.ts'
 import { type MapHead, type MapPage, readMap } from '../collections.ts'
 import type { StateDescriptor, StateDescriptors } from '../descriptors.ts'
-import type { CacheBudget, CachedStore, TaskDisk } from '../disk.ts'
+import type { CacheBudget, CachedStore, FoundOnDisk, TaskDisk } from '../disk.ts'
 import {
   converting,
   describeFormat,
@@ -23,6 +23,7 @@ import { f64, type Serde } from '../serde.ts'
 import { UNKNOWN_MS } from '../stamp.ts'
 import { TIMERS } from '../timers.ts'
 import { type Expiring, type ExpiringState, expiring, keptAs } from '../ttl.ts'
+import { ClockHand } from './clock-hand.ts'
 import { type FoldedValue, foldInto } from './fold.ts'
 import { KeySlots, NO_SLOT } from './key-slots.ts'
 import { MapTable } from './map-table.ts'
@@ -41,8 +42,6 @@ const isNumber = ({ kind, serde, ttl }: StateDescriptor<unknown>): boolean =>
 /** Reducing and aggregating states are values, too, that only change in another way. */
 const tableOf = { value: ValueTable, reducing: ValueTable, aggregating: ValueTable, list: ListTable, map: MapTable }
 
-/** Looked at in one go. */
-const SLOTS_PER_EVICTION = 32 * 1024
 const NO_ROW: { readonly key: Buffer; readonly slot: number } = { key: Buffer.alloc(0), slot: NO_SLOT }
 
 export class HeapStore implements Cursor, CachedStore, SlotOwner {
@@ -68,11 +67,9 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   readonly #disk: TaskDisk | null
   /** The states' numbers on disk. */
   #stateIds: readonly number[] = []
-  /** 1: the slot was used since the hand passed it. */
-  #used = new Uint8Array(64)
-  #hand = 0
-  /** Slots in a row that could not go. */
-  #passed = 0
+  /** Of the key that is being read from there. */
+  #loading = NO_SLOT
+  readonly #clock = new ClockHand()
   /** The epoch whose changes, and all before, are on disk. */
   #applied = 0
   /** Slots with nothing in them that are kept until the disk knows it. */
@@ -203,12 +200,14 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
 
   /** −1: the disk has nothing of the key that was looked for. */
   #load(disk: TaskDisk): number {
-    let slot = NO_SLOT
-    disk.read(this.#stateIds, this.#keys.soughtInState, (column, bytes) => {
-      if (slot < 0) slot = this.#claim()
-      ;(this.#tables[column] as StateTable).load(slot, bytes)
-    })
-    return slot
+    this.#loading = NO_SLOT
+    disk.read(this.#stateIds, this.#keys.soughtInState, this.#found)
+    return this.#loading
+  }
+
+  readonly #found: FoundOnDisk = (column, bytes, start, end) => {
+    if (this.#loading < 0) this.#loading = this.#claim()
+    ;(this.#tables[column] as StateTable).load(this.#loading, bytes, start, end)
   }
 
   listOnDisk(table: StateTable, slot: number, count: number): Buffer[] {
@@ -239,7 +238,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
 
   #moveTo(slot: number): void {
     this.slot = slot
-    if (slot >= 0 && this.#disk) this.#used[slot] = 1
+    if (slot >= 0 && this.#disk) this.#clock.use(slot)
     if (this.#idle >= 0 && this.#idle !== this.slot) {
       const idle = this.#idle
       this.#idle = NO_SLOT
@@ -271,12 +270,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   }
 
   #use(slot: number, budget: CacheBudget): void {
-    if (slot >= this.#used.length) {
-      const grown = new Uint8Array(this.#used.length * 2)
-      grown.set(this.#used)
-      this.#used = grown
-    }
-    this.#used[slot] = 1
+    this.#clock.add(slot)
     this.#charge(budget)
   }
 
@@ -304,36 +298,35 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   }
 
   evict(bytes: number): number {
-    const slots = this.slotCount
     let freed = 0
-    // Two rounds: in the first one the hand may only take marks away. Not all at once: records are waiting.
-    for (let left = Math.min(2 * slots, SLOTS_PER_EVICTION); left > 0 && freed < bytes; left--) {
-      const slot = this.#hand
-      this.#hand = slot + 1 < slots ? slot + 1 : 0
-      this.#passed++
-      if (!this.#keys.has(slot) || slot === this.slot || slot === this.#idle) continue
-      if (this.#used[slot] === 1) this.#used[slot] = 0
-      else if (this.#tables.every((table) => table.onDisk(slot, this.#applied))) {
-        const before = this.cacheBytes
-        for (const table of this.#tables) table.evict(slot)
-        this.#keys.forget(slot)
-        freed += before - this.cacheBytes
-        this.#passed = 0
-      }
+    this.#clock.begin(this.slotCount)
+    while (freed < bytes) {
+      const slot = this.#clock.next()
+      if (slot < 0) break
+      if (slot === this.slot || slot === this.#idle || !this.#keys.has(slot) || !this.#allOnDisk(slot)) continue
+      const before = this.cacheBytes
+      for (const table of this.#tables) table.evict(slot)
+      this.#keys.forget(slot)
+      freed += before - this.cacheBytes
+      this.#clock.found()
     }
     this.#charged -= freed
     return freed
   }
 
-  /** Two rounds: in the first one it may only have taken marks away. */
+  #allOnDisk(slot: number): boolean {
+    for (const table of this.#tables) if (!table.onDisk(slot, this.#applied)) return false
+    return true
+  }
+
   get held(): boolean {
-    return this.#passed >= 2 * this.slotCount
+    return this.#clock.foundNothing(this.slotCount)
   }
 
   /** The disk has what the snapshot with this epoch, and those before, had. */
   applied(epoch: number): void {
     this.#applied = epoch
-    this.#passed = 0
+    this.#clock.found()
     const emptied = this.#emptied
     this.#emptied = []
     for (const slot of emptied) if (this.#keys.has(slot)) this.released(slot)
@@ -368,7 +361,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
       this.#idle = slot
       return
     }
-    if (this.#disk && !this.#tables.every((table) => table.onDisk(slot, this.#applied))) {
+    if (this.#disk && !this.#allOnDisk(slot)) {
       this.#emptied.push(slot)
       return
     }

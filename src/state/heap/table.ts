@@ -117,9 +117,9 @@ export abstract class StateTable {
   protected resize(_slot: number, _bytes: number): void {}
 
   /** Takes over what is on disk. */
-  load(slot: number, bytes: Buffer): void {
-    this.restore(slot, Row.PUT, null, bytes)
-    this.resize(slot, bytes.length)
+  load(slot: number, bytes: Buffer, start: number, end: number): void {
+    this.restore(slot, Row.PUT, null, bytes.subarray(start, end))
+    this.resize(slot, end - start)
   }
 
   /** Clean and empty: nothing keeps the slot. */

@@ -74,8 +74,7 @@ export class LevelDatabase {
   #checked(key: Buffer, stored: Buffer): Buffer {
     const end = stored.length - CHECKSUM_BYTES
     if (end >= 0) {
-      const value = stored.subarray(0, end)
-      if (stored.readUInt32LE(end) === checksum(key, value)) return value
+      if (stored.readUInt32LE(end) === crc32cIn(stored, 0, end, crc32c(key))) return stored.subarray(0, end)
     }
     throw this.#damaged(`the value of ${key.toString('hex')} fails its checksum`)
   }
@@ -128,10 +127,6 @@ export class LevelDatabase {
   }
 }
 
-function checksum(key: Buffer, value: Buffer): number {
-  return crc32c(value, crc32c(key))
-}
-
 async function openLevel(folder: string): Promise<Level> {
   const db = new ClassicLevel<Buffer, Buffer>(folder, {
     keyEncoding: 'buffer',
@@ -159,7 +154,7 @@ export class LevelBatch {
     const end = value.length + CHECKSUM_BYTES
     if (this.#scratch.length < end) this.#scratch = Buffer.alloc(end * 2)
     value.copy(this.#scratch)
-    this.#scratch.writeUInt32LE(checksum(key, value), value.length)
+    this.#scratch.writeUInt32LE(crc32c(value, crc32c(key)), value.length)
     this.#batch.put(key, this.#scratch.subarray(0, end))
   }
 

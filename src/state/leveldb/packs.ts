@@ -69,8 +69,8 @@ export class Pack {
 
   /** What rows did not tell is as it was. */
   over(before: Buffer): void {
-    readPack(before, (place, bytes) => {
-      if ((this.#known & (1 << place)) === 0) this.set(place, bytes.readDoubleBE(0))
+    readPack(before, (place, at) => {
+      if ((this.#known & (1 << place)) === 0) this.set(place, before.readDoubleBE(at))
     })
   }
 
@@ -82,10 +82,10 @@ export class Pack {
   }
 }
 
-/** No bytes: nothing is there. */
-export function readPack(entry: Buffer, found: (place: number, bytes: Buffer) => void): void {
+/** Where each number is that is there. No bytes: none is. */
+export function readPack(entry: Buffer, found: (place: number, at: number) => void): void {
   if (entry.length === 0) return
   const present = entry.readUInt32BE(0)
   for (let place = 0, at = MASK_BYTES; at < entry.length; place++, at += NUMBER_BYTES)
-    if ((present & (1 << place)) !== 0) found(place, entry.subarray(at, at + NUMBER_BYTES))
+    if ((present & (1 << place)) !== 0) found(place, at)
 }

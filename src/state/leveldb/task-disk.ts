@@ -12,7 +12,7 @@ import { yieldToLoop } from '../../base/clock.ts'
 import { isCode, MillraceError } from '../../base/errors.ts'
 import type { TaskId } from '../../base/ids.ts'
 import { type MapHead, type MapPage, readHead, readMap, readMapHead } from '../collections.ts'
-import type { CacheBudget, ChainPart, SegmentStates, TaskDisk } from '../disk.ts'
+import type { CacheBudget, ChainPart, FoundOnDisk, SegmentStates, TaskDisk } from '../disk.ts'
 import {
   converting,
   type ReadableState,
@@ -156,15 +156,15 @@ export class LevelTaskDisk implements TaskDisk {
     return pack < 0 ? null : { pack, place: (packs[pack]?.states ?? []).indexOf(state) }
   }
 
-  read(states: readonly number[], key: Buffer, found: (place: number, bytes: Buffer) => void): void {
+  read(states: readonly number[], key: Buffer, found: FoundOnDisk): void {
     for (const { entry, places, at } of this.#readPlan(states)) {
       const bytes = this.#db.get(this.#keyOf(entry, key))
       if (!bytes) continue
-      if (!places) found(at, bytes)
+      if (!places) found(at, bytes, 0, bytes.length)
       else
-        readPack(bytes, (place, number) => {
+        readPack(bytes, (place, numberAt) => {
           const where = places[place]
-          if (where !== undefined && where >= 0) found(where, number)
+          if (where !== undefined && where >= 0) found(where, bytes, numberAt, numberAt + NUMBER_BYTES)
         })
     }
   }
@@ -375,9 +375,9 @@ export class LevelTaskDisk implements TaskDisk {
     const key = keyIn(name)
     if (entry >= FIRST_PACK) {
       const packed = this.#marker.packs[entry - FIRST_PACK]?.states ?? []
-      readPack(value, (place, number) => {
+      readPack(value, (place, at) => {
         const state = states.get(packed[place] as number)
-        if (state) rows.raw(state.index, Row.PUT, key, null, number)
+        if (state) rows.raw(state.index, Row.PUT, key, null, value.subarray(at, at + NUMBER_BYTES))
       })
       return
     }
