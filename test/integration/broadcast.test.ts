@@ -1,6 +1,7 @@
 // Goal: every task has all records of a broadcast topic, once and in one order, however often workers are killed, and the state that they make
 // fits to the records' results, as does operator state; a topic that cannot be broadcast is refused. Method: the command line as a child process; SIGKILL to a
 // worker whenever part of a batch is committed, while rules come in; every result says which rules its task had.
+import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals'
 import { Cli } from '../support/cli.ts'
 import type { Ruled } from '../support/feature-pipeline.ts'
@@ -17,6 +18,8 @@ afterAll(() => site[Symbol.asyncDispose]())
 
 const KEYS = 8
 const RULES_PER_BATCH = 200
+/** Each takes ten milliseconds behind the repartition topic. */
+const DRAINED = 800
 
 /** What the rules come to, by how many of them there are. */
 function hashesOf(rules: readonly string[]): number[] {
@@ -105,6 +108,88 @@ test.each(['heap', 'leveldb'] as const)(
     expect(lines.map(({ value }) => value.offset)).toEqual(Array(4).fill(String(rules.length)))
   },
 )
+
+test('a broadcast topic that was created again: stops; its state cannot be kept, and without it all is read anew', async () => {
+  const subject = await site.feature('broadcast')
+  const topic = `${subject.output}-rules`
+  const rule = (value: string) => ({ topic, value, partition: 0 })
+  await site.createTopic(topic)
+  await site.send(['old', 'older'].map(rule))
+  await subject.send(['k:a', 'k:b'])
+  await subject.once()
+  await site.admin.deleteTopic(topic)
+  await site.createTopic(topic)
+  await site.send([rule('new')])
+  await subject.send(['k:c'])
+
+  const ended = await subject.fails()
+  expect(ended.code).toBe(3)
+  expect(ended.output).toContain('TOPIC_ID_CHANGED')
+  expect(ended.output).toContain(`topic ${topic} was deleted and created again`)
+  const kept = await subject.reset('--to', 'latest', '--state', 'keep')
+  expect(kept.code).toBe(2)
+  expect(kept.output).toContain('OPTION_INVALID')
+  expect(kept.output).toContain(`broadcast topic ${topic} was deleted and created again`)
+  expect((await subject.reset('--to', 'earliest', '--state', 'drop')).code).toBe(0)
+  await subject.once()
+
+  const [before, after] = [
+    [0, 'old', 'older'],
+    [0, 'new'],
+  ].map((all) => all.reduce((hash, each) => hashOf(Number(hash), String(each))))
+  const found = (await results(subject)).get('k')?.map(({ value, count, rules, hash }) => [value, count, rules, hash])
+  expect(found).toEqual([
+    ['a', 1, 2, before],
+    ['b', 2, 2, before],
+    ['a', 1, 1, after],
+    ['b', 2, 1, after],
+    ['c', 3, 1, after],
+  ])
+})
+
+test('a savepoint that drains a repartition topic in front of a broadcast: what is read there meets the rules, and they go on from it', async () => {
+  const subject = await site.feature('broadcast-hop', { partitions: 2 })
+  const topic = `${subject.output}-rules`
+  await site.createTopic(topic)
+  const rules = Array.from({ length: RULES_PER_BATCH }, (_, index) => `rule-${index}`)
+  const sendRules = (some: readonly string[]): Promise<void> =>
+    site.send(some.map((value) => ({ topic, value, partition: 0 })))
+  await sendRules(rules)
+  const first = Array.from({ length: DRAINED }, (_, index) => `k${index % KEYS}:${index}`)
+  const cli = subject.start(['run', '--leave'], { MILLRACE_CHECKPOINT_INTERVAL_MS: '30' })
+  await cli.runs()
+  await subject.send(first)
+  await until('the first part is read into the hop', async () => (await subject.progress()) === DRAINED)
+  const folder = join(await subject.anotherStore(), 'savepoint')
+  const creating = Cli.run(
+    ['savepoint', 'create', subject.module, '--out', folder, '--stop', '--drain'],
+    subject.env(),
+    90_000,
+  )
+  expect((await cli.ended()).code).toBe(0)
+  // Else nothing is left to be drained.
+  expect((await site.read(subject.output)).length).toBeLessThan(DRAINED)
+  const created = await creating
+  expect([created.code, created.output]).toEqual([0, expect.stringContaining('savepoint written')])
+  expect(await site.read(subject.output)).toHaveLength(DRAINED)
+
+  const restored = await Cli.run(['savepoint', 'restore', folder, '--to', subject.module], subject.env(), 90_000)
+  expect([restored.code, restored.output]).toEqual([0, expect.stringContaining('key/0')])
+  await sendRules(['last'])
+  const again = subject.start(['run', '--leave'], { MILLRACE_CHECKPOINT_INTERVAL_MS: '30' })
+  await again.runs()
+  await subject.send(['k0:end'])
+  await until('the last one has come', async () => (await site.read(subject.output)).length > DRAINED)
+  expect((await again.stop()).code).toBe(0)
+
+  const hashes = hashesOf([...rules, 'last'])
+  for (const [key, ruled] of await results(subject)) {
+    expect(ruled.map(({ count }) => count)).toEqual(ruled.map((_, index) => index + 1))
+    for (const each of ruled) expect(each.hash).toBe(hashes[each.rules])
+    if (key === 'k0') expect(ruled.at(-1)).toMatchObject({ value: 'end', rules: RULES_PER_BATCH + 1 })
+    for (const each of ruled) expect(each.rules).toBeGreaterThanOrEqual(RULES_PER_BATCH)
+  }
+})
 
 test('a broadcast topic with several partitions is refused before anything runs', async () => {
   const subject = await site.feature('broadcast')

@@ -150,6 +150,34 @@ describe('timers and files under SIGKILL', () => {
   })
 })
 
+describe('a migration under SIGKILL', () => {
+  test.each(['heap', 'leveldb'] as const)(
+    'state on %s: two lives die in the middle of it and leave all as it was; the third migrates every value',
+    async (backend) => {
+      const folder = await mkdtemp(join(tmpdir(), 'millrace-lives-'))
+      const subject = await site.feature('counts', { file: join(folder, 'deaths') })
+      const env = {
+        ...SMALL_STEPS,
+        MILLRACE_STATE_BACKEND: backend,
+        MILLRACE_STATE_FOLDER: await subject.anotherStore(),
+      }
+      const keys = Array.from({ length: 50 }, (_, index) => `k${index}`)
+      await subject.send(keys.flatMap((key) => [`${key}:a`, `${key}:b`]))
+      await subject.once(env)
+      const cli = subject.start(['run', '--leave'], env, { shape: 'counts-migrated' })
+      await subject.send(keys.map((key) => `${key}:c`))
+      await subject.caughtUp(cli)
+      expect((await cli.stop()).code).toBe(0)
+      expect(cli.events('worker-exited')).toHaveLength(2)
+      const ofKey = Map.groupBy(await site.read(subject.output), ({ key }) => String(key))
+      expect([...ofKey.keys()].sort()).toEqual(keys.toSorted())
+      for (const records of ofKey.values())
+        expect(records.map(({ value }) => String(value))).toEqual(['a 1', 'b 2', 'c 3 after 2'])
+      await rm(folder, { recursive: true })
+    },
+  )
+})
+
 describe('a backlog', () => {
   const minutes = { MILLRACE_CHECKPOINT_INTERVAL_MS: '300000', MILLRACE_TRANSACTION_TIMEOUT_MS: '800000' }
 

@@ -4,12 +4,16 @@ import { readdirSync } from 'node:fs'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals'
 import { Cli, type Ended } from '../support/cli.ts'
 import { REFERENCE } from '../support/harness.ts'
 import { fixtureCounts, fixtures, numbersOf, referenceEnv, runReference } from '../support/savepoint-fixture.ts'
 import { Site, type Subject } from '../support/site.ts'
 import { until } from '../support/test-worker.ts'
+
+/** Enough of them that it takes a while to write them. */
+const FILES = 20
 
 let folder = ''
 beforeEach(async () => {
@@ -54,6 +58,27 @@ test('of a pipeline that runs, without stopping it', async () => {
     tasks: { rows: number; positions: { offset: string }[] }[]
   }
   expect(inspected.tasks.map(({ rows, positions }) => [rows > 0, positions[0]?.offset])).toEqual([[true, '2']])
+})
+
+test('killed while it is written: it is whole or not there, and the next one under its name is not hindered', async () => {
+  const subject = await site.subject('count', { partitions: FILES })
+  await subject.send(['k:a', 'k:b', 'l:c'])
+  await subject.once()
+  const place = join(folder, 'killed')
+  const create = ['savepoint', 'create', subject.module, '--out', place]
+  {
+    await using cli = new Cli(create, subject.env())
+    while (cli.running && (await readdir(folder)).length === 0) await setImmediate()
+    cli.signal('SIGKILL')
+    expect((await cli.ended()).code).toBe(null)
+  }
+  const left = await readdir(folder)
+  expect(left).toHaveLength(1)
+  if (!left.includes('killed')) expect((await Cli.run(create, subject.env())).code).toBe(0)
+  const inspected = JSON.parse((await command(subject, ['inspect', place, '--json'])).output) as { tasks: unknown[] }
+  expect(inspected.tasks).toHaveLength(FILES)
+  expect((await command(subject, ['list', folder])).output).toContain('1 savepoints in')
+  expect((await command(subject, ['restore', place, '--to', subject.module])).code).toBe(0)
 })
 
 test('what was read since would be written again: refused, unless it is accepted', async () => {

@@ -2,7 +2,7 @@
  * Pipelines that use what a user may use, one shape for each group of features. As in case-pipeline.ts, the shape, the
  * topics and the settings come from CASE.
  */
-import { appendFileSync } from 'node:fs'
+import { appendFileSync, existsSync, statSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import {
   boolean,
@@ -17,9 +17,11 @@ import {
   type Pipeline,
   type PipelineBuilder,
   type PipelineOptions,
+  type StateHandles,
   type Stream,
   utf8,
   valueState,
+  withMigration,
 } from 'millrace'
 import { fileSink } from 'millrace/file'
 import { kafkaSink, kafkaSource } from 'millrace/kafka'
@@ -35,8 +37,11 @@ export type FeatureShape =
   | 'hooks'
   | 'slow-hop'
   | 'broadcast'
+  | 'broadcast-hop'
   | 'alarms'
   | 'files'
+  | 'counts'
+  | 'counts-migrated'
 
 export interface Feature {
   readonly name: string
@@ -46,7 +51,7 @@ export interface Feature {
   readonly options?: PipelineOptions
   /** For `async`. */
   readonly order?: 'ordered' | 'unordered'
-  /** For `hooks`: where they leave their traces. */
+  /** For `hooks`: where they leave their traces; for `counts-migrated`: where each life does that ends in the middle. */
   readonly file?: string
 }
 
@@ -83,8 +88,34 @@ function texts(pipeline: PipelineBuilder, name = 'in', topics = given.inputs): S
   return pipeline.from(name, kafkaSource({ topic: topics, key: nullable(utf8), value: utf8 }))
 }
 
+const RULES = { rules: valueState(f64, 0), hash: valueState(f64, 0) }
+
+const rulesOf = (pipeline: PipelineBuilder): Stream<string, string | null> =>
+  pipeline.from('rules', kafkaSource({ topic: `${given.output}-rules`, key: nullable(utf8), value: utf8 }))
+
+function learn(rule: string, { broadcast: { rules, hash } }: { readonly broadcast: StateHandles<typeof RULES> }): void {
+  rules.set(rules.get() + 1)
+  hash.set(hashOf(hash.get(), rule))
+}
+
 /** Longer than a worker takes to be killed and to come back. */
 const ALARM_MS = 1_500
+
+/** In as many lives a migration does not come to its end. */
+const DEATHS = 2
+const MIGRATED_PER_LIFE = 10
+let migrated = 0
+
+/** Each life migrates some more values than the one before, and dies of it, but for the last. */
+function migrateAndDie<T>(value: T): T {
+  const file = given.file ?? ''
+  const deaths = existsSync(file) ? statSync(file).size : 0
+  if (++migrated > MIGRATED_PER_LIFE * (deaths + 1) && deaths < DEATHS) {
+    appendFileSync(file, 'x')
+    process.kill(process.pid, 'SIGKILL')
+  }
+  return value
+}
 
 /** A few milliseconds that depend on the value only: the same in every life. */
 async function slow(value: string): Promise<string> {
@@ -180,6 +211,34 @@ const shapes: Readonly<Record<FeatureShape, (pipeline: PipelineBuilder) => void>
       })
       .to('out', textSink),
 
+  counts: (pipeline) =>
+    texts(pipeline)
+      .keyByRecordKey()
+      .withState({ count: valueState(f64, 0) })
+      .map('count', (value, { state: { count } }) => {
+        count.set(count.get() + 1)
+        return `${value} ${count.get()}`
+      })
+      .to('out', textSink),
+
+  /** The same, its numbers now objects. */
+  'counts-migrated': (pipeline) =>
+    texts(pipeline)
+      .keyByRecordKey()
+      .withState({
+        count: withMigration(valueState(json<{ count: number; was: number }>()), {
+          version: 2,
+          older: { 1: f64 },
+          migrate: (was) => migrateAndDie({ count: was, was }),
+        }),
+      })
+      .map('count', (value, { state }) => {
+        const { count, was } = state.count.get() ?? { count: 0, was: 0 }
+        state.count.set({ count: count + 1, was })
+        return `${value} ${count + 1} after ${was}`
+      })
+      .to('out', textSink),
+
   /** Into files and a topic: they must agree. */
   files: (pipeline) => {
     const stream = texts(pipeline)
@@ -189,19 +248,12 @@ const shapes: Readonly<Record<FeatureShape, (pipeline: PipelineBuilder) => void>
 
   /** Rules from a topic of their own, to every task. */
   broadcast: (pipeline) => {
-    const rules = pipeline.from(
-      'rules',
-      kafkaSource({ topic: `${given.output}-rules`, key: nullable(utf8), value: utf8 }),
-    )
     texts(pipeline)
       .keyByRecordKey()
       .withState({ count: valueState(f64, 0) })
-      .connectBroadcast(rules, { rules: valueState(f64, 0), hash: valueState(f64, 0) })
+      .connectBroadcast(rulesOf(pipeline), RULES)
       .process<Ruled>('rule', {
-        onBroadcast(rule, { broadcast: { rules, hash } }) {
-          rules.set(rules.get() + 1)
-          hash.set(hashOf(hash.get(), rule))
-        },
+        onBroadcast: learn,
         onRecord(value, { state: { count }, broadcast: { rules, hash }, emit }) {
           count.set(count.get() + 1)
           emit({ value, count: count.get(), rules: rules.get(), hash: hash.get() })
@@ -216,6 +268,24 @@ const shapes: Readonly<Record<FeatureShape, (pipeline: PipelineBuilder) => void>
         },
       })
       .to('out', kafkaSink({ topic: given.output, key: nullable(utf8), value: json<Ruled & { nth: number }>() }))
+  },
+
+  /** Its rules meet what comes out of a repartition topic, a record each ten milliseconds. */
+  'broadcast-hop': (pipeline) => {
+    texts(pipeline)
+      .keyBy('key', (_, { key }) => String(key), { partitions: 2 })
+      .asyncMap('slow', (value) => pause(10, value), { capacity: 1 })
+      .keyByRecordKey()
+      .withState({ count: valueState(f64, 0) })
+      .connectBroadcast(rulesOf(pipeline), RULES)
+      .process<Ruled>('rule', {
+        onBroadcast: learn,
+        onRecord(value, { state: { count }, broadcast: { rules, hash }, emit }) {
+          count.set(count.get() + 1)
+          emit({ value, count: count.get(), rules: rules.get(), hash: hash.get() })
+        },
+      })
+      .to('out', kafkaSink({ topic: given.output, key: utf8, value: json<Ruled>() }))
   },
 
   /** Its second stage takes ten milliseconds for a value. */

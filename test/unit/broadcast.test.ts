@@ -231,12 +231,12 @@ interface Way {
   readonly got: string[]
 }
 
-test('the hub gives every task each record once, in order, wherever they begin and whoever leaves', () => {
+test('the hub gives every task each record once, in order, wherever they begin, whoever leaves, whatever was aborted between them', () => {
   const steps = fc.array(
     fc.oneof(
       fc.record({ do: fc.constant('join' as const), at: fc.nat(30) }),
       fc.record({ do: fc.constantFrom('poll' as const, 'leave' as const), at: fc.nat(5) }),
-      fc.record({ do: fc.constant('append' as const), at: fc.integer({ min: 1, max: 400 }) }),
+      fc.record({ do: fc.constantFrom('append' as const, 'abort' as const), at: fc.integer({ min: 1, max: 400 }) }),
     ),
     { maxLength: 60 },
   )
@@ -251,13 +251,21 @@ test('the hub gives every task each record once, in order, wherever they begin a
     )
     const hub = new BroadcastHub(reader)
     const ways: Way[] = []
-    let written = 0
+    /** By offset; null: aborted, or a marker. */
+    const written: (string | null)[] = []
     for (const { do: what, at } of sequence) {
       const way = ways[at % Math.max(1, ways.length)]
       if (what === 'append')
-        for (let n = 0; n < at; n++) log.append(0, [{ key: null, value: Buffer.from(`${written++}`) }])
-      else if (what === 'join' && ways.length < 5) {
-        const from = Math.min(at, written)
+        for (let n = 0; n < at; n++) {
+          const value = String(written.length)
+          written.push(value)
+          log.append(0, [{ key: null, value: Buffer.from(value) }])
+        }
+      else if (what === 'abort') {
+        for (let n = 0; n < at; n++) written.push(null)
+        log.appendInvisible(0, at)
+      } else if (what === 'join' && ways.length < 5) {
+        const from = Math.min(at, written.length)
         ways.push({
           subscription: hub.join('rules', { offset: BigInt(from), leaderEpoch: -1 }),
           from,
@@ -272,15 +280,18 @@ test('the hub gives every task each record once, in order, wherever they begin a
     }
     // Nobody is stuck: in turn, all of them come to the end.
     for (let more = true; more; ) more = ways.map(take).some(Boolean)
-    for (const { from, got } of ways)
-      expect(got).toEqual(Array.from({ length: written - from }, (_, index) => String(from + index)))
+    for (const { from, got } of ways) expect(got).toEqual(written.slice(from).filter((value) => value !== null))
   })
   fc.assert(property, { numRuns: 500 })
 })
 
 function take(way: Way): boolean {
   const element = way.subscription.poll(way.next)
-  if (element?.kind !== 'batch') return false
+  if (!element) return false
+  if (element.kind === 'progress') {
+    way.next = element.nextOffset
+    return true
+  }
   const { batch } = element
   for (const [index, { value }] of plainRecords(batch).entries())
     if (batch.offsetOf(index) >= way.next) way.got.push(String(value))
