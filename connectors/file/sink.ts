@@ -31,6 +31,8 @@ export interface FileSinkOptions<V> {
 const LINE_FEED = 10
 /** Written to disk in pieces of about this size, while records come. */
 const PIECE_BYTES = 256 * 1024
+/** Pieces that wait for the disk take so much memory at most, and what one batch makes. */
+const WAITING_BYTES_MAX = 16 * 2 ** 20
 /**
  * What a crash left is deleted when it is this old: a worker that was paused in the middle of its start must not delete
  * what the present owner of the task is writing.
@@ -48,8 +50,8 @@ export function fileSink<K, V>(options: FileSinkOptions<V>): TwoPhaseSinkConnect
     throw new MillraceError('OPTION_INVALID', `fileSink: extension '${extension}'; letters and digits are expected`)
   return {
     role: 'two-phase-sink',
-    open: ({ pipeline, operator, partition }) =>
-      new FileSink(options, extension, `${pipeline}.${operator}.${partition}.`),
+    open: ({ pipeline, operator, partition, wake }) =>
+      new FileSink(options, extension, `${pipeline}.${operator}.${partition}.`, wake),
   }
 }
 
@@ -72,14 +74,22 @@ class FileSink<K, V> implements TwoPhaseCommitSink<K, V> {
   /** For encoders that want memory of their own. */
   readonly #scratch = new ByteWriter()
   #part: Part | undefined
+  /** Bytes of pieces that are not on disk yet. */
+  #waiting = 0
+  readonly #wake: () => void
   /** Marks that the next commit makes needless: recovery asks for the newest checkpoint alone. */
   #marks: string[] = []
 
-  constructor(options: FileSinkOptions<V>, extension: string, prefix: string) {
+  constructor(options: FileSinkOptions<V>, extension: string, prefix: string, wake: () => void) {
     this.#folder = options.folder
     this.#value = options.value
     this.#extension = extension
     this.#prefix = prefix
+    this.#wake = wake
+  }
+
+  get full(): boolean {
+    return this.#waiting >= WAITING_BYTES_MAX
   }
 
   async begin(): Promise<void> {
@@ -118,12 +128,21 @@ class FileSink<K, V> implements TwoPhaseCommitSink<K, V> {
     const piece = this.#lines.copy()
     this.#lines.reset()
     part.bytes += piece.length
-    part.written = part.written.then(async () => {
-      part.file ??= await open(part.path, 'wx')
-      await part.file.writeFile(piece)
-    })
+    this.#waiting += piece.length
+    part.written = part.written
+      .then(async () => {
+        part.file ??= await open(part.path, 'wx')
+        await part.file.writeFile(piece)
+      })
+      .finally(() => this.#writtenOrLost(piece.length))
     // `prepare` reports it; until then nobody asks.
     part.written.catch(() => undefined)
+  }
+
+  #writtenOrLost(bytes: number): void {
+    const was = this.full
+    this.#waiting -= bytes
+    if (was && !this.full) this.#wake()
   }
 
   #open(): Part {

@@ -162,7 +162,13 @@ export class PipelineTester implements AsyncDisposable {
           return writer
         },
         openTwoPhase: (operator, connector) =>
-          connector.open({ pipeline: this.#plan.pipeline, operator, partition: plan.partition, log: silentLogger }),
+          connector.open({
+            pipeline: this.#plan.pipeline,
+            operator,
+            partition: plan.partition,
+            log: silentLogger,
+            wake: () => {},
+          }),
         wake: () => {},
       },
       onAck: (snapshot) => this.#acks.push(snapshot),

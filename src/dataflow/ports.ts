@@ -74,6 +74,8 @@ export interface TwoPhaseSinkConnector<K, V> {
     readonly operator: string
     readonly partition: number
     readonly log: Logger
+    /** To be called when the sink is `full` no more. */
+    readonly wake: () => void
   }): TwoPhaseCommitSink<K, V>
 }
 
@@ -92,6 +94,8 @@ export interface TwoPhaseCommitSink<K = unknown, V = unknown> {
   /** A transaction for the records before the next barrier. */
   begin(): Promise<void>
   write(value: V, record: RecordContext<K>): void
+  /** True while more waits in memory than should: the task reads no more until then. Barriers pass all the same. Without it, never. */
+  readonly full?: boolean
   /** Flushes everything written since `begin`; when it resolves the transaction survives any crash. */
   prepare(checkpoint: CheckpointId): Promise<TransactionHandle>
   commit(handle: TransactionHandle): Promise<void>

@@ -162,6 +162,7 @@ export class Attempt {
     const { plan, settings, topology, log, reads } = this.#env
     const { task: taskPlan } = restored
     const disk = taskPlan.stage.keyed ? await this.#env.state.open(taskPlan.id) : null
+    const wake = (): void => this.wake()
     const task = new Task({
       id: taskPlan.id,
       nodes: taskPlan.stage.nodes,
@@ -177,8 +178,8 @@ export class Attempt {
         disk,
         writer: (topic) => this.#sink.writer(topic, topology.topics.get(topic)?.partitions ?? 1),
         openTwoPhase: (operator, connector) =>
-          connector.open({ pipeline: plan.pipeline, operator, partition: taskPlan.partition, log }),
-        wake: () => this.wake(),
+          connector.open({ pipeline: plan.pipeline, operator, partition: taskPlan.partition, log, wake }),
+        wake,
       },
       onAck: (snapshot) => this.#coordinator?.acked(snapshot),
       onDelivered: (id, checkpoint) => this.#coordinator?.delivered(id, checkpoint),

@@ -17,7 +17,7 @@ async function create() {
   const ledger = new MemoryLedger()
   return {
     open: (operator: string, partition: number) =>
-      memorySink(ledger).open({ pipeline: 'orders', operator, partition, log: silentLogger }),
+      memorySink(ledger).open({ pipeline: 'orders', operator, partition, log: silentLogger, wake: () => {} }),
     visible: async () => ledger.visible,
     remove: async () => expect(ledger.pending).toEqual([]),
   }
@@ -74,7 +74,7 @@ async function createFolder() {
     open: (operator: string, partition: number) => {
       const open = () =>
         fileSink({ folder, value: json<unknown>() }).open({
-          ...{ pipeline: 'orders', operator, partition, log: silentLogger },
+          ...{ pipeline: 'orders', operator, partition, log: silentLogger, wake: () => {} },
         }) as TwoPhaseCommitSink
       places.set(`${operator} ${partition}`, open)
       return open()
@@ -94,8 +94,8 @@ describe('files keep the contract, and leave nothing pending', () => {
 })
 
 const record = { topic: 'in', partition: 2, offset: 7n } as RecordContext
-const opened = (folder: string, value = json<string>()) =>
-  fileSink({ folder, value }).open({ pipeline: 'p', operator: 'o', partition: 0, log: silentLogger })
+const opened = (folder: string, value = json<string>(), wake = () => {}) =>
+  fileSink({ folder, value }).open({ pipeline: 'p', operator: 'o', partition: 0, log: silentLogger, wake })
 
 describe('a folder', () => {
   test('gets many megabytes in pieces, in order, under one name', async () => {
@@ -111,6 +111,34 @@ describe('a folder', () => {
     ])
     expect(await linesIn(folder)).toEqual(lines)
     await rm(folder, { recursive: true })
+  })
+
+  test('a disk that is slower than records: full while much waits for it, and it says when it is no more', async () => {
+    const folder = await newFolder()
+    const empty = Promise.withResolvers<void>()
+    const sink = opened(folder, json<string>(), empty.resolve)
+    await sink.begin()
+    const line = 'x'.repeat(2 ** 20)
+    let lines = 0
+    // In one turn: nothing gets to the disk meanwhile.
+    for (; !sink.full; lines++) sink.write(line, record)
+    expect(lines).toBe(16)
+    await empty.promise
+    expect(sink.full).toBe(false)
+    await sink.commit(await sink.prepare(checkpointId(1)))
+    expect(await linesIn(folder)).toEqual(Array(lines).fill(line))
+    await rm(folder, { recursive: true })
+  })
+
+  test('a disk that takes nothing: full no more when what waited is lost, and the next barrier tells', async () => {
+    const folder = await newFolder()
+    const empty = Promise.withResolvers<void>()
+    const sink = opened(folder, json<string>(), empty.resolve)
+    await sink.begin()
+    await rm(folder, { recursive: true })
+    while (!sink.full) sink.write('x'.repeat(2 ** 20), record)
+    await empty.promise
+    await expect(sink.prepare(checkpointId(1))).rejects.toThrow(/SINK_UNWRITABLE: folder .* could not be written/)
   })
 
   test('a line feed inside a value is refused, and leaves nothing behind', async () => {

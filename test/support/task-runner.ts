@@ -85,7 +85,7 @@ export class TaskRunner {
         disk: options.disk ?? null,
         writer: options.writer ?? ((topic) => this.#writer(topic, options.partitions ?? 1)),
         openTwoPhase: (operator, connector) =>
-          connector.open({ pipeline: 'tested', operator, partition: 0, log: silentLogger }),
+          connector.open({ pipeline: 'tested', operator, partition: 0, log: silentLogger, wake: () => {} }),
         wake: () => {},
       },
       onAck: (snapshot) => this.acks.push(snapshot),

@@ -38,3 +38,19 @@ test('behind a barrier it takes so many records and no more until the sink is pr
   expect([operator.full, operator.empty]).toEqual([false, true])
   expect(written).toEqual([1, 2, 3, 4])
 })
+
+test('a sink that is full pauses the task', () => {
+  const sink = { full: true } as { full?: boolean }
+  const operator = new TwoPhaseSinkOperator(
+    operatorId('out'),
+    new TaskContext(operatorId('in')),
+    sink as TwoPhaseCommitSink,
+    3,
+    () => undefined,
+  )
+  expect(operator.full).toBe(true)
+  sink.full = false
+  expect(operator.full).toBe(false)
+  delete sink.full
+  expect(operator.full).toBe(false)
+})

@@ -32,7 +32,7 @@ export class TwoPhaseSinkOperator implements Downstream, Buffering {
   }
 
   get full(): boolean {
-    return this.#held.length >= this.#heldMax
+    return this.#held.length >= this.#heldMax || this.sink.full === true
   }
 
   get empty(): boolean {
