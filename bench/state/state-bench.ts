@@ -10,6 +10,7 @@ import { describeMachine } from '../environment.ts'
 import type { Progress } from '../progress.ts'
 import { percentile } from '../statistics.ts'
 import { figure, table } from '../tables.ts'
+import type { LevelFloor } from './level-floor.ts'
 
 export interface StateCase {
   readonly backend: 'heap' | 'leveldb'
@@ -40,9 +41,13 @@ const recordsPerCheckpoint = 200_000
 const processMbMax = 16_000
 const pauseMsMax = 5
 
+/** Bytes of a chain for a key with three numbers, as long as keys are here. */
+const chainBytesPerKey = 44
+
+const sizesOf = (large: boolean): number[] => (large ? [100_000, 1_000_000, 10_000_000] : [100_000, 1_000_000])
+
 function casesOf(large: boolean): StateCase[] {
-  const sizes = large ? [100_000, 1_000_000, 10_000_000] : [100_000, 1_000_000]
-  return sizes.flatMap((keys) =>
+  return sizesOf(large).flatMap((keys) =>
     (['heap', 'leveldb'] as const).flatMap((backend) =>
       (['uniform', 'zipf'] as const).map((keysAre) => ({
         ...{ backend, keys, keysAre, recordsPerCheckpoint, cacheBytesMax },
@@ -52,15 +57,16 @@ function casesOf(large: boolean): StateCase[] {
   )
 }
 
-function measure(given: StateCase): CaseResult {
-  const entry = fileURLToPath(new URL('./state-case.ts', import.meta.url))
+/** What a process of its own prints. */
+function measure<T>(entry: string, argument: string): T {
+  const file = fileURLToPath(new URL(entry, import.meta.url))
   const flags = [...process.execArgv, ...workerHeapFlags(1), `--max-old-space-size=${processMbMax}`]
-  const line = execFileSync(process.execPath, [...flags, entry, JSON.stringify(given)], {
+  const line = execFileSync(process.execPath, [...flags, file, argument], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
     maxBuffer: 2 ** 28,
   })
-  return JSON.parse(line) as CaseResult
+  return JSON.parse(line) as T
 }
 
 /** `--large`: 10 million keys, too; some minutes more. */
@@ -68,7 +74,7 @@ export async function runStateBench(argv: readonly string[], progress: Progress)
   const rows: string[][] = []
   const large = argv.includes('--large')
   await progress.series(casesOf(large), async (given) => {
-    const result = measure(given)
+    const result = measure<CaseResult>('./state-case.ts', JSON.stringify(given))
     const { backend, keys, keysAre } = given
     progress.say(`${backend} · ${keys} keys · ${keysAre} · ${figure(result.cpuNsPerRecord, 0)} ns`)
     rows.push([
@@ -87,13 +93,18 @@ export async function runStateBench(argv: readonly string[], progress: Progress)
       backend === 'leveldb' ? figure(result.diskMb, 0) : '–',
     ])
   })
-  const text = render(rows, large)
+  const floors = sizesOf(large).map((keys) => {
+    const { putNs, getNs } = measure<LevelFloor>('./level-floor.ts', String(keys))
+    const mbPerS = (chainBytesPerKey / putNs) * 1_000
+    return [keys.toLocaleString('en'), figure(putNs, 0), figure(getNs, 0), figure(mbPerS, 0)]
+  })
+  const text = render(rows, floors, large)
   process.stdout.write(text)
   writeFileSync(fileURLToPath(new URL('../STATE.md', import.meta.url)), text)
   return true
 }
 
-function render(rows: readonly string[][], large: boolean): string {
+function render(rows: readonly string[][], floors: readonly string[][], large: boolean): string {
   const { cpu, cores, memoryGb, node, commit } = describeMachine()
   const head = [
     ...[
@@ -119,5 +130,13 @@ W2's count, sum and maximum per key, without a broker: each case in a process of
 - *Peak RSS* has the segments of the chain in it, which this bench holds in memory.
 
 ${table(head, rows)}
+
+## LevelDB by itself
+
+Entries as above, each with its checksum, put in the order of their names, 20,000 at a time, into an empty folder; then keys got here and there, all of them in the
+processor's or the kernel's memory. CPU of the whole process. No restore is quicker than its puts: the last column is what they alone would let through of a chain
+(${chainBytesPerKey} bytes a key), and so the most that the target of 100 MB/s can come to on disk.
+
+${table(['keys', 'put ns', 'get ns', 'chain MB/s'], floors)}
 `
 }

@@ -1,0 +1,57 @@
+/**
+ * What LevelDB takes by itself for entries like those of the state bench, in a process of its own: puts in the order of their names,
+ * 20,000 at a time, and gets of keys here and there. Prints a line of JSON.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Random } from '../../pipelines/nexmark/generator.ts'
+import { silentLogger } from '../../src/base/log.ts'
+import { LevelDatabase } from '../../src/state/leveldb/database.ts'
+
+export interface LevelFloor {
+  readonly putNs: number
+  readonly getNs: number
+}
+
+const keys = Number(process.argv[2])
+const gets = 400_000
+const perBatch = 20_000
+/** Three numbers and which of them are there. */
+const value = Buffer.alloc(28, 7)
+
+const nameAt = (index: number): Buffer => {
+  const key = Buffer.from(`auction-${index}`)
+  const head = Buffer.from([0, 0, 0, 1, 0, key.length])
+  return Buffer.concat([head, key, Buffer.from([0x80, 0])])
+}
+
+async function cpuNs(calls: number, work: () => Promise<void>): Promise<number> {
+  const before = process.cpuUsage()
+  await work()
+  const { user, system } = process.cpuUsage(before)
+  return ((user + system) * 1_000) / calls
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'millrace-level-floor-'))
+const db = await LevelDatabase.open(folder, silentLogger)
+const batches = Array.from({ length: Math.ceil(keys / perBatch) }, (_, batch) =>
+  Array.from({ length: Math.min(perBatch, keys - batch * perBatch) }, (_, index) =>
+    nameAt(batch * perBatch + index),
+  ).sort(Buffer.compare),
+)
+const putNs = await cpuNs(keys, async () => {
+  for (const names of batches) {
+    const batch = db.batch()
+    for (const name of names) batch.put(name, value)
+    await batch.write()
+  }
+})
+const random = new Random(7)
+const asked = Array.from({ length: gets }, () => nameAt(Math.floor(random.next() * keys)))
+const getNs = await cpuNs(gets, async () => {
+  for (const name of asked) if (!db.get(name)) throw new Error(`${name.toString('hex')} is not there`)
+})
+await db.close()
+rmSync(folder, { recursive: true })
+process.stdout.write(JSON.stringify({ putNs, getNs } satisfies LevelFloor))
