@@ -17,7 +17,7 @@ import type { ResetTarget } from './reset.ts'
 import { refused, taskPointers, unreadHops } from './savepoint.ts'
 import { SavepointRows } from './savepoint-rows.ts'
 import { checkStopped } from './stop-request.ts'
-import { prepareTopology, recreatedBroadcasts, type TaskPlan, type Topology } from './topology.ts'
+import { plannedTasks, prepareTopology, recreatedBroadcasts, type TaskPlan, type Topology } from './topology.ts'
 
 export interface RestoreOptions {
   readonly cluster: Cluster
@@ -58,13 +58,15 @@ export async function restoreSavepoint(options: RestoreOptions): Promise<Restore
   await verify(options)
   const committed = await cluster.committedOffsets(plan.group, null)
   await checkSources(options, committed)
+  const saved = new SavepointRows(options)
+  const planned = await plannedTasks(cluster, plan)
+  checkHandles(options, planned)
+  if (plan.hops.length > 0) await checkRows(saved, planned)
   for (const hop of plan.hops) await cluster.deleteTopic(hop.topic)
   const topology = await prepareTopology(cluster, plan, settings, log)
-  checkHandles(options, topology)
   const id = await nextId(store, savepoint, committed, topology)
   const tasks: { task: string; rows: number; positions: SourcePosition[] }[] = []
   const offsets: (SourcePosition & { metadata: string })[] = []
-  const saved = new SavepointRows(options)
   for (const task of topology.tasks) {
     const positions: SourcePosition[] = []
     for (const { topic, partition } of task.inputs)
@@ -80,6 +82,11 @@ export async function restoreSavepoint(options: RestoreOptions): Promise<Restore
 /** Every byte, before a decision is based on it. @throws SAVEPOINT_INVALID */
 async function verify({ folder, savepoint }: RestoreOptions): Promise<void> {
   for (const task of savepoint.tasks) for await (const _ of readSegments(folder, task));
+}
+
+/** Rows that cannot be restored are found while the old code could still go on. @throws SAVEPOINT_REFUSED, STATE_INCOMPATIBLE */
+async function checkRows(saved: SavepointRows, tasks: readonly TaskPlan[]): Promise<void> {
+  for (const task of tasks) for await (const _ of saved.task(task, tasks));
 }
 
 /** Source topics as they are now, against what was saved and what was read since. @throws SAVEPOINT_REFUSED, TOPIC_UNKNOWN */
@@ -132,11 +139,9 @@ async function checkBroadcasts({ cluster, plan, savepoint }: RestoreOptions): Pr
 }
 
 /** What other systems prepared for a decided checkpoint is theirs to commit, by the task and sink that have it. @throws SAVEPOINT_REFUSED */
-function checkHandles({ savepoint, plan, acceptRewrite }: RestoreOptions, topology: Topology): void {
+function checkHandles({ savepoint, plan, acceptRewrite }: RestoreOptions, tasks: readonly TaskPlan[]): void {
   if (acceptRewrite) return
-  const now = new Set(
-    topology.tasks.flatMap(({ id, stage }) => stage.nodes.map((node) => `sink '${node.id}' of task ${id}`)),
-  )
+  const now = new Set(tasks.flatMap(({ id, stage }) => stage.nodes.map((node) => `sink '${node.id}' of task ${id}`)))
   const left = savepoint.tasks
     .flatMap(({ task, handles }) => handles.map(({ operator }) => `sink '${operator}' of task ${task}`))
     .filter((sink) => savepoint.pipeline !== plan.pipeline || !now.has(sink))

