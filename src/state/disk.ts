@@ -38,10 +38,10 @@ export interface CachedStore {
 /** What is registered in a segment of the states of a disk: by their number there. */
 export type SegmentStates = ReadonlyMap<number, { readonly index: number; readonly identity: StateIdentity }>
 
-/** The state of one task as of its newest committed checkpoint, on disk. */
 /** What a disk has of a key stands in these bytes; `place`: the state's among those that were asked for. Lists and maps: collections.ts. */
 export type FoundOnDisk = (place: number, bytes: Buffer, start: number, end: number) => void
 
+/** The state of one task as of its newest committed checkpoint, on disk. */
 export interface TaskDisk {
   readonly budget: CacheBudget
   /** Estimated bytes of all entries. */

@@ -2,6 +2,7 @@
 // a chain never exceeds its limit. With a disk the rows of a base come from there, and it follows what is committed.
 
 import { assert } from '../base/assert.ts'
+import { yieldToLoop } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
 import type { SegmentMark } from '../base/messages.ts'
 import type { ChainPart, TaskDisk } from './disk.ts'
@@ -222,7 +223,8 @@ export class TaskState {
     for (const [index, store] of this.#stores.entries()) store.applied(epochs[index] as number)
     this.#behind = false
     disk.budget.applied()
-    disk.budget.relieve()
+    // A look is at some keys only. While more than twice the limit is held no record comes, and so nobody else looks.
+    for (disk.budget.relieve(); disk.budget.full && !disk.budget.over; disk.budget.relieve()) await yieldToLoop()
     this.#wake()
   }
 

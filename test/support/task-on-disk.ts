@@ -80,7 +80,12 @@ export class TaskOnDisk implements StateBackend {
       sizes: { rowsPerTurn, writesPerBatch, pageBytes },
     })
     const opened = new TaskOnDisk(states, key, sizes, folder, backend, await backend.open(task), chain)
-    await opened.#restore()
+    try {
+      await opened.#restore()
+    } catch (error) {
+      await opened.leave()
+      throw error
+    }
     return opened
   }
 
@@ -141,6 +146,10 @@ export class TaskOnDisk implements StateBackend {
 
   get overBudget(): boolean {
     return this.#state.overBudget
+  }
+
+  get mustWait(): boolean {
+    return this.#state.mustWait
   }
 
   /** The process ends, in the middle of whatever is being written. */

@@ -17,7 +17,7 @@ class Unmovable {
   }
 }
 
-test('a cache of which nothing can go is looked through twice until it is full, not for every key', () => {
+test('a cache of which nothing can go is looked through twice between its limit and twice as much, not for every key', () => {
   const budget = new SharedBudget(LIMIT)
   const store = new Unmovable()
   budget.join(store)

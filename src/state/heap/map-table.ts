@@ -39,6 +39,8 @@ const scratch = new ByteWriter(256)
 const EVERYTHING: MapBounds = { from: '', to: null }
 /** The disk may cut a page while it is looked for: so often, never. */
 const LOOKS_MAX = 100
+/** A guess, until they are written. */
+const OTHER_KEY_BYTES = 8
 /** Of those that are gone through: taken at a time. */
 const ENTRIES_PER_LOOK = 64
 
@@ -191,6 +193,7 @@ export class MapTable extends ObjectTable {
       map.entries.set(identity, added)
       map.count++
       map.ordered?.insert(added)
+      this.added(slot, value, typeof key === 'string' ? key.length : OTHER_KEY_BYTES)
     }
     map.dirty.set(identity, entry?.key ?? ownBytes(key))
   }

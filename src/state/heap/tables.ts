@@ -25,12 +25,18 @@ export function decodeCopy(serde: Serde<unknown>, bytes: Buffer): unknown {
 /** What an object takes in memory, against its bytes as written: a guess. */
 const OBJECT_FACTOR = 3
 
+/** One of so many values that are put in is written to see how much it takes; of large ones fewer, so that it costs little. */
+const MEASURED_EVERY = 16
+const MEASURED_BYTES = 256
+const measured = new ByteWriter(256)
+
 /** What is kept as JavaScript has it. */
 export abstract class ObjectTable extends StateTable {
   protected readonly values: unknown[] = []
   readonly #sizes: number[] | null = this.owner.cached ? [] : null
-  /** Of those written last: what a value takes that was not written yet. */
+  /** What a value, an item or an entry takes as written: of those measured last. */
   #usual = 0
+  #untilMeasured = 0
 
   protected override resize(slot: number, bytes: number): void {
     const sizes = this.#sizes
@@ -38,7 +44,6 @@ export abstract class ObjectTable extends StateTable {
     const now = bytes * OBJECT_FACTOR
     this.cacheBytes += now - (sizes[slot] ?? 0)
     sizes[slot] = now
-    if (bytes > 0) this.#usual += (bytes - this.#usual) / 16
   }
 
   /** It takes so many more. */
@@ -48,9 +53,31 @@ export abstract class ObjectTable extends StateTable {
     this.owner.grown()
   }
 
-  override mark(slot: number): void {
-    super.mark(slot)
-    if (this.#sizes && (this.#sizes[slot] ?? 0) === 0) this.resize(slot, this.#usual)
+  /** An item or entry was added, with so many bytes beside its value: until a snapshot writes it, it takes what they usually do. */
+  protected added(slot: number, value: unknown, beside = 0): void {
+    if (this.#sizes) this.grow(slot, this.#estimate(value) + beside)
+  }
+
+  /** A value took the place of another one: what that one took is as good a guess as any. */
+  protected replaced(slot: number, value: unknown): void {
+    if (!this.#sizes) return
+    const before = (this.#sizes[slot] ?? 0) / OBJECT_FACTOR
+    if (before > 0 && this.#untilMeasured > 0) this.#untilMeasured--
+    else this.grow(slot, this.#estimate(value) - before)
+  }
+
+  #estimate(value: unknown): number {
+    if (this.#untilMeasured-- > 0) return this.#usual
+    measured.reset()
+    try {
+      encodeState(this.descriptor.serde, value, measured)
+    } catch {
+      // The snapshot tells what is wrong with it.
+      return this.#usual
+    }
+    this.#untilMeasured = Math.max(MEASURED_EVERY, measured.position / MEASURED_BYTES)
+    this.#usual += this.#usual === 0 ? measured.position : (measured.position - this.#usual) / MEASURED_EVERY
+    return measured.position
   }
 
   override has(slot: number): boolean {
@@ -142,6 +169,7 @@ export class ValueTable extends ObjectTable {
         const slot = cursor.claim()
         this.mark(slot)
         this.values[slot] = ownBytes(value)
+        this.replaced(slot, value)
       },
       clear: () => {
         if (cursor.slot >= 0) this.clear(cursor.slot)
@@ -195,6 +223,8 @@ export class ListTable extends ObjectTable {
         const slot = cursor.claim()
         this.mark(slot)
         this.values[slot] = list.items.length > 0 ? list : undefined
+        this.resize(slot, 0)
+        for (const item of list.items) this.added(slot, item)
       },
       clear: () => {
         if (cursor.slot >= 0) this.clear(cursor.slot)
@@ -237,6 +267,7 @@ export class ListTable extends ObjectTable {
     if (list.shared) list.items = list.items.slice()
     list.shared = false
     list.items.push(ownBytes(value))
+    this.added(slot, value)
   }
 
   protected override encodeSlot(writer: SegmentRows, slot: number, full: boolean): number {
