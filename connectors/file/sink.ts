@@ -31,7 +31,7 @@ export interface FileSinkOptions<V> {
 const LINE_FEED = 10
 /** Written to disk in pieces of about this size, while records come. */
 const PIECE_BYTES = 256 * 1024
-/** Pieces that wait for the disk take so much memory at most, and what one batch makes. */
+/** Pieces that wait for the disk take so much memory, and what some more records make, since a task does not look after each. */
 const WAITING_BYTES_MAX = 16 * 2 ** 20
 /**
  * What a crash left is deleted when it is this old: a worker that was paused in the middle of its start must not delete

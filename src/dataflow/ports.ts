@@ -94,7 +94,7 @@ export interface TwoPhaseCommitSink<K = unknown, V = unknown> {
   /** A transaction for the records before the next barrier. */
   begin(): Promise<void>
   write(value: V, record: RecordContext<K>): void
-  /** True while more waits in memory than should: the task reads no more until then. Barriers pass all the same. Without it, never. */
+  /** True while more waits in memory than should: the task reads nothing; barriers pass. When it is false again, `wake` is to be called. Without it, never full. */
   readonly full?: boolean
   /** Flushes everything written since `begin`; when it resolves the transaction survives any crash. */
   prepare(checkpoint: CheckpointId): Promise<TransactionHandle>

@@ -201,7 +201,7 @@ export class Task {
 
   /** Calls are under way whose results are still to come. */
   get busy(): boolean {
-    return this.#chain.buffering.some((operator) => !operator.empty)
+    return this.#chain.buffering.some((operator) => operator.full || !operator.empty)
   }
 
   get keyCount(): number {

@@ -19,7 +19,7 @@ afterAll(() => site[Symbol.asyncDispose]())
 const KEYS = 8
 const RULES_PER_BATCH = 200
 /** Each takes ten milliseconds behind the repartition topic. */
-const DRAINED = 800
+const DRAINED = 1_200
 
 /** What the rules come to, by how many of them there are. */
 function hashesOf(rules: readonly string[]): number[] {

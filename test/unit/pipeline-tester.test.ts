@@ -2,8 +2,12 @@
  * Goal: a pipeline in memory behaves as one on a cluster: what is written appears with its checkpoint, a crash takes everything since
  * away, and nothing is lost or there twice in the end. Method: small pipelines of every kind, driven by hand; crashes at random moments against a run without.
  */
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
+import { fileSink } from '../../connectors/file/index.ts'
 import { kafkaSink, kafkaSource } from '../../connectors/kafka/index.ts'
 import { MemoryLedger, memorySink, PipelineTester } from '../../connectors/memory/index.ts'
 import {
@@ -179,6 +183,23 @@ test('asynchronous calls are waited for', async () => {
   tester.send('in', { value: 'a' }, { value: 'b' })
   await tester.settle()
   expect(tester.output('out').map(({ value }) => value)).toEqual(['A', 'B'])
+})
+
+test('a sink that takes no more for a while is waited for', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-tester-'))
+  const archive = definePipeline('archive', (pipeline) =>
+    pipeline
+      .from('in', kafkaSource({ topic: 'in', key: nullable(utf8), value: utf8 }))
+      .to('files', fileSink({ folder, value: json<string>() })),
+  )
+  await using tester = await PipelineTester.start(archive)
+  // More than the sink lets wait for the disk, and more than a task reads without a look at it.
+  const values = Array.from({ length: 160 }, (_, index) => `${index} ${'x'.repeat(2 ** 18)}`)
+  for (const value of values) tester.send('in', { value })
+  await tester.checkpoint()
+  const [file = ''] = (await readdir(folder)).filter((name) => !name.startsWith('.'))
+  expect((await readFile(join(folder, file), 'utf8')).trimEnd().split('\n')).toHaveLength(values.length)
+  await rm(folder, { recursive: true })
 })
 
 test('what is wrong is said as a worker says it', async () => {

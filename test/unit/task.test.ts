@@ -306,8 +306,9 @@ describe('a barrier', () => {
   })
 })
 
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
 describe('a sink on another system', () => {
-  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
   const build = (ledger: MemoryLedger) => (p: PipelineBuilder) =>
     source(p)
       .map((value) => value.n)
@@ -365,6 +366,40 @@ describe('a sink on another system', () => {
     await runner.task.abort()
     expect([ledger.visible, ledger.pending]).toEqual([[], []])
   })
+})
+
+test('while a sink on another system is full nothing is read, and a barrier passes all the same', async () => {
+  const ledger = new MemoryLedger()
+  const memory = memorySink<unknown, number>(ledger)
+  let sink = { full: false }
+  const open: typeof memory.open = (context) => {
+    const opened = Object.assign(memory.open(context), { full: false })
+    sink = opened
+    return opened
+  }
+  const runner = await started((p) =>
+    source(p)
+      .map((value) => value.n)
+      .to('ledger', { ...memory, open }),
+  )
+  const checkpoint = async (id: number): Promise<void> => {
+    runner.task.inject(checkpointId(id))
+    await turn()
+    while (runner.task.encode(Number.POSITIVE_INFINITY));
+    await runner.task.commitHandles(runner.acks.at(-1)?.handles ?? [])
+  }
+  runner.feed('input', '{"n":1}')
+  runner.run()
+  sink.full = true
+  runner.feed('input', '{"n":2}')
+  runner.run()
+  await checkpoint(1)
+  runner.run()
+  expect([ledger.visible, runner.task.changed]).toEqual([[1], false])
+  sink.full = false
+  runner.run()
+  await checkpoint(2)
+  expect(ledger.visible).toEqual([1, 2])
 })
 
 describe('the memory of a batch', () => {
