@@ -38,7 +38,8 @@ export async function runMillraceBench(options: BenchOptions, progress: Progress
     latencyRuns,
   }
   process.stdout.write(renderTables(results))
-  if (!options.quick) {
+  // Of some workloads only, or without latencies, it would replace all.
+  if (!options.quick && workloads.length === 3 && options.latencySeconds > 0) {
     writeFileSync(fileOf('./results.json'), `${JSON.stringify(results, undefined, 1)}\n`)
     writeFileSync(fileOf('./RESULTS.md'), renderResults(results, readFileSync(fileOf('./not-measured.md'), 'utf8')))
   }

@@ -26,6 +26,8 @@ export interface RecoveryRun {
   readonly recordsPerSecond: number
   readonly records: number
   readonly recordsOut: number
+  /** What a reader found in the end is what the model gives, byte for byte. */
+  readonly exact: boolean
   /** From SIGKILL to the first output of an input made after it; null: none came. */
   readonly firstOutputMs: number | null
   /** From SIGKILL to the last late output; null: none was. */
@@ -91,6 +93,7 @@ export async function measureRecovery(
     await follower.stop()
     if (follower.failure) throw follower.failure
     if (second.alive) await second.stop()
+    const { exact } = await (await scenario.expect(stage.reader, input)).check(output)
     const { recordsOut, firstOutputMs, caughtUpMs } = arrivals
     return {
       scenario: scenario.id,
@@ -99,6 +102,7 @@ export async function measureRecovery(
       recordsPerSecond: load.recordsPerSecond,
       records,
       recordsOut,
+      exact,
       firstOutputMs,
       caughtUpMs,
     }

@@ -22,14 +22,15 @@ export interface SeriesResults extends Series {
   readonly settings: SeriesSettings
 }
 
-/** Of the attempts of each run the one that counts: the first quiet one, else the one with the least foreign load. */
+/** Cores that were not there for the system, the broker and the bench: other processes' and, on a virtual machine, other guests'. */
+export const disturbedCores = ({ foreignCores, stolenCores }: ThroughputRun): number => foreignCores + stolenCores
+
+/** The runs that count: of each the first quiet attempt. Where a system had no quiet one at all, its least disturbed attempt. */
 export function counted(results: SeriesResults, scenario: Scenario, candidate: Candidate): ThroughputRun[] {
   const mine = results.throughputRuns.filter((run) => run.scenario === scenario.id && run.candidate === candidate.id)
-  const byRun = Map.groupBy(mine, (run) => run.run)
-  return [...byRun.values()].flatMap((attempts) => {
-    const quiet = attempts.find((attempt) => attempt.foreignCores <= results.settings.foreignCoresMax)
-    return quiet ?? attempts.toSorted((a, b) => a.foreignCores - b.foreignCores)[0] ?? []
-  })
+  const isQuiet = (run: ThroughputRun): boolean => disturbedCores(run) <= results.settings.foreignCoresMax
+  const quiet = [...Map.groupBy(mine, (run) => run.run).values()].flatMap((attempts) => attempts.find(isQuiet) ?? [])
+  return quiet.length > 0 ? quiet : mine.toSorted((a, b) => disturbedCores(a) - disturbedCores(b)).slice(0, 1)
 }
 
 /** The workloads that were run. */
@@ -67,6 +68,7 @@ const head = [
   'k records/s',
   'broker µs/record',
   'peak RSS MB',
+  'window s',
   'others, cores',
   'exact',
 ]
@@ -85,7 +87,8 @@ export function throughputTable(results: SeriesResults, scenario: Scenario, cand
       middle((run) => run.recordsPerSecond / 1_000, 0),
       middle((run) => run.brokerUsPerRecord, 2),
       middle((run) => run.peakRssMb, 0),
-      spread(runs, (run) => run.foreignCores, 2),
+      middle((run) => run.windowMs / 1_000, 0),
+      spread(runs, disturbedCores, 2),
       `${runs.filter((run) => run.exact).length} of ${runs.length}`,
     ]
     return [row]
@@ -95,14 +98,11 @@ export function throughputTable(results: SeriesResults, scenario: Scenario, cand
 
 /** On runs that others disturbed, and on those that failed. */
 export function disturbance({ throughputRuns, failures, settings }: SeriesResults): string {
-  const repeated = throughputRuns.filter((run) => run.attempt > 1).length
-  const foreign = throughputRuns.filter((run) => run.foreignCores > settings.foreignCoresMax).length
-  const warning =
-    ': figures under foreign load are too high for every system, since caches are shared, and records per second too low'
-  const failed = failures.length === 0 ? '' : ` Failed runs: ${failures.join('; ')}.`
+  const disturbed = throughputRuns.filter((run) => disturbedCores(run) > settings.foreignCoresMax).length
+  const failed = failures.length === 0 ? '' : ` Not as planned: ${failures.join('; ')}.`
   return (
-    `*Others*: cores that other processes used in the window. Above ${settings.foreignCoresMax} a run is repeated, here at most ` +
-    `${settings.repeats} times, and the quietest attempt counts. Of ${throughputRuns.length} runs ${repeated} were repetitions; ` +
-    `${foreign} were above it${foreign > 0 ? warning : ''}.${failed}`
+    `*Others*: cores that other processes, or other guests of the machine, used in the window. Above ${settings.foreignCoresMax} a run does not count and is ` +
+    `repeated, here at most ${settings.repeats} times; only where a system had no quiet run the least disturbed one counts. Of ${throughputRuns.length} runs ` +
+    `${disturbed} were above it.${failed}`
   )
 }

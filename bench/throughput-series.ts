@@ -1,9 +1,11 @@
 /** All runs at full speed of some candidates on some workloads: in which order, on which input, and repeated when. */
+import { Random } from '../pipelines/nexmark/generator.ts'
 import { type Candidate, canRun } from './candidates.ts'
 import { type Input, prepareInput } from './input.ts'
 import type { Progress } from './progress.ts'
 import type { Scenario } from './scenarios/scenario.ts'
 import type { Stage } from './stage.ts'
+import { disturbedCores } from './tables.ts'
 import { measureThroughput, type ThroughputRun } from './throughput.ts'
 
 export interface SeriesOptions {
@@ -54,6 +56,7 @@ export async function measureSeries(order: SeriesOrder): Promise<Series> {
       failures.push(failure)
     }
   })
+  if (progress.interrupted) failures.push('ended by hand before all runs were made')
   return { throughputRuns, failures }
 }
 
@@ -70,15 +73,17 @@ async function prepareInputs(order: SeriesOrder): Promise<ReadonlyMap<number, In
   return inputs
 }
 
-/** Each run begins with another system: none has the quiet start, or the full page cache, every time. */
+/** Another order in each run: none has the quiet start, the full page cache, or what another one left behind, every time. */
 function planned({ options, workloads, candidates }: SeriesOrder): Planned[] {
   const numbers = Array.from({ length: options.runs }, (_, index) => index + 1)
+  const random = new Random(1)
   return numbers.flatMap((run) =>
-    workloads.flatMap((scenario) => {
-      const able = candidates.filter((candidate) => canRun(candidate, scenario))
-      const first = run % able.length
-      return [...able.slice(first), ...able.slice(0, first)].map((candidate) => ({ run, scenario, candidate }))
-    }),
+    workloads.flatMap((scenario) =>
+      candidates
+        .filter((candidate) => canRun(candidate, scenario))
+        .map((candidate) => ({ at: random.next(), run, scenario, candidate }))
+        .toSorted((a, b) => a.at - b.at),
+    ),
   )
 }
 
@@ -103,11 +108,11 @@ export async function measureQuietly(
     const result = await measureThroughput({ ...next, stage, attempt, input, onProgress })
     tried.push(result)
     const figures = `${result.cpuUsPerRecord.toFixed(2)} µs · ${Math.round(result.recordsPerSecond / 1_000)} k/s`
-    const load = `others ${result.foreignCores.toFixed(2)} cores`
+    const load = `others ${disturbedCores(result).toFixed(2)} cores`
     const rolledBack = result.rollBacks > 0 ? ` · ${result.rollBacks} roll-backs` : ''
     const verdict = result.exact ? 'exact' : `NOT EXACT: ${result.recordsOut} out`
     progress.say(`${label} · ${figures} · ${load} · ${verdict}${rolledBack}`)
-    if (result.foreignCores <= options.foreignCoresMax) break
+    if (disturbedCores(result) <= options.foreignCoresMax) break
   }
   return tried
 }

@@ -5,28 +5,33 @@
 import type { Candidate, Setting } from '../candidates.ts'
 import { javaProgram } from './java-project.ts'
 
-/** What each JVM is started with. */
-export const jvmFlags: readonly Setting[] = [
-  {
-    name: '-Xmx2g',
-    value: '',
-    why: 'twice and more of what the workloads keep; the collector is never short of memory',
-  },
-  {
-    name: '-XX:+UseG1GC',
-    value: '',
-    why: "the JVM's own choice on larger machines; on small ones it would take the serial one",
-  },
-  {
-    name: '-Dorg.slf4j.simpleLogger.defaultLogLevel=error',
-    value: '',
-    why: 'no log lines in the figures; errors are shown',
-  },
+const flag = (name: string, why: string): Setting => ({ name, value: '', why })
+
+const everyJvm: readonly Setting[] = [
+  flag('-Xmx2g', 'twice and more of what the workloads keep; the collector is never short of memory'),
+  flag('-Dorg.slf4j.simpleLogger.defaultLogLevel=error', 'no log lines in the figures; errors are shown'),
 ]
 
-const flags = jvmFlags.map(({ name }) => name)
-const kafkaStreamsProgram = javaProgram('kafka-streams', 'KafkaStreamsPeer', flags)
-const flinkProgram = javaProgram('flink', 'FlinkPeer', flags)
+/** What a JVM is started with. */
+export const jvmFlags: readonly Setting[] = [
+  ...everyJvm,
+  flag('-XX:+UseG1GC', "the JVM's own choice where it sees two cores and 2 GB"),
+]
+
+/** The same of a tuned one. */
+export const jvmFlagsTuned: readonly Setting[] = [
+  ...everyJvm,
+  flag('-Xms2g', 'the heap has its size from the start'),
+  flag(
+    '-XX:+UseParallelGC',
+    'the collector for throughput: in pairs with G1 it took 4 to 24 % off a record (Flink W0 2.23 to 1.73 µs, W2 4.32 to 3.33; Kafka Streams W0 2.78 to 2.40, W2 6.11 to 5.57)',
+  ),
+]
+
+const namesOf = (flags: readonly Setting[]): string[] => flags.map(({ name }) => name)
+const kafkaStreamsProgram = (flags: readonly Setting[]) =>
+  javaProgram('kafka-streams', 'KafkaStreamsPeer', namesOf(flags))
+const flinkProgram = (flags: readonly Setting[]) => javaProgram('flink', 'FlinkPeer', namesOf(flags))
 
 const kafkaStreamsStore = 'dsl.store.suppliers.class'
 const storeSuppliers = (kind: 'InMemory' | 'RocksDB'): string =>
@@ -130,7 +135,7 @@ export const kafkaStreams: Candidate = {
   ...jvmPeer,
   id: 'kafka-streams',
   title: 'Kafka Streams',
-  program: kafkaStreamsProgram,
+  program: kafkaStreamsProgram(jvmFlags),
   settings: kafkaStreamsSettings,
   onDisk: onDisk(kafkaStreamsSettings),
 }
@@ -159,6 +164,7 @@ export const kafkaStreamsTuned: Candidate = {
   ...kafkaStreams,
   id: 'kafka-streams-tuned',
   title: 'Kafka Streams tuned',
+  program: kafkaStreamsProgram(jvmFlagsTuned),
   settings: kafkaStreamsTunedSettings,
   onDisk: onDisk(kafkaStreamsTunedSettings),
 }
@@ -167,7 +173,7 @@ export const flink: Candidate = {
   ...jvmPeer,
   id: 'flink',
   title: 'Flink',
-  program: flinkProgram,
+  program: flinkProgram(jvmFlags),
   settings: flinkSettings,
   onDisk: onDisk(flinkSettings),
 }
@@ -178,6 +184,7 @@ export const flinkTuned: Candidate = {
   ...flink,
   id: 'flink-tuned',
   title: 'Flink tuned',
+  program: flinkProgram(jvmFlagsTuned),
   settings: flinkTunedSettings,
   onDisk: onDisk(flinkTunedSettings),
 }

@@ -7,7 +7,7 @@ import { type LatencyRun, measureLatency } from '../latency.ts'
 import type { PeersOptions, PeersPart } from '../options.ts'
 import type { Progress } from '../progress.ts'
 import { measureRecovery, type RecoveryRun } from '../recovery.ts'
-import { scenarioOf } from '../scenarios/all.ts'
+import { scenarioOf, scenarios } from '../scenarios/all.ts'
 import { brokerHeapMb, partitions, Stage } from '../stage.ts'
 import { allExact, measureSeries } from '../throughput-series.ts'
 import { candidatesOf, latencyCandidates, recoveryCandidates, timedWorkload } from './candidates.ts'
@@ -59,9 +59,9 @@ export async function runPeersBench(options: PeersOptions, progress: Progress): 
 }
 
 /** After each part: hours of measuring must not be lost with what comes next. */
-function save(measured: PeersResults, { quick, systems }: PeersOptions): void {
-  // Of some systems only, they would replace those of all.
-  if (quick || systems) return
+function save(measured: PeersResults, { quick, systems, workloads }: PeersOptions): void {
+  // Of some only, they would replace those of all.
+  if (quick || systems || workloads.length < scenarios.length) return
   const before = existsSync(fileOf('../peers.json')) ? readFileSync(fileOf('../peers.json'), 'utf8') : '{}'
   const results: PeersResults = { ...(JSON.parse(before) as PeersResults), ...measured }
   writeFileSync(fileOf('../peers.json'), `${JSON.stringify(results, undefined, 1)}\n`)

@@ -1,17 +1,18 @@
 /** The page of the peers and its tables on the terminal, made from the raw results and nothing else. */
+import { workerHeapFlags } from '../../src/cli/heap-flags.ts'
 import type { Candidate, Setting } from '../candidates.ts'
 import { scenarioOf } from '../scenarios/all.ts'
 import type { Scenario } from '../scenarios/scenario.ts'
 import { counted, disturbance, figure, medianOf, table, throughputTable, workloadsOf } from '../tables.ts'
 import type { ThroughputRun } from '../throughput.ts'
 import { loopShare, ours, oursNaming, oursTenth, peersCandidates, timedWorkload } from './candidates.ts'
-import { flink, flinkTuned, jvmFlags, jvmPeers, kafkaStreams, kafkaStreamsTuned } from './jvm-peers.ts'
+import { flink, flinkTuned, jvmFlags, jvmFlagsTuned, jvmPeers, kafkaStreams, kafkaStreamsTuned } from './jvm-peers.ts'
 import type { About, PeersResults, Throughput } from './results.ts'
-import { brokerRatioMax, cpuRatioMax, cpuRatioMaxNaming, cpuRatioMaxTenth, peakRssMbMax } from './targets.ts'
+import { brokerRatio, cpuRatio, cpuRatioNaming, cpuRatioTenth, peakRssMbMax, type RatioTarget } from './targets.ts'
 import { latencySection, recoverySection } from './timing-report.ts'
 
-/** With fewer records a JVM still compiles during most of the window. */
-const warmRecords = 4_000_000
+/** With shorter windows a JVM still compiles during most of them. */
+const windowMsMin = 4_000
 const coldWarning =
   "**Few records**: the JVMs' compilers are at work during most of the window. Only *exact* can be read from this, no ratio."
 
@@ -36,26 +37,30 @@ function ratioRow(
   scenario: Scenario,
   what: string,
   pick: Pick,
-  ratioMax: number | undefined,
+  aim: RatioTarget | undefined,
   millrace: Candidate = ours,
 ): string[][] {
   const mine = medianOf(counted(results, scenario, millrace), pick)
   const theirs = best(results, scenario, pick)
   if (mine === undefined || theirs === undefined) return []
   const ratio = mine / theirs.value
-  const target = ratioMax === undefined ? '' : `≤ ${ratioMax}: ${ratio <= ratioMax ? 'met' : 'missed'}`
+  const said = (max: number): string => `≤ ${max}: ${ratio <= max ? 'met' : 'missed'}`
+  const raised = aim?.raised === undefined ? '' : `, raised to ${said(aim.raised)}`
+  const target = aim ? `${said(aim.max)}${raised}` : ''
   const peer = `${figure(theirs.value, 2)} (${theirs.candidate.title})`
   return [[`${scenario.id} ${what}`, figure(mine, 2), peer, figure(ratio, 2), target]]
 }
 
 function ratioTable(results: Throughput): string {
   const cpu: Pick = (run) => run.cpuUsPerRecord
+  const late: Pick = (run) => run.cpuUsPerRecordLate
   const rows = workloadsOf(results).flatMap((scenario) => [
-    ...ratioRow(results, scenario, 'CPU µs/record', cpu, cpuRatioMax[scenario.id]),
-    ...ratioRow(results, scenario, 'CPU µs/record, fields named', cpu, cpuRatioMaxNaming[scenario.id], oursNaming),
-    ...ratioRow(results, scenario, 'CPU µs/record, a tenth in memory', cpu, cpuRatioMaxTenth, oursTenth),
-    ...ratioRow(results, scenario, 'CPU µs/record, late half', (run) => run.cpuUsPerRecordLate, undefined),
-    ...ratioRow(results, scenario, 'broker µs/record', (run) => run.brokerUsPerRecord, brokerRatioMax[scenario.id]),
+    ...ratioRow(results, scenario, 'CPU µs/record', cpu, cpuRatio[scenario.id]),
+    ...ratioRow(results, scenario, 'CPU µs/record, fields named', cpu, cpuRatioNaming[scenario.id], oursNaming),
+    ...ratioRow(results, scenario, 'CPU µs/record, a tenth in memory', cpu, cpuRatioTenth, oursTenth),
+    ...ratioRow(results, scenario, 'late half', late, cpuRatio[scenario.id]),
+    ...ratioRow(results, scenario, 'late half, fields named', late, cpuRatioNaming[scenario.id], oursNaming),
+    ...ratioRow(results, scenario, 'broker µs/record', (run) => run.brokerUsPerRecord, brokerRatio[scenario.id]),
     ...memoryRow(results, scenario),
   ])
   return table(['', 'Millrace', 'better JVM peer', 'ratio', 'target'], rows)
@@ -77,7 +82,9 @@ function throughputSection(results: Throughput): string[] {
     `### ${scenario.id}: ${scenario.what}`,
     throughputTable(results, scenario, peersCandidates),
   ])
-  const cold = results.settings.records < warmRecords ? [coldWarning] : []
+  const jvms = new Set(jvmPeers.map(({ id }) => id))
+  const isCold = results.throughputRuns.some((run) => jvms.has(run.candidate) && run.windowMs < windowMsMin)
+  const cold = isCold ? [coldWarning] : []
   return ['## Cost per record', '### Millrace ÷ the better JVM peer', ...cold, ratioTable(results), ...parts]
 }
 
@@ -114,8 +121,11 @@ function diskSettings({ title, settings, onDisk = [] }: Candidate): readonly Set
 
 function settingsSection(): string {
   const parts = [
-    '**Each JVM**',
+    '**JVM**',
     settingsTable(jvmFlags),
+    '**JVM, tuned**',
+    settingsTable(jvmFlagsTuned),
+    `**Millrace**: Node with \`${workerHeapFlags(1).join(' ')}\`, as \`millrace run\` starts a worker; everything else is the default. The loops have no flags.`,
     '**Kafka Streams**, both settings',
     settingsTable(kafkaStreams.settings),
     '**Kafka Streams tuned**, on top of these',
@@ -143,11 +153,11 @@ function conditions(results: Throughput): string {
   const broker =
     settings.broker === 'java' ? `one node, heap ${settings.brokerHeapMb} MB, on the same cores` : settings.broker
   return `- Broker: ${broker}; replication 1, no TLS.
-- Input: ${settings.records.toLocaleString('en')} bids, 210 bytes of JSON each, key = auction, 100,000 keys evenly, ${settings.partitions} partitions, no compression. The loops, and W3 with a tenth in memory, read 1/${loopShare} of it: they are slower, and their cost does not change on the way.
-- Every system is one process of its own, started anew for each run, exactly-once, with one thread or slot of work, reading from the beginning into a topic of its own; it commits or checkpoints once a second, the loops with every transaction. ${settings.runs} runs each, systems interleaved; medians [smallest–largest].
-- Window: from 10 % to 90 % of the output, by high watermarks sampled every 50 ms. *Late half*: 50 % to 90 %, with less of the compilers' work in it. CPU: user and system time of all threads of all processes of a system, as the kernel counts it; peak RSS likewise.
+- Input: ${settings.records.toLocaleString('en')} bids, 210 bytes of JSON each, key = auction, 100,000 keys evenly, ${settings.partitions} partitions, no compression. The loops read 1/${loopShare} of it, W3 with a tenth in memory 1/${oursTenth.inputShare}: they are slower.
+- Every system is one process of its own, started anew for each run, exactly-once, with one thread or slot of work, reading from the beginning into a topic of its own; it commits or checkpoints once a second, the loops with every transaction. ${settings.runs} runs each, in another order each time; medians [smallest–largest] of those that count: *exact* has their number.
+- Window: from 10 % to 90 % of the output, by high watermarks sampled every 50 ms. *Late half*: 50 % to 90 %, with less of the compilers' work in it; its ratio is held to the same target. CPU: user and system time of all threads of all processes of a system, as the kernel counts it; peak RSS likewise.
 - ${disturbance(results)}
-- *Exact*: a \`read_committed\` reader found every output to be what it must be. W0–W3: each partition equal to the model's, byte for byte and in order. W4: its order across keys is nobody's promise, so each key's outputs are replayed: in one partition, counts without a gap, each sum one more of the key's prices, maximum and text to the byte, every input used once. All systems write the same JSON text.
+- *Exact*: runs in which a \`read_committed\` reader found every output to be what it must be. W0–W3: each partition equal to the model's, byte for byte and in order. W4: its order across keys is nobody's promise, so each key's outputs are replayed: in one partition, counts without a gap, each sum one more of the key's prices, maximum and text to the byte, every input used once. All systems write the same JSON text.
 - W3: W2 with state on local disk, LevelDB or RocksDB; all of it fits into every system's cache, but for the row *a tenth in memory*, where ours holds a tenth of the keys and the peers all of them.
 - W4: what crosses the hop between the keys is compact in every system: a long (Kafka Streams), a tuple (Flink), \`object({ bidder, price })\` (Millrace).
 - Targets: ours ÷ the better of Kafka Streams and Flink, each at its better setting; the broker's CPU and memory likewise.`

@@ -1,4 +1,5 @@
 /** The versions of what is compared, read from where they are pinned. */
+import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { findJava } from '../../connectors/kafka/testing/kafka-jars.ts'
 import { dependency } from '../environment.ts'
@@ -17,13 +18,19 @@ export async function peerVersions(): Promise<PeerVersions> {
   const streams = readFileSync(new URL('./kafka-streams/pom.xml', import.meta.url), 'utf8')
   const flink = readFileSync(new URL('./flink/pom.xml', import.meta.url), 'utf8')
   return {
-    java: 'missing' in java ? 'none' : String(java.version),
+    java: 'missing' in java ? 'none' : versionOf(java.path),
     kafkaStreams: property(streams, 'kafka.version'),
     flink: property(flink, 'flink.version'),
     flinkConnector: property(flink, 'flink.connector.version'),
     jackson: property(flink, 'jackson.version'),
     platformatic: dependency('@platformatic/kafka'),
   }
+}
+
+/** As it calls itself. */
+function versionOf(java: string): string {
+  const { stderr } = spawnSync(java, ['-version'], { encoding: 'utf8' })
+  return /version "([^"]+)"/.exec(stderr)?.[1] ?? 'of unknown version'
 }
 
 /** @throws Error if a pom does not pin it */

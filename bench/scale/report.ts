@@ -1,6 +1,6 @@
 /** bench/SCALE.md. */
 import { median } from '../statistics.ts'
-import { figure, medianOf, spread, table } from '../tables.ts'
+import { disturbedCores, figure, medianOf, spread, table } from '../tables.ts'
 import type { ThroughputRun } from '../throughput.ts'
 import type { CurveName, ScaleResults } from './scale-bench.ts'
 
@@ -26,7 +26,7 @@ const columns: readonly Column[] = [
   { head: 'broker µs/record', cell: (runs) => middle(runs, (run) => run.brokerUsPerRecord, 2) },
   { head: 'peak RSS MB', cell: (runs) => middle(runs, (run) => run.peakRssMb, 0) },
   { head: 'window s', cell: (runs) => middle(runs, (run) => run.windowMs / 1_000, 1) },
-  { head: 'others, cores', cell: (runs) => spread(runs, (run) => run.foreignCores, 2) },
+  { head: 'others, cores', cell: (runs) => spread(runs, disturbedCores, 2) },
   { head: 'exact', cell: (runs) => `${runs.filter((run) => run.exact).length} of ${runs.length}` },
 ]
 
@@ -37,11 +37,15 @@ const perByte: Column = {
 
 function curve({ runs }: ScaleResults, name: CurveName, what: string, shown: readonly Column[] = columns): string {
   const mine = runs.filter((run) => run.curve === name)
-  const rows = [...new Set(mine.map(({ x }) => x))].map((x) => {
-    const here = mine.filter((run) => run.x === x).map(({ result }) => result)
-    return [x.toLocaleString('en'), ...shown.map(({ cell }) => cell(here, x))]
-  })
-  return table([what, ...shown.map(({ head }) => head)], rows)
+  const points = [...new Set(mine.map(({ x }) => x))]
+  const at = (x: number | undefined): ThroughputRun[] => mine.filter((run) => run.x === x).map(({ result }) => result)
+  const late = (x: number | undefined): number => medianOf(at(x), (run) => run.cpuUsPerRecordLate) ?? Number.NaN
+  const rows = points.map((x) => [
+    x.toLocaleString('en'),
+    ...shown.map(({ cell }) => cell(at(x), x)),
+    figure(late(x) / late(points[0]), 2),
+  ])
+  return table([what, ...shown.map(({ head }) => head), 'late half ÷ first row'], rows)
 }
 
 function lifetimes({ idle, starts }: ScaleResults): string {
@@ -76,9 +80,12 @@ W2 (count, sum, max per key), ${options.records.toLocaleString('en')} bids, 100,
 
 ${curve(results, 'partitions', 'partitions = tasks')}
 
+Flat is meant, and the late half is held to it: the window is short, and the first half of it has the compilers' work, a start for each partition and the first batches of all in it.
+With many partitions a fetch and a produce request carry less for each, a checkpoint has a part for each task, and a batch of 250 records is spread over as many tasks.
+
 ### Workers
 
-W2, 16 partitions, as many bids, all workers on the same cores. The window begins when all have run; CPU and memory are of all their processes, and of one that only starts them; memory is the sum of their peaks.
+W2, 16 partitions, as many bids, all workers on the same cores. The window begins when all have run; CPU and memory are of all their processes, and of one that only starts them; memory is the sum of their peaks. Each process compiles its own code, and on two cores eight of them take each other's caches.
 
 ${curve(results, 'workers', 'workers')}
 

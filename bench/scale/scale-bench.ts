@@ -10,6 +10,7 @@ import { millraceWorkers } from '../programs.ts'
 import type { Progress } from '../progress.ts'
 import { scenarioOf } from '../scenarios/all.ts'
 import { type InputShape, Stage } from '../stage.ts'
+import { disturbedCores } from '../tables.ts'
 import type { ThroughputRun } from '../throughput.ts'
 import { measureQuietly } from '../throughput-series.ts'
 import { type Idle, measureIdle, measureStart, type Start } from './lifetimes.ts'
@@ -155,7 +156,7 @@ async function measureCurve(
       if (!input) throw new RangeError('no such input')
       try {
         const tried = await measureQuietly(order, { run, scenario, candidate }, input)
-        const result = tried.toSorted((a, b) => a.foreignCores - b.foreignCores)[0]
+        const result = tried.toSorted((a, b) => disturbedCores(a) - disturbedCores(b))[0]
         if (result) runs.push({ curve: name, x, result })
       } catch (error) {
         if (progress.interrupted) return
