@@ -12,7 +12,7 @@ import { brokerRatio, cpuRatio, cpuRatioNaming, cpuRatioTenth, peakRssMbMax, typ
 import { latencySection, recoverySection } from './timing-report.ts'
 
 /** With shorter windows a JVM still compiles during most of them. */
-const windowMsMin = 4_000
+const windowMsMin = 3_000
 const coldWarning =
   "**Few records**: the JVMs' compilers are at work during most of the window. Only *exact* can be read from this, no ratio."
 
