@@ -45,7 +45,7 @@ export const help = `npm run bench -- [options]: Millrace beside a kafkajs loop
 
 npm run bench -- peers [options]: Millrace beside Kafka Streams, Flink and two loops; needs a JDK and Maven
   --parts A,B        default throughput,latency,recovery; the others keep the figures of their last run
-  --records N        as above; the loops read a tenth
+  --records N        as above; the loops read a quarter, W3 with a tenth in memory a half
   --runs, --foreign, --repeats, --quick   as above
   --rate N, --seconds N   records per second and length of a latency or recovery run (default 10,000 and 24)
   --workloads W0,W1  default W0,W1,W2,W3,W4; of some only nothing is written into the repository

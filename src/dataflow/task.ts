@@ -199,7 +199,7 @@ export class Task {
     return this.#progressed || this.#state.changed || this.#chain.twoPhase.some((operator) => operator.hasWrites)
   }
 
-  /** Calls are under way whose results are still to come. */
+  /** Calls are under way whose results are still to come, or a sink takes no more for now. */
   get busy(): boolean {
     return this.#chain.buffering.some((operator) => operator.full || !operator.empty)
   }

@@ -7,6 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import {
   boolean,
   bytes,
+  type ConnectedFunction,
   definePipeline,
   f64,
   int64,
@@ -17,7 +18,6 @@ import {
   type Pipeline,
   type PipelineBuilder,
   type PipelineOptions,
-  type StateHandles,
   type Stream,
   utf8,
   valueState,
@@ -89,14 +89,21 @@ function texts(pipeline: PipelineBuilder, name = 'in', topics = given.inputs): S
   return pipeline.from(name, kafkaSource({ topic: topics, key: nullable(utf8), value: utf8 }))
 }
 
+const COUNT = { count: valueState(f64, 0) }
 const RULES = { rules: valueState(f64, 0), hash: valueState(f64, 0) }
 
 const rulesOf = (pipeline: PipelineBuilder): Stream<string, string | null> =>
   pipeline.from('rules', kafkaSource({ topic: `${given.output}-rules`, key: nullable(utf8), value: utf8 }))
 
-function learn(rule: string, { broadcast: { rules, hash } }: { readonly broadcast: StateHandles<typeof RULES> }): void {
-  rules.set(rules.get() + 1)
-  hash.set(hashOf(hash.get(), rule))
+const ruling: ConnectedFunction<string, unknown, typeof COUNT, Ruled, string, unknown, typeof RULES> = {
+  onBroadcast(rule, { broadcast: { rules, hash } }) {
+    rules.set(rules.get() + 1)
+    hash.set(hashOf(hash.get(), rule))
+  },
+  onRecord(value, { state: { count }, broadcast: { rules, hash }, emit }) {
+    count.set(count.get() + 1)
+    emit({ value, count: count.get(), rules: rules.get(), hash: hash.get() })
+  },
 }
 
 /** Longer than a worker takes to be killed and to come back. */
@@ -251,15 +258,9 @@ const shapes: Readonly<Record<FeatureShape, (pipeline: PipelineBuilder) => void>
   broadcast: (pipeline) => {
     texts(pipeline)
       .keyByRecordKey()
-      .withState({ count: valueState(f64, 0) })
+      .withState(COUNT)
       .connectBroadcast(rulesOf(pipeline), RULES)
-      .process<Ruled>('rule', {
-        onBroadcast: learn,
-        onRecord(value, { state: { count }, broadcast: { rules, hash }, emit }) {
-          count.set(count.get() + 1)
-          emit({ value, count: count.get(), rules: rules.get(), hash: hash.get() })
-        },
-      })
+      .process<Ruled>('rule', ruling)
       .withOperatorState({ nth: listState(f64) })
       .process<Ruled & { readonly nth: number }>('number', {
         onRecord(ruled, { state, emit }) {
@@ -277,15 +278,9 @@ const shapes: Readonly<Record<FeatureShape, (pipeline: PipelineBuilder) => void>
       .keyBy('key', (_, { key }) => String(key), { partitions: 2 })
       .asyncMap('slow', (value) => pause(10, value), { capacity: 1 })
       .keyByRecordKey()
-      .withState({ count: valueState(f64, 0) })
+      .withState(COUNT)
       .connectBroadcast(rulesOf(pipeline), RULES)
-      .process<Ruled>('rule', {
-        onBroadcast: learn,
-        onRecord(value, { state: { count }, broadcast: { rules, hash }, emit }) {
-          count.set(count.get() + 1)
-          emit({ value, count: count.get(), rules: rules.get(), hash: hash.get() })
-        },
-      })
+      .process<Ruled>('rule', ruling)
       .to('out', kafkaSink({ topic: given.output, key: utf8, value: json<Ruled>() }))
   },
 

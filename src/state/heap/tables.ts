@@ -148,7 +148,7 @@ export class NumberTable extends StateTable {
   }
 
   override restore(slot: number, op: number, _at: Buffer | null, value: Buffer | null): void {
-    if (op === Row.PUT && value) this.#rows.setNumber(slot, this.#numberColumn, f64.decode(value, 0, value.length))
+    if (op === Row.PUT && value) this.load(slot, value, 0, value.length)
     else this.erase(slot)
   }
 }
