@@ -5,7 +5,7 @@ import { canRun, latencyCandidates, throughputCandidates } from './candidates.ts
 import { describeMachine } from './environment.ts'
 import { prepareInput } from './input.ts'
 import { type LatencyRun, measureLatency } from './latency.ts'
-import type { BenchOptions } from './options.ts'
+import { type BenchOptions, workloadsDefault } from './options.ts'
 import { profileWorkloads } from './profile.ts'
 import type { Progress } from './progress.ts'
 import { type Results, renderResults, renderTables } from './report.ts'
@@ -39,7 +39,7 @@ export async function runMillraceBench(options: BenchOptions, progress: Progress
   }
   process.stdout.write(renderTables(results))
   // Of some workloads only, or without latencies, it would replace all.
-  if (!options.quick && workloads.length === 3 && options.latencySeconds > 0) {
+  if (!options.quick && workloads.length >= workloadsDefault.length && options.latencySeconds > 0) {
     writeFileSync(fileOf('./results.json'), `${JSON.stringify(results, undefined, 1)}\n`)
     writeFileSync(fileOf('./RESULTS.md'), renderResults(results, readFileSync(fileOf('./not-measured.md'), 'utf8')))
   }

@@ -29,13 +29,16 @@ export interface ScaleOptions extends SeriesOptions {
   readonly quick: boolean
 }
 
+/** Of Millrace beside a kafkajs loop. */
+export const workloadsDefault: readonly string[] = ['W0', 'W1', 'W2']
+
 /** Compilers are at work during the first millions, ours and the JVMs'; a stream runs for months. */
 const recordsDefault = 10_000_000
 
 export const help = `npm run bench -- [options]: Millrace beside a kafkajs loop
   --records N        records of the input (default 10,000,000, the loop reads a quarter; with --quick 800,000)
   --runs N           runs of each system and workload (default 3; with --quick 1)
-  --workloads W0,W1  default W0,W1,W2
+  --workloads W0,W1  default W0,W1,W2; of some only, or without latencies, nothing is written into the repository
   --latency-s N      seconds of each latency run (default 14; 0: none)
   --latency-rate N   records per second of a latency run (default 10,000)
   --foreign N        cores that other processes may use before a run is repeated (default 0.2)
@@ -82,7 +85,7 @@ export function parseBenchOptions(argv: readonly string[]): BenchOptions {
     args: [...argv],
     options: {
       ...seriesFlags,
-      workloads: { type: 'string', default: 'W0,W1,W2' },
+      workloads: { type: 'string', default: workloadsDefault.join(',') },
       'latency-s': { type: 'string' },
       'latency-rate': { type: 'string', default: '10000' },
       profile: { type: 'boolean', default: false },
