@@ -1,5 +1,6 @@
 export { type CheckpointStoreHarness, checkpointStoreContract } from './checkpoint-store.ts'
 export type { ContractCase } from './contract-case.ts'
 export { type PartitionReaderHarness, partitionReaderContract } from './partition-reader.ts'
-export { type StateBackend, type StateBackendHarness, stateBackendContract } from './state-backend.ts'
+export { type StateBackendHarness, stateBackendContract } from './state-backend.ts'
+export type { StateBackend } from './state-subject.ts'
 export { type TwoPhaseSinkHarness, twoPhaseSinkContract } from './two-phase-sink.ts'

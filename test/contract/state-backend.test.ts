@@ -8,7 +8,8 @@ import type { StateDescriptors } from '../../src/state/descriptors.ts'
 import type { Serde } from '../../src/state/serde.ts'
 import { type Comeback, type DiskSizes, TaskOnDisk } from '../support/task-on-disk.ts'
 import { TaskOnHeap } from '../support/task-on-heap.ts'
-import { type StateBackend, stateBackendContract } from './state-backend.ts'
+import { stateBackendContract } from './state-backend.ts'
+import type { StateBackend } from './state-subject.ts'
 
 const open = (states: StateDescriptors, key: Serde<unknown>): TaskOnHeap => new TaskOnHeap(states, key)
 
@@ -33,7 +34,7 @@ function onDisk(sizes: DiskSizes, comeback: Comeback) {
       setKey: (key) => task.setKey(key),
       freeze: () => task.freeze(),
       complete: () => task.complete(),
-      crash: async () => wrap(await task.crash(comeback)),
+      crash: async (states) => wrap(await task.crash(comeback, states)),
       restored: async () => wrap(await task.restored()),
     }
   }

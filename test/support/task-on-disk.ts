@@ -11,7 +11,7 @@ import { HeapStore } from '../../src/state/heap/store.ts'
 import { LevelBackend } from '../../src/state/leveldb/backend.ts'
 import type { Serde } from '../../src/state/serde.ts'
 import { nextChain, TaskState } from '../../src/state/task-state.ts'
-import type { StateBackend } from '../contract/state-backend.ts'
+import type { StateBackend } from '../contract/state-subject.ts'
 import { type ChainSegment, setKeyByTurns, TaskOnHeap } from './task-on-heap.ts'
 
 export interface DiskSizes {
@@ -33,7 +33,7 @@ export type Comeback = 'same disk' | 'empty disk'
 const task = taskId('stage', 0)
 let segments = 0
 
-export class TaskOnDisk implements StateBackend {
+export class TaskOnDisk implements Omit<StateBackend, 'crash' | 'restored'> {
   readonly store: HeapStore
   readonly disk: Awaited<ReturnType<LevelBackend['open']>>
   /** Segments that the last restore had to read. */
@@ -161,8 +161,7 @@ export class TaskOnDisk implements StateBackend {
   /** It ends, and another one takes over from the last committed checkpoint. */
   async crash(comeback: Comeback = 'same disk', states: StateDescriptors = this.#states): Promise<TaskOnDisk> {
     await this.leave()
-    if (comeback === 'empty disk') return this.restored()
-    return this.comeTo(this.#folder, states)
+    return this.comeTo(comeback === 'empty disk' ? undefined : this.#folder, states)
   }
 
   /** The last committed checkpoint, on the disk in this folder. */

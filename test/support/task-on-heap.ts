@@ -7,7 +7,7 @@ import { hashOf } from '../../src/state/heap/key-index.ts'
 import { HeapStore } from '../../src/state/heap/store.ts'
 import type { Serde } from '../../src/state/serde.ts'
 import { nextChain, TaskState } from '../../src/state/task-state.ts'
-import type { StateBackend } from '../contract/state-backend.ts'
+import type { StateBackend } from '../contract/state-subject.ts'
 
 export interface ChainSegment {
   readonly mark: SegmentMark
@@ -87,11 +87,11 @@ export class TaskOnHeap implements StateBackend {
     this.#chain = nextChain(this.#chain, segment && { mark, bytes: Buffer.concat(segment) })
   }
 
-  crash(): TaskOnHeap {
-    return this.restored()
+  crash(states: StateDescriptors = this.#states): TaskOnHeap {
+    return new TaskOnHeap(states, this.#key, this.#chain, this.#sizes)
   }
 
   restored(): TaskOnHeap {
-    return new TaskOnHeap(this.#states, this.#key, this.#chain, this.#sizes)
+    return this.crash()
   }
 }
