@@ -53,6 +53,10 @@ export type ProtocolStep =
   | 'end-txn'
   | 'confirm'
   | 'commit-handles'
+  // State on disk: some of a segment's changes and the rest of them, and rows of a base.
+  | 'apply-part'
+  | 'apply'
+  | 'base'
   | 'roll-back'
   | 'drain'
   | 'leave'

@@ -41,6 +41,13 @@ export type SegmentStates = ReadonlyMap<number, { readonly index: number; readon
 /** What a disk has of a key stands in these bytes; `place`: the state's among those that were asked for. Lists and maps: collections.ts. */
 export type FoundOnDisk = (place: number, bytes: Buffer, start: number, end: number) => void
 
+/** Part of a base: about `bytes`, from where the last one ended, or all that is left. The first one begins anew. */
+export interface BaseSlice {
+  readonly first: boolean
+  readonly last: boolean
+  readonly bytes: number
+}
+
 /** The state of one task as of its newest committed checkpoint, on disk. */
 export interface TaskDisk {
   readonly budget: CacheBudget
@@ -66,12 +73,7 @@ export interface TaskDisk {
   restore(chain: readonly ChainPart[], read: (identity: StateIdentity) => ReadableState): Promise<void>
   /** Takes over what a committed checkpoint changed; the memory of the parts is then used again. Resolves when it can be read. */
   apply(ref: string, segment: readonly Buffer[]): Promise<void>
-  /** Writes part of a base: about `bytes`, from where the last part ended, or all that is left. The first one begins anew. */
-  writeBase(
-    rows: SegmentRows,
-    states: SegmentStates,
-    part: { first: boolean; last: boolean; bytes: number },
-  ): Promise<void>
+  writeBase(rows: SegmentRows, states: SegmentStates, slice: BaseSlice): Promise<void>
 }
 
 /** Where a worker's tasks keep their state. */

@@ -128,7 +128,7 @@ export class Worker {
     // Loaded by those who use it.
     const { LevelBackend } = await import('../state/leveldb/backend.ts')
     const { stateFolder: folder, stateCacheBytesMax: cacheBytesMax } = settings
-    return LevelBackend.open({ folder, cacheBytesMax, pipeline: plan.pipeline, instance, log })
+    return LevelBackend.open({ folder, cacheBytesMax, pipeline: plan.pipeline, instance, log, onStep: this.#onStep })
   }
 
   async #live(

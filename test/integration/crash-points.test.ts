@@ -27,13 +27,24 @@ afterAll(async () => {
 const kill = (at: PointName, nth = 1): Point => ({ at, nth, do: 'kill' })
 const sides = (step: ProtocolStep): PointName[] => [`before:${step}`, `after:${step}`]
 
+interface Circumstances {
+  readonly key?: 'hop' | 'record'
+  readonly env?: Readonly<Record<string, string>>
+  /** Of a wave of as many records before the death; default: none. */
+  readonly keys?: number
+}
+
 /** Two workers, one with these lives, under load until the last planned death; then everything must add up. */
-async function survives(lives: readonly (readonly Point[])[], key: 'hop' | 'record' = 'hop'): Promise<void> {
+async function survives(
+  lives: readonly (readonly Point[])[],
+  { key = 'hop', env: asked = {}, keys = 0 }: Circumstances = {},
+): Promise<void> {
   const backend = turn++ % 2 === 0 ? 'heap' : 'leveldb'
-  const env = { MILLRACE_STATE_BACKEND: backend, MILLRACE_STATE_FOLDER: join(folder, `${turn}`) }
+  const env = { MILLRACE_STATE_BACKEND: backend, MILLRACE_STATE_FOLDER: join(folder, `${turn}`), ...asked }
   const job = await stage.job('crash', { key, seed: lives.length * 7 + 1, env })
   // Above 64 KiB: a fetch response whose memory is used again.
   await job.feed.wave(60, 4_000)
+  if (keys > 0) await job.feed.wave(keys, 0, keys)
   const victim = job.start('a', { lives })
   job.start('b')
   job.feed.stream()
@@ -83,10 +94,22 @@ describe('F01 crash-every-await: in the middle of the work', () => {
   )
 })
 
+describe('state on disk: what a dead worker wrote of it is gone on from, or written again', () => {
+  const disk = { MILLRACE_STATE_BACKEND: 'leveldb', MILLRACE_CHECKPOINT_INTERVAL_MS: '500' }
+
+  test.each(sides('apply-part'))('SIGKILL %s, in the middle of a flush to LevelDB', (at) =>
+    survives([[kill(at)]], { key: 'record', env: disk, keys: 16_000 }),
+  )
+
+  test.each([...sides('apply'), ...sides('base')])('SIGKILL %s', (at) =>
+    survives([[kill(at, 2)]], { env: { MILLRACE_STATE_BACKEND: 'leveldb' } }),
+  )
+})
+
 describe('F53 first-checkpoint-crash: a first start is still a first start', () => {
   test.each([...perRecovery.filter((step) => !/load|confirm/.test(step)), ...perCheckpoint].flatMap(sides))(
     'SIGKILL %s, the first time',
-    (at) => survives([[kill(at)]], 'record'),
+    (at) => survives([[kill(at)]], { key: 'record' }),
   )
 })
 

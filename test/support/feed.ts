@@ -79,9 +79,10 @@ export class Feed {
   }
 
   /** Records in one go; now and then as many that are aborted before them. */
-  async wave(records: number, pad = 0): Promise<void> {
-    if (this.#random() < 1 / ABORTED_ONE_IN) await this.#upstream.write('abort', (to) => this.#send(to, records, pad))
-    await this.#upstream.write('commit', (to) => this.#send(to, records, pad))
+  async wave(records: number, pad = 0, keys: number = KEYS): Promise<void> {
+    if (this.#random() < 1 / ABORTED_ONE_IN)
+      await this.#upstream.write('abort', (to) => this.#send(to, records, pad, keys))
+    await this.#upstream.write('commit', (to) => this.#send(to, records, pad, keys))
   }
 
   /** Only aborted ones. */
@@ -89,10 +90,10 @@ export class Feed {
     return this.#upstream.write('abort', (to) => this.#send(to, records, pad))
   }
 
-  async #send(producer: JavaProducer, records: number, pad: number): Promise<void> {
+  async #send(producer: JavaProducer, records: number, pad: number, keys: number = KEYS): Promise<void> {
     for (let i = 0; i < records; i++) {
       // Some keys are far busier than others.
-      const key = `key-${Math.floor(KEYS * this.#random() * this.#random())}`
+      const key = `key-${Math.floor(keys * this.#random() * this.#random())}`
       const n = (this.#counts.get(key) ?? 0) + 1
       this.#counts.set(key, n)
       const tombstone = this.#random() < 1 / TOMBSTONE_ONE_IN

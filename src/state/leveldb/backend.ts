@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import type { TaskId } from '../../base/ids.ts'
 import type { Logger } from '../../base/log.ts'
+import type { StepListener } from '../../base/messages.ts'
 import { SharedBudget } from '../cache-budget.ts'
 import type { StateBackend } from '../disk.ts'
 import { LevelDatabase } from './database.ts'
@@ -14,6 +15,7 @@ export interface LevelOptions {
   readonly instance: string
   readonly cacheBytesMax: number
   readonly log: Logger
+  readonly onStep?: StepListener
   readonly sizes?: ReplaySizes
 }
 
@@ -22,10 +24,18 @@ export class LevelBackend implements StateBackend {
   readonly #budget: SharedBudget
   readonly #open = new Map<TaskId, LevelTaskDisk>()
   readonly #sizes: ReplaySizes
+  readonly #onStep: StepListener
   #nextPrefix: number
 
-  private constructor(db: LevelDatabase, budget: SharedBudget, nextPrefix: number, sizes: ReplaySizes) {
+  private constructor(
+    db: LevelDatabase,
+    budget: SharedBudget,
+    nextPrefix: number,
+    sizes: ReplaySizes,
+    onStep: StepListener,
+  ) {
     this.#sizes = sizes
+    this.#onStep = onStep
     this.#db = db
     this.#budget = budget
     this.#nextPrefix = nextPrefix
@@ -39,18 +49,19 @@ export class LevelBackend implements StateBackend {
     cacheBytesMax,
     log,
     sizes = replaySizes,
+    onStep = () => {},
   }: LevelOptions): Promise<LevelBackend> {
     const db = await LevelDatabase.open(join(folder, pipeline, instance), log)
     let prefix = 0
     const markers = { from: Buffer.alloc(4), to: Buffer.from([0, 0, 0, 1]) }
     for await (const entries of db.entries(markers.from, markers.to))
       for (const [, bytes] of entries) prefix = Math.max(prefix, readMarker(bytes)?.prefix ?? 0)
-    return new LevelBackend(db, new SharedBudget(cacheBytesMax), prefix + 1, sizes)
+    return new LevelBackend(db, new SharedBudget(cacheBytesMax), prefix + 1, sizes, onStep)
   }
 
   async open(task: TaskId): Promise<LevelTaskDisk> {
     await this.#open.get(task)?.close()
-    const disk = new LevelTaskDisk(task, this.#db, this.#budget, this.#nextPrefix, this.#sizes)
+    const disk = new LevelTaskDisk(task, this.#db, this.#budget, this.#nextPrefix, this.#sizes, this.#onStep)
     if (!this.#db.get(markerKey(task))) this.#nextPrefix++
     this.#open.set(task, disk)
     return disk

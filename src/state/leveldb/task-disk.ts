@@ -11,8 +11,9 @@ import { ByteWriter } from '../../base/byte-writer.ts'
 import { yieldToLoop } from '../../base/clock.ts'
 import { isCode, MillraceError } from '../../base/errors.ts'
 import type { TaskId } from '../../base/ids.ts'
+import { type StepListener, traced } from '../../base/messages.ts'
 import { type MapHead, type MapPage, readHead, readMap, readMapHead } from '../collections.ts'
-import type { CacheBudget, ChainPart, FoundOnDisk, SegmentStates, TaskDisk } from '../disk.ts'
+import type { BaseSlice, CacheBudget, ChainPart, FoundOnDisk, SegmentStates, TaskDisk } from '../disk.ts'
 import {
   converting,
   type ReadableState,
@@ -107,10 +108,19 @@ export class LevelTaskDisk implements TaskDisk {
   #running: Promise<void> = Promise.resolve()
 
   readonly #sizes: ReplaySizes
+  readonly #onStep: StepListener
 
   /** `prefix`: of a task that is not known yet. */
-  constructor(task: TaskId, db: LevelDatabase, budget: CacheBudget, prefix: number, sizes: ReplaySizes) {
+  constructor(
+    task: TaskId,
+    db: LevelDatabase,
+    budget: CacheBudget,
+    prefix: number,
+    sizes: ReplaySizes,
+    onStep: StepListener,
+  ) {
     this.#sizes = sizes
+    this.#onStep = onStep
     this.#task = task
     this.#db = db
     this.budget = budget
@@ -307,7 +317,7 @@ export class LevelTaskDisk implements TaskDisk {
       return false
     }
     Object.assign(this.#marker, then)
-    await this.#write(batch)
+    await traced(this.#onStep, this.#marker.applying === null ? 'apply' : 'apply-part', () => this.#write(batch))
     return true
   }
 
@@ -343,11 +353,11 @@ export class LevelTaskDisk implements TaskDisk {
     }
   }
 
-  async writeBase(
-    rows: SegmentRows,
-    states: SegmentStates,
-    { first, last, bytes }: { first: boolean; last: boolean; bytes: number },
-  ): Promise<void> {
+  writeBase(rows: SegmentRows, states: SegmentStates, slice: BaseSlice): Promise<void> {
+    return traced(this.#onStep, 'base', () => this.#writeBase(rows, states, slice))
+  }
+
+  async #writeBase(rows: SegmentRows, states: SegmentStates, { first, last, bytes }: BaseSlice): Promise<void> {
     if (first) {
       this.#cursor = this.#from
       this.#baseBytes = 0
