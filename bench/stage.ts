@@ -73,10 +73,8 @@ export class Stage implements AsyncDisposable {
     try {
       // Timestamps of the input may be old: without this retention would delete it.
       const configEntries = [{ name: 'retention.ms', value: '-1' }]
-      await admin.createTopics({
-        topics: [{ topic: name, numPartitions, configEntries }],
-        waitForLeaders: true,
-      })
+      // kafkajs's own waiting for leaders gives up when the broker does not know the topic yet.
+      await admin.createTopics({ topics: [{ topic: name, numPartitions, configEntries }], waitForLeaders: false })
     } finally {
       await admin.disconnect()
     }

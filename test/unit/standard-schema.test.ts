@@ -1,8 +1,12 @@
 /**
  * Goal: with a schema no value is taken that the schema refuses, on whatever way it goes, and what is taken is what the schema makes of
- * it. Method: zod and valibot themselves, through serdes and through a task; a value that nobody looks at must not slip by as bytes.
+ * it. Method: zod, valibot and TypeBox themselves, through serdes and through a task; a value that nobody looks at must not slip by as bytes.
  */
 import { describe, expect, test } from '@jest/globals'
+import type { Static, TSchema } from 'typebox'
+import Type from 'typebox'
+import { Compile } from 'typebox/compile'
+import { Default } from 'typebox/value'
 import * as valibot from 'valibot'
 import { z } from 'zod'
 import { kafkaSink, kafkaSource } from '../../connectors/kafka/index.ts'
@@ -28,13 +32,37 @@ const ofValibot = valibot.object({
   currency: valibot.optional(valibot.string(), 'EUR'),
 })
 
+/** TypeBox has validators, and leaves it to its users to give them the common shape. */
+function standard<T extends TSchema>(schema: T): StandardSchema<unknown, Static<T>> {
+  const validator = Compile(schema)
+  const validate: StandardSchema<unknown, Static<T>>['~standard']['validate'] = (given) => {
+    const value = Default(schema, given)
+    if (validator.Check(value)) return { value: value as Static<T> }
+    const issues = validator.Errors(value).map(({ message, instancePath }) => ({
+      message,
+      path: instancePath.split('/').slice(1),
+    }))
+    return { issues }
+  }
+  return { '~standard': { version: 1, vendor: 'typebox', validate } }
+}
+const ofTypebox = Type.Object({
+  id: Type.String(),
+  amount: Type.Number({ exclusiveMinimum: 0 }),
+  currency: Type.String({ default: 'EUR' }),
+})
+
 interface Order {
   id: string
   amount: number
   currency: string
 }
 
-const serdes: Readonly<Record<string, Serde<Order>>> = { zod: json(ofZod), valibot: json(ofValibot) }
+const serdes: Readonly<Record<string, Serde<Order>>> = {
+  zod: json(ofZod),
+  valibot: json(ofValibot),
+  typebox: json(standard(ofTypebox)),
+}
 const decode = (serde: Serde<unknown>, text: string): unknown =>
   serde.decode(Buffer.from(text), 0, Buffer.byteLength(text))
 
