@@ -31,6 +31,8 @@ export interface ScaleOptions extends SeriesOptions {
 
 /** Of Millrace beside a kafkajs loop. */
 export const workloadsDefault: readonly string[] = ['W0', 'W1', 'W2']
+/** Of a profile, and beside the peers. */
+const workloadsAll: readonly string[] = [...workloadsDefault, 'W3', 'W4']
 
 /** Compilers are at work during the first millions, ours and the JVMs'; a stream runs for months. */
 const recordsDefault = 10_000_000
@@ -38,12 +40,12 @@ const recordsDefault = 10_000_000
 export const help = `npm run bench -- [options]: Millrace beside a kafkajs loop
   --records N        records of the input (default 10,000,000, the loop reads a quarter; with --quick 800,000)
   --runs N           runs of each system and workload (default 3; with --quick 1)
-  --workloads W0,W1  default W0,W1,W2; of some only, or without latencies, nothing is written into the repository
+  --workloads W0,W1  default W0,W1,W2, for a profile W3 and W4, too; of some only, or without latencies, nothing is written into the repository
   --latency-s N      seconds of each latency run (default 14; 0: none)
   --latency-rate N   records per second of a latency run (default 10,000)
   --foreign N        cores that other processes may use before a run is repeated (default 0.2)
   --repeats N        how often at most (default 1)
-  --profile          only profiles Millrace and writes bench/PROFILE.md
+  --profile          only profiles Millrace, in each of its variants, and writes bench/PROFILE.md
   --quick            a look in a few minutes; writes nothing into the repository
 
 npm run bench -- peers [options]: Millrace beside Kafka Streams, Flink and two loops; needs a JDK and Maven
@@ -85,7 +87,7 @@ export function parseBenchOptions(argv: readonly string[]): BenchOptions {
     args: [...argv],
     options: {
       ...seriesFlags,
-      workloads: { type: 'string', default: workloadsDefault.join(',') },
+      workloads: { type: 'string' },
       'latency-s': { type: 'string' },
       'latency-rate': { type: 'string', default: '10000' },
       profile: { type: 'boolean', default: false },
@@ -94,7 +96,7 @@ export function parseBenchOptions(argv: readonly string[]): BenchOptions {
   const { quick, profile } = values
   return {
     ...series(values),
-    workloads: values.workloads.split(','),
+    workloads: values.workloads?.split(',') ?? (profile ? workloadsAll : workloadsDefault),
     latencySeconds: number('latency-s', values['latency-s'] ?? (quick ? '8' : '14'), 0),
     latencyRate: number('latency-rate', values['latency-rate'], 1),
     profile,
@@ -109,7 +111,7 @@ export function parsePeersOptions(argv: readonly string[]): PeersOptions {
     options: {
       ...seriesFlags,
       parts: { type: 'string', default: peersParts.join(',') },
-      workloads: { type: 'string', default: 'W0,W1,W2,W3,W4' },
+      workloads: { type: 'string', default: workloadsAll.join(',') },
       systems: { type: 'string' },
       rate: { type: 'string', default: '10000' },
       seconds: { type: 'string' },

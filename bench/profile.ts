@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { exactlyOnce } from './candidates.ts'
+import { canRun, exactlyOnce, exactlyOnceNaming, exactlyOnceTenth } from './candidates.ts'
 import { describeMachine } from './environment.ts'
 import type { Input } from './input.ts'
 import type { Scenario } from './scenarios/scenario.ts'
@@ -36,14 +36,18 @@ exactly-once at 1 s, main thread only, from the first record to the last, waitin
 the function that calls them. The profiler itself costs some percent.
 `,
   ]
-  for (const scenario of given.workloads) {
-    const profileFolder = join(folder, scenario.id)
+  const variants = [exactlyOnce, exactlyOnceNaming, exactlyOnceTenth]
+  const cases = given.workloads.flatMap((scenario) =>
+    variants.filter((each) => canRun(each, scenario)).map((candidate) => ({ scenario, candidate })),
+  )
+  for (const { scenario, candidate } of cases) {
+    const profileFolder = join(folder, `${scenario.id}-${candidate.id}`)
     rmSync(profileFolder, { recursive: true, force: true })
     mkdirSync(profileFolder, { recursive: true })
     const run = await measureThroughput({
       stage: given.stage,
       scenario,
-      candidate: exactlyOnce,
+      candidate,
       run: 0,
       attempt: 1,
       input: given.input,
@@ -53,8 +57,9 @@ the function that calls them. The profiler itself costs some percent.
     const [file] = readdirSync(profileFolder)
     if (!file) throw new Error('the profiler wrote nothing')
     const profile = JSON.parse(readFileSync(join(profileFolder, file), 'utf8')) as CpuProfile
+    const variant = candidate === exactlyOnce ? '' : candidate.title.slice(exactlyOnce.title.length)
     parts.push(
-      `## ${scenario.id}: ${scenario.what} (${run.cpuUsPerRecord.toFixed(2)} µs of the process, profiler on)\n`,
+      `## ${scenario.id}: ${scenario.what}${variant} (${run.cpuUsPerRecord.toFixed(2)} µs of the process, profiler on)\n`,
     )
     parts.push(selfTimes(profile, given.input.records))
   }

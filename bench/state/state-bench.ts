@@ -126,8 +126,8 @@ W2's count, sum and maximum per key, without a broker: each case in a process of
 - *CPU*: of the whole process, LevelDB's own threads included; what choosing the keys costs is taken off.
 - *Barrier*: the synchronous part; target p99 ≤ ${pauseMsMax} ms, and no more with more keys. *Slice*: encoding, of which 4 ms at a time are meant; records flow between slices.
 - *Delta ÷ dirty*: bytes of a checkpoint without part of a base, against keys and numbers of what changed. *All ÷ dirty*: bases included.
-- *Restore*: the chain's bytes from memory into an empty backend.
-- *Peak RSS* has the segments of the chain in it, which this bench holds in memory.
+- *Restore*: the chain's files, which the kernel has in memory, into an empty backend.
+- *Peak RSS*: of the process, until the restore begins.
 
 ${table(head, rows)}
 

@@ -2,7 +2,8 @@
  * One case of the state bench, in a process of its own: W2's count, sum and maximum per key through a store and its task's state,
  * as a task has them, without a broker. Prints a line of JSON.
  */
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { open as openFile, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { f64, type Serde, utf8, valueState } from 'millrace'
@@ -29,10 +30,13 @@ const dirtyBytesOf = (key: Buffer): number => key.length + 24
 interface Segment {
   readonly mark: SegmentMark
   readonly ref: string
-  readonly bytes: Buffer
+  readonly bytes: number
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'millrace-state-bench-'))
+/** Segments are files: in memory they would count as the state's. */
+const fileOf = (ref: string): string => join(folder, 'chain', ref)
+mkdirSync(join(folder, 'chain'))
 const keyAt = (index: number): Buffer => Buffer.from(`auction-${index}`)
 
 async function open(place: string): Promise<{ store: HeapStore; state: TaskState; close(): Promise<void> }> {
@@ -101,17 +105,25 @@ async function checkpoint(): Promise<void> {
   }
   const { segment, mark } = state.take()
   const ref = `segment-${checkpoints++}`
-  const bytes = Buffer.concat([...(segment ?? [])])
-  segmentBytes += bytes.length
+  const bytes = (segment ?? []).reduce((total, { length }) => total + length, 0)
+  segmentBytes += bytes
   const changed = [...dirty].reduce((total, index) => total + dirtyBytesOf(keyAt(index)), 0)
   dirtyBytes += changed
   if (mark === 'delta') {
-    deltaBytes += bytes.length
+    deltaBytes += bytes
     deltaDirtyBytes += changed
   }
   dirty.clear()
+  const last = chain
   chain = nextChain(chain, segment && { mark, ref, bytes })
+  if (segment) await save(ref, segment)
+  for (const each of last) if (!chain.includes(each)) await rm(fileOf(each.ref))
   await state.committed(segment && ref)
+}
+
+async function save(ref: string, segment: readonly Buffer[]): Promise<void> {
+  await using file = await openFile(fileOf(ref), 'wx')
+  await file.writev([...segment])
 }
 
 async function run(records: number, next: () => number, every: number): Promise<void> {
@@ -172,9 +184,9 @@ state.dispose()
 await close()
 
 const restoring = await open(join(folder, 'b'))
-const chainBytes = chain.reduce((total, { bytes }) => total + bytes.length, 0)
+const chainBytes = chain.reduce((total, { bytes }) => total + bytes, 0)
 const began = performance.now()
-await restoring.state.restore(chain.map(({ ref, mark, bytes }) => ({ ref, mark, read: async () => bytes })))
+await restoring.state.restore(chain.map(({ ref, mark }) => ({ ref, mark, read: () => readFile(fileOf(ref)) })))
 const restoreMs = performance.now() - began
 await restoring.close()
 
