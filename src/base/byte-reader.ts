@@ -7,6 +7,7 @@ export class ByteReader {
   readonly buffer: Buffer
   position: number
   readonly end: number
+  #words: DataView | null = null
 
   constructor(buffer: Buffer, start = 0, end: number = buffer.length) {
     this.buffer = buffer
@@ -58,7 +59,9 @@ export class ByteReader {
   }
 
   f64(): number {
-    return this.buffer.readDoubleBE(this.take(8))
+    const { buffer } = this
+    this.#words ??= new DataView(buffer.buffer, buffer.byteOffset, buffer.length)
+    return this.#words.getFloat64(this.take(8))
   }
 
   uvarint(): number {
@@ -85,6 +88,11 @@ export class ByteReader {
       if (byte < 128) return Number(BigInt.asIntN(64, (low >> 1n) ^ -(low & 1n)))
     }
     return this.fail('a varint of more than 10 bytes')
+  }
+
+  /** Passes over them; gives where they begin. */
+  skip(length: number): number {
+    return this.take(length)
   }
 
   /** A view; valid as long as the buffer. */

@@ -69,12 +69,37 @@ export function describeFormat({ kind, key, serde, mapKey }: StateIdentity): str
   return `${kind} of ${mapKey ? `${mapKey} → ` : ''}${serde}, key ${key}`
 }
 
+const NOTHING = Buffer.alloc(0)
+
+/** The key of a row: bytes of the segment, where they stand. One object for all rows of a segment; good until the next row. */
+export class RowKey {
+  bytes: Buffer = NOTHING
+  start = 0
+  end = 0
+  #view: Buffer | null = null
+
+  move(bytes: Buffer, start: number, end: number): void {
+    this.bytes = bytes
+    this.start = start
+    this.end = end
+    this.#view = null
+  }
+
+  /** One and the same for all rows that share the key. */
+  get view(): Buffer {
+    this.#view ??= this.bytes.subarray(this.start, this.end)
+    return this.#view
+  }
+}
+
 /** Where rows of a segment are delivered on restore, per state. */
 export interface RowTarget {
   /** `at`: of MAP_PUT and MAP_DELETE the entry's key, of LIST_APPEND the index of its first item (`indexOf`). The bytes are views. */
   apply(op: number, key: Buffer, at: Buffer | null, value: Buffer | null): void
-  /** The same of a PUT of an `f64`, where the target is one: no view of its bytes is made. */
-  number?(key: Buffer, value: number): void
+  /** The same of a PUT of an `f64`, where the target is one: no view of its bytes is made, nor one of the key's. */
+  number?(key: RowKey, value: number): void
+  /** About so many keys are to come. */
+  expect?(keys: number): void
 }
 
 /** Gives `target` rows in the format of today. */
@@ -307,7 +332,7 @@ export class SegmentReader {
   readonly #rows: number
   readonly #baseRows: number
   #row = 0
-  #key: Buffer | undefined
+  readonly #key = new RowKey()
 
   /** `target` resolves a state of the dictionary, or throws STATE_INCOMPATIBLE. @throws CHECKPOINT_CORRUPT */
   constructor(parts: readonly Buffer[], target: (identity: StateIdentity) => RowTarget) {
@@ -320,6 +345,10 @@ export class SegmentReader {
     })
     this.#baseRows = base
     this.#rows = base + rows
+    // A number of rows that cannot be true reserves no memory.
+    const bytes = parts.reduce((sum, part) => sum + part.length, 0)
+    const keys = Math.ceil(Math.min(this.#rows / this.#targets.length, bytes / NUMBER_ROW_BYTES))
+    for (const each of this.#targets) each.expect?.(keys)
   }
 
   /** Hands up to `rows` on to their targets; true when none is left. `changes`: passes over what was there before. @throws CHECKPOINT_CORRUPT */
@@ -341,8 +370,8 @@ export class SegmentReader {
     const to = this.#targets[reader.uvarint()]
     const byte = reader.uint8()
     const op = byte & ~SAME_KEY
-    if ((byte & SAME_KEY) === 0) this.#key = reader.lengthPrefixed()
-    if (!to || !this.#key || op > Row.LIST_APPEND)
+    if ((byte & SAME_KEY) === 0) this.#readKey()
+    if (!to || this.#key.bytes === NOTHING || op > Row.LIST_APPEND)
       throw new MillraceError('CHECKPOINT_CORRUPT', `row ${this.#row} has operation ${byte}`)
     if (op === Row.PUT && to.number) {
       if (reader.uvarint() !== NUMBER_BYTES)
@@ -353,7 +382,14 @@ export class SegmentReader {
     }
     const at = op === Row.PUT || op === Row.DELETE ? null : reader.lengthPrefixed()
     const value = op === Row.DELETE || op === Row.MAP_DELETE ? null : reader.lengthPrefixed()
-    if (wanted) to.apply(op, this.#key, at, value)
+    if (wanted) to.apply(op, this.#key.view, at, value)
+  }
+
+  #readKey(): void {
+    const reader = this.#reader
+    const length = reader.uvarint()
+    const start = reader.skip(length)
+    this.#key.move(reader.buffer, start, start + length)
   }
 
   #checked<T>(read: () => T): T {

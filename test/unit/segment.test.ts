@@ -1,7 +1,8 @@
 // Goal: rows of state come back as they were written, however many there are and however large one is. Method: segments of
 // more than one piece, replayed.
 import { expect, test } from '@jest/globals'
-import { type ListState, listState, type Serde, utf8, type ValueState, valueState } from '../../src/index.ts'
+import { f64, type ListState, listState, type Serde, utf8, type ValueState, valueState } from '../../src/index.ts'
+import { HeapStore } from '../../src/state/heap/store.ts'
 import {
   type KeyWriter,
   Row,
@@ -100,6 +101,24 @@ test('memory that was given back is used again, and what was not is left alone',
     apply: (_op, key, _at, value) => again.push([0, key.toString(), value?.toString()]),
   }))
   expect(again).toEqual(rows('kept'))
+})
+
+test('a number of rows that the bytes cannot hold reserves no memory for them, and is told', () => {
+  const states = { total: valueState(f64) }
+  const made = new HeapStore('op', states, utf8 as Serde<unknown>)
+  made.setKey('k')
+  ;(made.handles as { total: ValueState<number, undefined> }).total.set(1)
+  const writer = new SegmentWriter()
+  made.freeze(writer, 0, 0)
+  while (!made.encode(() => true));
+  const [head = Buffer.alloc(0), ...rows] = writer.finish('keep-empty') ?? []
+  // The last byte of the head: one row.
+  const claims = Buffer.concat([head.subarray(0, -1), Buffer.from([0xff, 0xff, 0xff, 0xff, 0x07]), ...rows])
+  const restored = new HeapStore('op', states, utf8 as Serde<unknown>)
+  const before = restored.rows.words.length
+  const replay = (): void => replaySegment(claims, (each) => restored.target(each))
+  expect(replay).toThrow('a state segment ends early')
+  expect(restored.rows.words.length).toBe(before)
 })
 
 test('no row, no segment', () => {

@@ -73,9 +73,14 @@ export class KeySlots implements KeyWriter {
   }
 
   /** The same for a key as state has it; the bytes are not to change before `claim`. */
-  seekInState(key: Buffer): number {
-    const start = this.#serde.nullable ? 1 : 0
-    return this.#seek(key, start, key.length - start, start > 0 && key[0] === 0)
+  seekInState(bytes: Buffer, start: number, end: number): number {
+    const mark = this.#serde.nullable ? 1 : 0
+    return this.#seek(bytes, start + mark, end - start - mark, mark > 0 && bytes[start] === 0)
+  }
+
+  /** Room for the rows of so many keys, which takes memory when they come. The index grows by itself: small, it stays in the processor's cache. */
+  expect(keys: number): void {
+    if (keys > 0) this.#rows.ensure(keys - 1)
   }
 
   #seek(bytes: Buffer, start: number, length: number, isNull: boolean): number {

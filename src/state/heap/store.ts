@@ -42,7 +42,14 @@ const isNumber = ({ kind, serde, ttl }: StateDescriptor<unknown>): boolean =>
 /** Reducing and aggregating states are values, too, that only change in another way. */
 const tableOf = { value: ValueTable, reducing: ValueTable, aggregating: ValueTable, list: ListTable, map: MapTable }
 
-const NO_ROW: { readonly key: Buffer; readonly slot: number } = { key: Buffer.alloc(0), slot: NO_SLOT }
+/** Of a row whose key has a slot. */
+interface RowPlace {
+  bytes: Buffer
+  start: number
+  slot: number
+}
+
+const noRow = (): RowPlace => ({ bytes: Buffer.alloc(0), start: 0, slot: NO_SLOT })
 
 export class HeapStore implements Cursor, CachedStore, SlotOwner {
   readonly operator: string
@@ -78,7 +85,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   #charged = 0
   #disposed = false
   /** The key of the last row that was replayed. */
-  #row = NO_ROW
+  #row = noRow()
 
   constructor(
     operator: string,
@@ -183,7 +190,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
 
   /** The same for a key as state has it. */
   setKeyInState(key: Buffer): void {
-    this.#arrive(this.#keys.seekInState(key))
+    this.#arrive(this.#keys.seekInState(key, 0, key.length))
   }
 
   /** The same for the key that these bytes spell. False: nothing moved, the key may have another spelling, or no state here. */
@@ -449,7 +456,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
     const found = this.readable(identity)
     const target: RowTarget = {
       apply: (op, key, at, value) => {
-        const slot = this.#slotOfRow(key)
+        const slot = this.#slotOfRow(key, 0, key.length)
         found.table.restore(slot, op, at, value)
         // A row that puts something in keeps its slot.
         if (op !== Row.PUT) this.released(slot)
@@ -457,21 +464,27 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
     }
     const { table } = found
     if (found.convert || !(table instanceof NumberTable)) return converting(target, found)
-    return { ...target, number: (key, value) => table.restoreNumber(this.#slotOfRow(key), value) }
+    return {
+      ...target,
+      number: ({ bytes, start, end }, value) => table.restoreNumber(this.#slotOfRow(bytes, start, end), value),
+      expect: (keys) => this.#keys.expect(keys),
+    }
   }
 
   /** Rows of one key follow each other, and share its bytes. */
-  #slotOfRow(key: Buffer): number {
-    const { slot } = this.#row
-    if (key === this.#row.key && this.#keys.has(slot)) return slot
-    const found = this.#keys.seekInState(key)
-    this.#row = { key, slot: found < 0 ? this.#claim() : found }
-    return this.#row.slot
+  #slotOfRow(bytes: Buffer, start: number, end: number): number {
+    const row = this.#row
+    if (bytes === row.bytes && start === row.start && this.#keys.has(row.slot)) return row.slot
+    const found = this.#keys.seekInState(bytes, start, end)
+    row.bytes = bytes
+    row.start = start
+    row.slot = found < 0 ? this.#claim() : found
+    return row.slot
   }
 
   /** A segment has been replayed, and nothing looks at its memory any more. */
   replayed(): void {
-    this.#row = NO_ROW
+    this.#row = noRow()
     this.#keys.forgetSought()
   }
 }

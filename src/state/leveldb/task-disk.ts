@@ -345,7 +345,7 @@ export class LevelTaskDisk implements TaskDisk {
       writes().number(entry, key, place, states.length, value)
     }
     return {
-      number,
+      number: (key, value) => number(key.view, value),
       apply: (op, key, _at, value) => {
         if (op === Row.PUT && value) number(key, f64.decode(value, 0, value.length))
         else writes().number(entry, key, place, states.length, undefined)
