@@ -1,0 +1,342 @@
+// Goal: F19 to F25, F35, F44: whatever happens to checkpoint files and to the local disk between two lives of a worker, state is
+// whole or the worker stops and names what is not; nothing is made of part of it. Method: the command line as a child process on
+// one real broker; counts per key in the output, which show a state that is older, newer or mixed.
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { cp, rm } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
+import { decodeFile, type SegmentRef } from '../../src/checkpoint/file.ts'
+import { CHAIN_SEGMENTS_MAX } from '../../src/state/task-state.ts'
+import { Cli } from '../support/cli.ts'
+import type { PointName } from '../support/crash-worker.ts'
+import { Site, type Subject } from '../support/site.ts'
+import { chainOf, type Damage, damage, forge, storedFile, storeTopic, withBitFlipped } from '../support/state-faults.ts'
+import { TestWorker, until } from '../support/test-worker.ts'
+
+let site: Site
+beforeAll(async () => {
+  site = await Site.open()
+})
+afterEach(() => site.clear())
+afterAll(() => site[Symbol.asyncDispose]())
+
+type Env = Readonly<Record<string, string>>
+
+async function on(
+  backend: 'heap' | 'leveldb',
+  subject: Subject,
+): Promise<Env & { readonly MILLRACE_STATE_FOLDER: string }> {
+  return { MILLRACE_STATE_BACKEND: backend, MILLRACE_STATE_FOLDER: await subject.anotherStore() }
+}
+
+/** One life of a worker, with a checkpoint for each of these values. */
+async function lives(subject: Subject, env: Env, values: readonly string[]): Promise<void> {
+  const cli = subject.start(['run', '--leave'], env)
+  await cli.runs()
+  for (const value of values) {
+    await subject.send([value])
+    await subject.caughtUp(cli)
+  }
+  expect((await cli.stop()).code).toBe(0)
+}
+
+/** It ends with this code, and has sent and committed nothing. */
+async function stopsLoudly(subject: Subject, env: Env, code: string, ...says: readonly string[]): Promise<void> {
+  const seen = async () => [
+    await site.admin.listOffsets(subject.output, 'read_uncommitted'),
+    await site.admin.listGroupOffsets(subject.group),
+  ]
+  const before = await seen()
+  const ended = await subject.fails(env)
+  for (const each of [code, ...says]) expect(ended.output).toContain(each)
+  expect(ended.code).toBe(3)
+  expect(await seen()).toEqual(before)
+}
+
+/** A worker that has written output dies at a point, and nobody starts it again. */
+async function diesAt(subject: Subject, env: Env, at: PointName): Promise<void> {
+  const victim = new TestWorker({
+    module: subject.module,
+    instance: 'here-0',
+    env: { ...subject.env(), MILLRACE_HTTP_PORT: '0', MILLRACE_CHECKPOINT_INTERVAL_MS: '50', ...env },
+    lives: [
+      [
+        { at: 'after:produce', do: 'none' },
+        { at, do: 'kill' },
+      ],
+    ],
+    restart: 'no',
+  })
+  try {
+    expect(await victim.ended()).toMatchObject({ signal: 'SIGKILL' })
+  } finally {
+    await victim.destroy()
+  }
+}
+
+async function openTransactions(subject: Subject): Promise<string[]> {
+  const listed = await site.admin.listTransactions()
+  const ours = listed.filter(({ transactionalId }) => transactionalId.startsWith(`${subject.group}.`))
+  return ours.filter(({ state }) => state === 'Ongoing').map(({ transactionalId }) => transactionalId)
+}
+
+/** How many partitions of the output end behind what a read_committed reader may see. */
+async function unstable(subject: Subject): Promise<number> {
+  const ends = await site.admin.listOffsets(subject.output, 'read_uncommitted')
+  const stable = await site.admin.listOffsets(subject.output, 'read_committed')
+  return ends.filter(({ latest }, index) => latest > (stable[index]?.latest ?? -1n)).length
+}
+
+/** The newest worker process can write no file beyond so many bytes: as on a full disk, but with EFBIG. */
+async function limitFiles(cli: Cli, bytes: number): Promise<void> {
+  const pid = cli.events('worker-started').at(-1)?.pid
+  await promisify(execFile)('prlimit', ['--pid', String(pid), `--fsize=${bytes}`])
+}
+
+describe.each(['heap', 'leveldb'] as const)('checkpoint files, state on %s', (backend) => {
+  test.each<[string, Damage, string]>([
+    ['F19 torn-checkpoint-file', 'cut', 'CHECKPOINT_CORRUPT'],
+    ['F20 bitflip-checkpoint', 'flipped', 'CHECKPOINT_CORRUPT'],
+    ['F21 missing-blob', 'gone', 'CHECKPOINT_MISSING'],
+  ])('%s: a delta of the chain is %s: stops and names it; put back, it goes on exactly once', async (_, how, code) => {
+    const subject = await site.feature('counts')
+    const env = await on(backend, subject)
+    await lives(subject, env, ['k:a', 'k:b', 'l:c'])
+    const [delta, ...later] = await chainOf(subject)
+    if (!delta) throw new Error('the chain is empty')
+    expect(later).toHaveLength(2)
+    const putBack = await damage(subject, delta.file, how, delta.position + delta.length - 1)
+    await subject.send(['k:d'])
+    if (backend === 'leveldb') {
+      // The local disk has what was in it.
+      await lives(subject, env, ['l:e'])
+      await subject.send(['k:f'])
+      await rm(env.MILLRACE_STATE_FOLDER, { recursive: true })
+    }
+    await stopsLoudly(subject, env, code, delta.file)
+    await putBack()
+    await subject.once(env)
+    const further = backend === 'leveldb' ? ['e 2', 'f 4'] : []
+    expect(await subject.values()).toEqual(['a 1', 'b 2', 'c 1', 'd 3', ...further])
+  })
+})
+
+test.each<[string, Damage]>([
+  ['F19 torn-checkpoint-file', 'cut'],
+  ['F20 bitflip-checkpoint', 'flipped'],
+])('%s: the newest file is %s: stops, though the local disk has all that was in it', async (_, how) => {
+  const subject = await site.feature('counts')
+  const env = await on('leveldb', subject)
+  await lives(subject, env, ['k:a'])
+  const file = basename(await subject.pointedFile())
+  const putBack = await damage(subject, file, how, 14)
+  await subject.send(['k:b'])
+  await stopsLoudly(subject, env, 'CHECKPOINT_CORRUPT', file)
+  await putBack()
+  await subject.once(env)
+  expect(await subject.values()).toEqual(['a 1', 'b 2'])
+})
+
+describe('checkpoint files in a topic', () => {
+  const env = { MILLRACE_STORE: 'kafka' }
+
+  /** Three checkpoints, in files of several chunks; the names of the newest and of one that it stands on. */
+  async function inTopic(): Promise<{ subject: Subject; newest: string; delta: SegmentRef }> {
+    const subject = await site.feature('counts')
+    await lives(subject, env, ['k:a'])
+    await site.admin.alterConfigs({ name: storeTopic(subject) }, { 'max.message.bytes': '5000' })
+    await lives(subject, env, ['k:b', 'k:c'])
+    const newest = basename(await subject.pointedFile())
+    const { content, chunks } = await storedFile(subject, newest)
+    expect(chunks.length).toBeGreaterThan(1)
+    const delta = decodeFile(newest, content).tasks[0]?.chain[0]
+    if (!delta || delta.file === newest) throw new Error('the newest one stands on no other')
+    await subject.send(['k:d'])
+    return { subject, newest, delta }
+  }
+
+  test('F19 torn-checkpoint-file: the newest one lacks its first chunk: stops and names it', async () => {
+    const { subject, newest } = await inTopic()
+    const { partition, chunks } = await storedFile(subject, newest)
+    await site.admin.deleteRecords(storeTopic(subject), partition, chunks[1] ?? -1n)
+    await stopsLoudly(subject, env, 'CHECKPOINT_CORRUPT', newest, storeTopic(subject), 'chunk 0')
+  })
+
+  test('F21 missing-blob: the chunks of a delta are gone: stops and names it', async () => {
+    const { subject, delta } = await inTopic()
+    const { partition, chunks } = await storedFile(subject, delta.file)
+    await site.admin.deleteRecords(storeTopic(subject), partition, (chunks.at(-1) ?? -1n) + 1n)
+    await stopsLoudly(subject, env, 'CHECKPOINT_CORRUPT', delta.file, storeTopic(subject), 'is not in the log')
+  })
+
+  test('F20 bitflip-checkpoint: in the newest one, in a delta; as it was, it goes on exactly once', async () => {
+    const { subject, newest, delta } = await inTopic()
+    for (const [name, at] of [
+      [newest, 14],
+      [delta.file, delta.position],
+    ] as const) {
+      const file = await storedFile(subject, name)
+      await forge(subject, file, withBitFlipped(file.content, at))
+      await stopsLoudly(subject, env, 'CHECKPOINT_CORRUPT', name)
+      await forge(subject, await storedFile(subject, name), file.content)
+    }
+    await subject.once(env)
+    expect(await subject.values()).toEqual(['a 1', 'b 2', 'c 3', 'd 4'])
+  })
+})
+
+describe('F22 rename-not-durable', () => {
+  test.each<[PointName, 'heap' | 'leveldb']>([
+    ['after:write', 'heap'],
+    ['before:end-txn', 'leveldb'],
+  ])('the power takes the worker %s, and the newest file with it: the one before is used (%s)', async (at, backend) => {
+    const subject = await site.feature('counts')
+    const env = await on(backend, subject)
+    await lives(subject, env, ['k:a', 'l:b'])
+    const before = [await subject.pointedFile(), ...(await subject.files())]
+    await subject.send(['k:c', 'l:d', 'k:e'])
+    await diesAt(subject, env, at)
+    expect(await openTransactions(subject)).toHaveLength(1)
+    const lost = (await subject.files()).filter((file) => !before.includes(file))
+    expect([await subject.pointedFile(), lost.length]).toEqual([before[0], 1])
+    await rm(lost[0] ?? '')
+    await subject.once(env)
+    expect(await subject.values()).toEqual(['a 1', 'b 1', 'c 2', 'd 2', 'e 3'])
+    expect(await openTransactions(subject)).toEqual([])
+  })
+})
+
+test('F23 enospc-state: the local disk takes nothing more: stops and names it; with space again it goes on exactly once', async () => {
+  const subject = await site.feature('counts', { options: { restart: { strategy: 'none' } } })
+  const env = await on('leveldb', subject)
+  const cli = subject.run(env)
+  await cli.runs()
+  const keys = Array.from({ length: 1_000 }, (_, index) => `key-${index}`)
+  await subject.send(keys.map((key) => `${key}:a`))
+  await subject.caughtUp(cli)
+  // What LevelDB has written so far is longer, a checkpoint of one key is not.
+  await limitFiles(cli, 16 * 1024)
+  await subject.send(['key-0:b'])
+  await subject.caughtUp()
+  await subject.send(['key-0:c'])
+  const ended = await cli.ended()
+  for (const each of ['STATE_DISK', env.MILLRACE_STATE_FOLDER, 'could not be written', 'check rights and free space'])
+    expect(ended.output).toContain(each)
+  expect(ended.code).toBe(1)
+  await subject.send(keys.map((key) => `${key}:d`))
+  await subject.once(env)
+  const values = await subject.values()
+  expect(values.slice(1_000)).toEqual(['b 2', 'c 3', 'd 4', ...keys.slice(1).map(() => 'd 2')])
+})
+
+describe('F25 local-state-stale', () => {
+  test('an older disk is put in the place of a newer one: what is missing is read', async () => {
+    const subject = await site.feature('counts')
+    const env = await on('leveldb', subject)
+    await lives(subject, env, ['k:a', 'l:b'])
+    const older = await subject.anotherStore()
+    await cp(env.MILLRACE_STATE_FOLDER, older, { recursive: true })
+    await lives(subject, env, ['k:c', 'm:d'])
+    await lives(subject, { ...env, MILLRACE_STATE_FOLDER: older }, ['k:e', 'l:f', 'm:g'])
+    expect(await subject.values()).toEqual(['a 1', 'b 1', 'c 2', 'd 1', 'e 3', 'f 2', 'g 2'])
+  })
+
+  test('the disk is newer than the checkpoint that a savepoint restored, and than no checkpoint at all: it is emptied', async () => {
+    const subject = await site.feature('counts')
+    const env = await on('leveldb', subject)
+    const place = join(await subject.anotherStore(), 'savepoint')
+    const savepoint = async (...argv: readonly string[]): Promise<void> => {
+      expect(await Cli.run(['savepoint', ...argv], subject.env(), 60_000)).toMatchObject({ code: 0 })
+    }
+    await lives(subject, env, ['k:a', 'l:b'])
+    await savepoint('create', subject.module, '--out', place)
+    await lives(subject, env, ['k:c', 'm:d'])
+    await savepoint('restore', place, '--to', subject.module, '--accept-rewrite')
+    await lives(subject, env, ['l:e', 'm:f'])
+    const rewritten = ['c 2', 'd 1', 'e 2', 'f 2']
+    expect(await subject.values()).toEqual(['a 1', 'b 1', 'c 2', 'd 1', ...rewritten])
+    expect((await subject.reset('--to', 'latest', '--state', 'drop')).code).toBe(0)
+    await lives(subject, env, ['k:g', 'm:h'])
+    expect((await subject.values()).slice(8)).toEqual(['g 1', 'h 1'])
+  })
+})
+
+test('F35 rescale-restore: three workers die with open transactions, one goes on, then three: nothing stays open', async () => {
+  const subject = await site.feature('counts', { partitions: 6 })
+  const seldom = { MILLRACE_CHECKPOINT_INTERVAL_MS: '300000', MILLRACE_TRANSACTION_TIMEOUT_MS: '800000' }
+  const quick = { MILLRACE_SESSION_TIMEOUT_MS: '1000' }
+  const dying = subject.start(['run', '--workers', '3'], { ...seldom, ...quick })
+  await dying.runs(3)
+  let sent = 0
+  const more = async (): Promise<void> => {
+    await subject.send(Array.from({ length: 6 }, (_, index) => `k${index}:${sent}`))
+    sent++
+  }
+  // The first checkpoints come at once.
+  const open = async (): Promise<boolean> => {
+    if ((await openTransactions(subject)).length < 3) await more()
+    return (await openTransactions(subject)).length === 3 && (await unstable(subject)) >= 3
+  }
+  await until('all three have written what is not committed', open, 20_000, () => dying.output)
+  dying.signal('SIGKILL')
+  for (const slot of [0, 1, 2]) dying.signalWorker('SIGKILL', slot)
+  await dying.ended()
+  expect(await openTransactions(subject)).toHaveLength(3)
+  await more()
+  const one = subject.start(['run', '--leave'], quick)
+  await one.runs()
+  await subject.caughtUp(one)
+  expect((await one.stop()).code).toBe(0)
+  expect([await openTransactions(subject), await unstable(subject)]).toEqual([[], 0])
+  await more()
+  const three = subject.start(['run', '--leave', '--workers', '3'], quick)
+  await three.runs(3)
+  await more()
+  await subject.caughtUp(three)
+  expect((await three.stop()).code).toBe(0)
+  const expected = Array.from({ length: 6 }, () => Array.from({ length: sent }, (_, n) => `${n} ${n + 1}`)).flat()
+  expect((await subject.values()).sort()).toEqual(expected.sort())
+  expect([await openTransactions(subject), await unstable(subject)]).toEqual([[], 0])
+})
+
+test('F44 checkpoint-gc-race: killed while old files go, by the workers and by prune: all that is needed stays', async () => {
+  const subject = await site.feature('counts', { partitions: 2, options: { checkpoint: { retained: 1 } } })
+  const env = { MILLRACE_CHECKPOINT_INTERVAL_MS: '10' }
+  const cli = subject.start(['run', '--leave', '--workers', '2'], env)
+  await cli.runs(2)
+  let sent = 0
+  const more = (): Promise<void> =>
+    subject.send(['k', 'l', 'm', 'n'].map((key) => `${key}:${sent}`)).then(() => void sent++)
+  const killed = async (...slots: readonly number[]): Promise<void> => {
+    for (const slot of slots) await cli.killWorker(slot)
+    await more()
+    await subject.caughtUp(cli)
+    expect(await Cli.run(['checkpoints', 'verify', subject.module], subject.env())).toMatchObject({ code: 0 })
+  }
+  await more()
+  await subject.caughtUp(cli)
+  const [oldest = ''] = await subject.files()
+  // Workers clean up every few seconds, both at about the same time …
+  while (existsSync(oldest)) await more()
+  await killed(0, 1)
+  // … and prune does at once.
+  for (const slot of [1, 0]) {
+    // Enough for a new base, which leaves the files before it to be deleted.
+    for (let n = 0; n < CHAIN_SEGMENTS_MAX; n++) {
+      await more()
+      await subject.caughtUp(cli)
+    }
+    const before = await subject.files()
+    await using prune = new Cli(['checkpoints', 'prune', subject.module], subject.env())
+    while (prune.running && before.every(existsSync)) await more()
+    await killed(slot)
+    expect((await prune.ended()).output).toMatch(/[1-9]\d* files deleted/)
+  }
+  expect((await cli.stop()).code).toBe(0)
+  await more()
+  await subject.once(env)
+  const expected = Array.from({ length: 4 }, () => Array.from({ length: sent }, (_, n) => `${n} ${n + 1}`)).flat()
+  expect((await subject.values()).sort()).toEqual(expected.sort())
+})
