@@ -1,16 +1,16 @@
 // Goal: F19 to F25, F35, F44: whatever happens to checkpoint files and to the local disk between two lives of a worker, state is
 // whole or the worker stops and names what is not; nothing is made of part of it. Method: the command line as a child process on
 // one real broker; counts per key in the output, which show a state that is older, newer or mixed.
-import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { cp, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
 import { decodeFile, type SegmentRef } from '../../src/checkpoint/file.ts'
 import { CHAIN_SEGMENTS_MAX } from '../../src/state/task-state.ts'
+import type { RestartStrategy } from '../../src/worker/restart.ts'
 import { Cli } from '../support/cli.ts'
 import type { PointName } from '../support/crash-worker.ts'
+import { limitFiles } from '../support/file-limit.ts'
 import { Site, type Subject } from '../support/site.ts'
 import { chainOf, type Damage, damage, forge, storedFile, storeTopic, withBitFlipped } from '../support/state-faults.ts'
 import { TestWorker, until } from '../support/test-worker.ts'
@@ -23,11 +23,9 @@ afterEach(() => site.clear())
 afterAll(() => site[Symbol.asyncDispose]())
 
 type Env = Readonly<Record<string, string>>
+type Local = Env & { readonly MILLRACE_STATE_FOLDER: string }
 
-async function on(
-  backend: 'heap' | 'leveldb',
-  subject: Subject,
-): Promise<Env & { readonly MILLRACE_STATE_FOLDER: string }> {
+async function on(backend: 'heap' | 'leveldb', subject: Subject): Promise<Local> {
   return { MILLRACE_STATE_BACKEND: backend, MILLRACE_STATE_FOLDER: await subject.anotherStore() }
 }
 
@@ -87,12 +85,6 @@ async function unstable(subject: Subject): Promise<number> {
   const ends = await site.admin.listOffsets(subject.output, 'read_uncommitted')
   const stable = await site.admin.listOffsets(subject.output, 'read_committed')
   return ends.filter(({ latest }, index) => latest > (stable[index]?.latest ?? -1n)).length
-}
-
-/** The newest worker process can write no file beyond so many bytes: as on a full disk, but with EFBIG. */
-async function limitFiles(cli: Cli, bytes: number): Promise<void> {
-  const pid = cli.events('worker-started').at(-1)?.pid
-  await promisify(execFile)('prlimit', ['--pid', String(pid), `--fsize=${bytes}`])
 }
 
 describe.each(['heap', 'leveldb'] as const)('checkpoint files, state on %s', (backend) => {
@@ -208,27 +200,52 @@ describe('F22 rename-not-durable', () => {
   })
 })
 
-test('F23 enospc-state: the local disk takes nothing more: stops and names it; with space again it goes on exactly once', async () => {
-  const subject = await site.feature('counts', { options: { restart: { strategy: 'none' } } })
-  const env = await on('leveldb', subject)
-  const cli = subject.run(env)
-  await cli.runs()
+describe('F23 enospc-state: the local disk takes nothing more', () => {
   const keys = Array.from({ length: 1_000 }, (_, index) => `key-${index}`)
-  await subject.send(keys.map((key) => `${key}:a`))
-  await subject.caughtUp(cli)
-  // What LevelDB has written so far is longer, a checkpoint of one key is not.
-  await limitFiles(cli, 16 * 1024)
-  await subject.send(['key-0:b'])
-  await subject.caughtUp()
-  await subject.send(['key-0:c'])
-  const ended = await cli.ended()
-  for (const each of ['STATE_DISK', env.MILLRACE_STATE_FOLDER, 'could not be written', 'check rights and free space'])
-    expect(ended.output).toContain(each)
-  expect(ended.code).toBe(1)
-  await subject.send(keys.map((key) => `${key}:d`))
-  await subject.once(env)
-  const values = await subject.values()
-  expect(values.slice(1_000)).toEqual(['b 2', 'c 3', 'd 4', ...keys.slice(1).map(() => 'd 2')])
+
+  /** What LevelDB has written is longer than its worker may write from here on; a checkpoint of one key is not. */
+  async function fills(restart: RestartStrategy): Promise<{ subject: Subject; cli: Cli; env: Local; worker: number }> {
+    const subject = await site.feature('counts', { options: { restart } })
+    const env = await on('leveldb', subject)
+    const cli = subject.start(['run', '--leave'], env)
+    await cli.runs()
+    await subject.send(keys.map((key) => `${key}:a`))
+    await subject.caughtUp(cli)
+    const worker = cli.events('worker-started').at(-1)?.pid ?? 0
+    await limitFiles(worker, 16 * 1024)
+    for (const value of ['b', 'c']) await subject.send([`key-0:${value}`])
+    await cli.printed('STATE_DISK')
+    return { subject, cli, env, worker }
+  }
+
+  /** Each key once more, in a life that finds the disk as it is. */
+  async function isWhole(subject: Subject, env: Env): Promise<void> {
+    await subject.send(keys.map((key) => `${key}:z`))
+    await subject.once(env)
+    const others = keys.slice(1).map(() => 'z 2')
+    expect((await subject.values()).slice(keys.length)).toEqual(['b 2', 'c 3', 'z 4', ...others])
+  }
+
+  test('no restart is left: it ends and names the folder; with space again it goes on exactly once', async () => {
+    const { subject, cli, env } = await fills({ strategy: 'none' })
+    const ended = await cli.ended()
+    for (const each of ['RESTARTS_EXHAUSTED', env.MILLRACE_STATE_FOLDER, 'check rights and free space'])
+      expect(ended.output).toContain(each)
+    expect(ended.code).toBe(1)
+    await isWhole(subject, env)
+  })
+
+  test('there is space again before it gives up: it goes on in place, and SIGKILL finds no hole in what it writes', async () => {
+    const { subject, cli, env, worker } = await fills({ strategy: 'fixed-delay', attempts: 1_000, delayMs: 20 })
+    await limitFiles(worker, 'unlimited')
+    await subject.caughtUp(cli)
+    expect(cli.output).toContain('it is opened anew')
+    cli.signal('SIGKILL')
+    cli.signalWorker('SIGKILL')
+    await cli.ended()
+    expect(cli.events('worker-started')).toHaveLength(1)
+    await isWhole(subject, env)
+  })
 })
 
 describe('F25 local-state-stale', () => {

@@ -2,9 +2,12 @@
  * Goal: what is on local disk is taken for a task's state only if it is; else it is read from the checkpoints again, and never
  * mixed with them (F25). Memory stays within its limit. Method: a real LevelDB, ended and damaged in all ways; restores that count what they read.
  */
+import { execFile } from 'node:child_process'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals'
 import { ClassicLevel } from 'classic-level'
 import { crc32c } from '../../src/base/crc32c.ts'
@@ -25,6 +28,7 @@ import {
 } from '../../src/index.ts'
 import { LevelBackend } from '../../src/state/leveldb/backend.ts'
 import { LevelBatch, LevelDatabase } from '../../src/state/leveldb/database.ts'
+import { NEWEST, valueKey } from '../support/full-disk.ts'
 import { type DiskSizes, TaskOnDisk } from '../support/task-on-disk.ts'
 
 interface Handles {
@@ -164,6 +168,20 @@ test('F25 a value that changed on disk is told, and the next process begins with
   const back = keep(await task.comeTo(folder))
   expect(back.read).toHaveLength(1)
   expect(seen(back, 'a')).toEqual([1, ['a1']])
+})
+
+test('F23 a disk that was full for one write: what the next process finds has no holes', async () => {
+  const flags = ['--conditions=source', '--disable-warning=ExperimentalWarning']
+  const script = fileURLToPath(new URL('../support/full-disk.ts', import.meta.url))
+  const ended = await promisify(execFile)(process.execPath, [...flags, script, folder]).catch(
+    (error) => error as object,
+  )
+  expect(ended).toMatchObject({ signal: 'SIGKILL', stdout: 'refused\n' })
+  const db = await LevelDatabase.open(folder, silentLogger)
+  const newest = Number(db.get(NEWEST)?.toString())
+  const numbers = Array.from({ length: newest + 1 }, (_, number) => number)
+  expect(numbers.filter((number) => !db.get(valueKey(number)))).toEqual([])
+  await db.close()
 })
 
 test('−0 is the key 0', async () => {

@@ -20,51 +20,47 @@ export interface LevelOptions {
 }
 
 export class LevelBackend implements StateBackend {
-  readonly #db: LevelDatabase
+  readonly #options: LevelOptions
+  #db: LevelDatabase
   readonly #budget: SharedBudget
   readonly #open = new Map<TaskId, LevelTaskDisk>()
-  readonly #sizes: ReplaySizes
-  readonly #onStep: StepListener
   #nextPrefix: number
 
-  private constructor(
-    db: LevelDatabase,
-    budget: SharedBudget,
-    nextPrefix: number,
-    sizes: ReplaySizes,
-    onStep: StepListener,
-  ) {
-    this.#sizes = sizes
-    this.#onStep = onStep
+  private constructor(options: LevelOptions, db: LevelDatabase, nextPrefix: number) {
+    this.#options = options
     this.#db = db
-    this.#budget = budget
+    this.#budget = new SharedBudget(options.cacheBytesMax)
     this.#nextPrefix = nextPrefix
   }
 
   /** @throws STATE_LOCKED, STATE_DISK */
-  static async open({
-    folder,
-    pipeline,
-    instance,
-    cacheBytesMax,
-    log,
-    sizes = replaySizes,
-    onStep = () => {},
-  }: LevelOptions): Promise<LevelBackend> {
+  static async open(options: LevelOptions): Promise<LevelBackend> {
+    const { folder, pipeline, instance, log } = options
     const db = await LevelDatabase.open(join(folder, pipeline, instance), log)
     let prefix = 0
     const markers = { from: Buffer.alloc(4), to: Buffer.from([0, 0, 0, 1]) }
     for await (const entries of db.entries(markers.from, markers.to))
       for (const [, bytes] of entries) prefix = Math.max(prefix, readMarker(bytes)?.prefix ?? 0)
-    return new LevelBackend(db, new SharedBudget(cacheBytesMax), prefix + 1, sizes, onStep)
+    return new LevelBackend(options, db, prefix + 1)
   }
 
   async open(task: TaskId): Promise<LevelTaskDisk> {
     await this.#open.get(task)?.close()
-    const disk = new LevelTaskDisk(task, this.#db, this.#budget, this.#nextPrefix, this.#sizes, this.#onStep)
+    if (this.#db.torn) await this.#reopen()
+    const { sizes = replaySizes, onStep = () => {} } = this.#options
+    const disk = new LevelTaskDisk(task, this.#db, this.#budget, this.#nextPrefix, sizes, onStep)
     if (!this.#db.get(markerKey(task))) this.#nextPrefix++
     this.#open.set(task, disk)
     return disk
+  }
+
+  /** If it fails, it is tried again with the next task. @throws STATE_DISK */
+  async #reopen(): Promise<void> {
+    const { folder } = this.#db
+    const { log } = this.#options
+    log.warn({ folder }, 'a write to the local state failed: it is opened anew')
+    await this.close()
+    this.#db = await LevelDatabase.open(folder, log)
   }
 
   async close(): Promise<void> {

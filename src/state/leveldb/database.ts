@@ -3,6 +3,10 @@
 //
 // LevelDB does not check its blocks when it reads them, so each value carries a checksum of its key and itself. What is found
 // damaged is not repaired: the folder is marked, the process ends, and the next one begins with an empty folder.
+//
+// Of a write that fails, on a full disk say, LevelDB's log may have a part. It would go on behind that, and of what it writes there
+// the next start finds some and some not: of two batches the second one perhaps. So nothing is written behind it (`torn`), until
+// the folder is opened anew: what is readable of the log ends with the last write that succeeded.
 import { existsSync, writeFileSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -27,6 +31,7 @@ const DAMAGED = 'DAMAGED'
 export class LevelDatabase {
   readonly folder: string
   readonly #db: Level
+  #torn: MillraceError | undefined
 
   private constructor(folder: string, db: Level) {
     this.folder = folder
@@ -80,7 +85,22 @@ export class LevelDatabase {
   }
 
   batch(): LevelBatch {
-    return new LevelBatch(this.#db.batch(), (error) => this.#failure('written', error))
+    return new LevelBatch(this.#db.batch(), (work) => this.#writing('written', work))
+  }
+
+  /** A write has failed: every later one is refused. */
+  get torn(): boolean {
+    return this.#torn !== undefined
+  }
+
+  async #writing(what: string, work: () => Promise<void>): Promise<void> {
+    if (this.#torn) throw this.#torn
+    try {
+      await work()
+    } catch (error) {
+      this.#torn = this.#failure(what, error)
+      throw this.#torn
+    }
   }
 
   /** Entries from `from` (included) to `to` (not), in the order of their bytes, some at a time. @throws STATE_DAMAGED, STATE_DISK */
@@ -100,11 +120,7 @@ export class LevelDatabase {
   }
 
   async clear(from: Buffer, to: Buffer): Promise<void> {
-    try {
-      await this.#db.clear({ gte: from, lt: to })
-    } catch (error) {
-      throw this.#failure('cleared', error)
-    }
+    await this.#writing('cleared', () => this.#db.clear({ gte: from, lt: to }))
   }
 
   async close(): Promise<void> {
@@ -142,12 +158,12 @@ async function openLevel(folder: string): Promise<Level> {
 /** Writes that become visible at once, or not at all. */
 export class LevelBatch {
   readonly #batch: ChainedBatch<Level, Buffer, Buffer>
-  readonly #failure: (error: unknown) => MillraceError
+  readonly #writing: (work: () => Promise<void>) => Promise<void>
   #scratch = Buffer.alloc(256)
 
-  constructor(batch: ChainedBatch<Level, Buffer, Buffer>, failure: (error: unknown) => MillraceError) {
+  constructor(batch: ChainedBatch<Level, Buffer, Buffer>, writing: (work: () => Promise<void>) => Promise<void>) {
     this.#batch = batch
-    this.#failure = failure
+    this.#writing = writing
   }
 
   put(key: Buffer, value: Buffer): void {
@@ -172,11 +188,7 @@ export class LevelBatch {
 
   /** @throws STATE_DAMAGED, STATE_DISK */
   async write(): Promise<void> {
-    try {
-      await this.#batch.write()
-    } catch (error) {
-      throw this.#failure(error)
-    }
+    await this.#writing(() => this.#batch.write())
   }
 
   async discard(): Promise<void> {
