@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
+import { freePorts } from '../../connectors/kafka/testing/ports.ts'
 import { Site, type Subject } from '../support/site.ts'
 import { until } from '../support/test-worker.ts'
 
@@ -175,31 +176,52 @@ describe('a store that cannot be written', () => {
     }
   })
 
-  test.each([
-    ['a disk that fills up', smallDisk],
-    ['a folder that is lost', lostFolder],
-  ])('%s: tried again, rolled back, ended with a code; nothing is committed past it', async (_, make) => {
-    const subject = await site.subject('count')
-    // Where no file system may be made there is still the other way.
-    const { folder, spoil, mend, end } = (await make()) ?? (await lostFolder())
-    try {
-      const env = { MILLRACE_STORE: folder }
-      const cli = subject.run(env, { options })
-      await cli.runs()
-      await subject.send(['k:a'])
-      await subject.caughtUp(cli)
-      await spoil()
-      await subject.send(Array.from({ length: 400 }, (_each, index) => `key-${index}:${'x'.repeat(100)}`))
-      const ended = await cli.ended(40_000)
-      for (const each of ['STORE_UNWRITABLE', 'trying again', 'CHECKPOINT_TIMEOUT', 'RESTARTS_EXHAUSTED', folder])
-        expect(ended.output).toContain(each)
-      expect(ended.code).toBe(1)
-      expect(await subject.values()).toHaveLength(1)
-      await mend()
-      await subject.once(env)
-      expect(await subject.values()).toHaveLength(401)
-    } finally {
-      await end()
-    }
-  })
+  test.each<[string, 'heap' | 'leveldb', () => Promise<Ailing | undefined>]>([
+    ['a disk that fills up', 'heap', smallDisk],
+    ['a disk that fills up', 'leveldb', smallDisk],
+    ['a folder that is lost', 'heap', lostFolder],
+  ])(
+    'F24 enospc-checkpoint: %s, state on %s: tried again, counted, rolled back, ended with a code; nothing is committed past it',
+    async (_, backend, make) => {
+      const subject = await site.subject('count')
+      // Where no file system may be made there is still the other way.
+      const { folder, spoil, mend, end } = (await make()) ?? (await lostFolder())
+      try {
+        const [port] = await freePorts(1)
+        const env = {
+          MILLRACE_STORE: folder,
+          MILLRACE_STATE_BACKEND: backend,
+          MILLRACE_STATE_FOLDER: await subject.anotherStore(),
+        }
+        const cli = subject.run({ ...env, MILLRACE_HTTP_PORT: String(port) }, { options })
+        await cli.runs()
+        await subject.send(['k:a'])
+        await subject.caughtUp(cli)
+        await spoil()
+        await subject.send(Array.from({ length: 400 }, (_each, index) => `key-${index}:${'x'.repeat(100)}`))
+        // Two of them fail before it ends.
+        await until('a failed checkpoint is counted', async () => (await failedCheckpoints(port)) === 1)
+        const ended = await cli.ended(40_000)
+        for (const each of ['STORE_UNWRITABLE', 'trying again', 'CHECKPOINT_TIMEOUT', 'RESTARTS_EXHAUSTED', folder])
+          expect(ended.output).toContain(each)
+        expect(ended.code).toBe(1)
+        expect(await subject.values()).toHaveLength(1)
+        await mend()
+        await subject.once(env)
+        expect(await subject.values()).toHaveLength(401)
+      } finally {
+        await end()
+      }
+    },
+  )
 })
+
+/** As the metrics page says; undefined: it is gone. */
+async function failedCheckpoints(port: number | undefined): Promise<number | undefined> {
+  try {
+    const page = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+    return Number(/^millrace_checkpoints_failed_total(?:\{[^}]*\})? (\d+)$/m.exec(page)?.[1])
+  } catch {
+    return undefined
+  }
+}

@@ -148,7 +148,7 @@ describe('topics', () => {
 
 describe('checkpoint files', () => {
   test.each(['the state', 'the manifest'])(
-    'a flipped bit in %s is found: stops, and the file is named',
+    'F20 bitflip-checkpoint: a flipped bit in %s is found: stops, and the file is named',
     async (where) => {
       const subject = await site.subject('count')
       await subject.send(['k:a'])
@@ -169,7 +169,7 @@ describe('checkpoint files', () => {
     },
   )
 
-  test('a missing file stops; put back, the pipeline goes on with its state', async () => {
+  test('F21 missing-blob: the newest file is gone: stops; reset without the state is the way out', async () => {
     const subject = await site.subject('count')
     await subject.send(['k:a'])
     await subject.once()
