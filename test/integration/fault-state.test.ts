@@ -5,15 +5,32 @@ import { existsSync } from 'node:fs'
 import { cp, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
-import { decodeFile, type SegmentRef } from '../../src/checkpoint/file.ts'
 import { CHAIN_SEGMENTS_MAX } from '../../src/state/task-state.ts'
 import type { RestartStrategy } from '../../src/worker/restart.ts'
 import { Cli } from '../support/cli.ts'
 import type { PointName } from '../support/crash-worker.ts'
 import { limitFiles } from '../support/file-limit.ts'
 import { Site, type Subject } from '../support/site.ts'
-import { chainOf, type Damage, damage, forge, storedFile, storeTopic, withBitFlipped } from '../support/state-faults.ts'
-import { TestWorker, until } from '../support/test-worker.ts'
+import {
+  chainOf,
+  type Damage,
+  damage,
+  diesAt,
+  type Env,
+  EvenFeed,
+  forge,
+  IN_TOPIC,
+  inTopic,
+  type Local,
+  lives,
+  on,
+  openTransactions,
+  storedFile,
+  storeTopic,
+  unstable,
+  withBitFlipped,
+} from '../support/state-faults.ts'
+import { until } from '../support/test-worker.ts'
 
 let site: Site
 beforeAll(async () => {
@@ -21,24 +38,6 @@ beforeAll(async () => {
 })
 afterEach(() => site.clear())
 afterAll(() => site[Symbol.asyncDispose]())
-
-type Env = Readonly<Record<string, string>>
-type Local = Env & { readonly MILLRACE_STATE_FOLDER: string }
-
-async function on(backend: 'heap' | 'leveldb', subject: Subject): Promise<Local> {
-  return { MILLRACE_STATE_BACKEND: backend, MILLRACE_STATE_FOLDER: await subject.anotherStore() }
-}
-
-/** One life of a worker, with a checkpoint for each of these values. */
-async function lives(subject: Subject, env: Env, values: readonly string[]): Promise<void> {
-  const cli = subject.start(['run', '--leave'], env)
-  await cli.runs()
-  for (const value of values) {
-    await subject.send([value])
-    await subject.caughtUp(cli)
-  }
-  expect((await cli.stop()).code).toBe(0)
-}
 
 /** It ends with this code, and has sent and committed nothing. */
 async function stopsLoudly(subject: Subject, env: Env, code: string, ...says: readonly string[]): Promise<void> {
@@ -51,40 +50,6 @@ async function stopsLoudly(subject: Subject, env: Env, code: string, ...says: re
   for (const each of [code, ...says]) expect(ended.output).toContain(each)
   expect(ended.code).toBe(3)
   expect(await seen()).toEqual(before)
-}
-
-/** A worker that has written output dies at a point, and nobody starts it again. */
-async function diesAt(subject: Subject, env: Env, at: PointName): Promise<void> {
-  const victim = new TestWorker({
-    module: subject.module,
-    instance: 'here-0',
-    env: { ...subject.env(), MILLRACE_HTTP_PORT: '0', MILLRACE_CHECKPOINT_INTERVAL_MS: '50', ...env },
-    lives: [
-      [
-        { at: 'after:produce', do: 'none' },
-        { at, do: 'kill' },
-      ],
-    ],
-    restart: 'no',
-  })
-  try {
-    expect(await victim.ended()).toMatchObject({ signal: 'SIGKILL' })
-  } finally {
-    await victim.destroy()
-  }
-}
-
-async function openTransactions(subject: Subject): Promise<string[]> {
-  const listed = await site.admin.listTransactions()
-  const ours = listed.filter(({ transactionalId }) => transactionalId.startsWith(`${subject.group}.`))
-  return ours.filter(({ state }) => state === 'Ongoing').map(({ transactionalId }) => transactionalId)
-}
-
-/** How many partitions of the output end behind what a read_committed reader may see. */
-async function unstable(subject: Subject): Promise<number> {
-  const ends = await site.admin.listOffsets(subject.output, 'read_uncommitted')
-  const stable = await site.admin.listOffsets(subject.output, 'read_committed')
-  return ends.filter(({ latest }, index) => latest > (stable[index]?.latest ?? -1n)).length
 }
 
 describe.each(['heap', 'leveldb'] as const)('checkpoint files, state on %s', (backend) => {
@@ -110,7 +75,7 @@ describe.each(['heap', 'leveldb'] as const)('checkpoint files, state on %s', (ba
     await stopsLoudly(subject, env, code, delta.file)
     await putBack()
     await subject.once(env)
-    const further = backend === 'leveldb' ? ['e 2', 'f 4'] : []
+    const further = backend === 'heap' ? [] : ['e 2', 'f 4']
     expect(await subject.values()).toEqual(['a 1', 'b 2', 'c 1', 'd 3', ...further])
   })
 })
@@ -132,49 +97,32 @@ test.each<[string, Damage]>([
 })
 
 describe('checkpoint files in a topic', () => {
-  const env = { MILLRACE_STORE: 'kafka' }
-
-  /** Three checkpoints, in files of several chunks; the names of the newest and of one that it stands on. */
-  async function inTopic(): Promise<{ subject: Subject; newest: string; delta: SegmentRef }> {
-    const subject = await site.feature('counts')
-    await lives(subject, env, ['k:a'])
-    await site.admin.alterConfigs({ name: storeTopic(subject) }, { 'max.message.bytes': '5000' })
-    await lives(subject, env, ['k:b', 'k:c'])
-    const newest = basename(await subject.pointedFile())
-    const { content, chunks } = await storedFile(subject, newest)
-    expect(chunks.length).toBeGreaterThan(1)
-    const delta = decodeFile(newest, content).tasks[0]?.chain[0]
-    if (!delta || delta.file === newest) throw new Error('the newest one stands on no other')
-    await subject.send(['k:d'])
-    return { subject, newest, delta }
-  }
-
   test('F19 torn-checkpoint-file: the newest one lacks its first chunk: stops and names it', async () => {
-    const { subject, newest } = await inTopic()
+    const { subject, newest } = await inTopic(site)
     const { partition, chunks } = await storedFile(subject, newest)
     await site.admin.deleteRecords(storeTopic(subject), partition, chunks[1] ?? -1n)
-    await stopsLoudly(subject, env, 'CHECKPOINT_CORRUPT', newest, storeTopic(subject), 'chunk 0')
+    await stopsLoudly(subject, IN_TOPIC, 'CHECKPOINT_CORRUPT', newest, storeTopic(subject), 'chunk 0')
   })
 
   test('F21 missing-blob: the chunks of a delta are gone: stops and names it', async () => {
-    const { subject, delta } = await inTopic()
+    const { subject, delta } = await inTopic(site)
     const { partition, chunks } = await storedFile(subject, delta.file)
     await site.admin.deleteRecords(storeTopic(subject), partition, (chunks.at(-1) ?? -1n) + 1n)
-    await stopsLoudly(subject, env, 'CHECKPOINT_CORRUPT', delta.file, storeTopic(subject), 'is not in the log')
+    await stopsLoudly(subject, IN_TOPIC, 'CHECKPOINT_CORRUPT', delta.file, storeTopic(subject), 'is not in the log')
   })
 
   test('F20 bitflip-checkpoint: in the newest one, in a delta; as it was, it goes on exactly once', async () => {
-    const { subject, newest, delta } = await inTopic()
+    const { subject, newest, delta } = await inTopic(site)
     for (const [name, at] of [
       [newest, 14],
       [delta.file, delta.position],
     ] as const) {
       const file = await storedFile(subject, name)
       await forge(subject, file, withBitFlipped(file.content, at))
-      await stopsLoudly(subject, env, 'CHECKPOINT_CORRUPT', name)
+      await stopsLoudly(subject, IN_TOPIC, 'CHECKPOINT_CORRUPT', name)
       await forge(subject, await storedFile(subject, name), file.content)
     }
-    await subject.once(env)
+    await subject.once(IN_TOPIC)
     expect(await subject.values()).toEqual(['a 1', 'b 2', 'c 3', 'd 4'])
   })
 })
@@ -189,7 +137,7 @@ describe('F22 rename-not-durable', () => {
     await lives(subject, env, ['k:a', 'l:b'])
     const before = [await subject.pointedFile(), ...(await subject.files())]
     await subject.send(['k:c', 'l:d', 'k:e'])
-    await diesAt(subject, env, at)
+    expect(await diesAt(subject, env, at)).toMatchObject({ signal: 'SIGKILL' })
     expect(await openTransactions(subject)).toHaveLength(1)
     const lost = (await subject.files()).filter((file) => !before.includes(file))
     expect([await subject.pointedFile(), lost.length]).toEqual([before[0], 1])
@@ -282,18 +230,14 @@ describe('F25 local-state-stale', () => {
 
 test('F35 rescale-restore: three workers die with open transactions, one goes on, then three: nothing stays open', async () => {
   const subject = await site.feature('counts', { partitions: 6 })
-  const seldom = { MILLRACE_CHECKPOINT_INTERVAL_MS: '300000', MILLRACE_TRANSACTION_TIMEOUT_MS: '800000' }
   const quick = { MILLRACE_SESSION_TIMEOUT_MS: '1000' }
-  const dying = subject.start(['run', '--workers', '3'], { ...seldom, ...quick })
+  const seldom = { MILLRACE_CHECKPOINT_INTERVAL_MS: '300000', MILLRACE_TRANSACTION_TIMEOUT_MS: '800000', ...quick }
+  const dying = subject.start(['run', '--workers', '3'], seldom)
   await dying.runs(3)
-  let sent = 0
-  const more = async (): Promise<void> => {
-    await subject.send(Array.from({ length: 6 }, (_, index) => `k${index}:${sent}`))
-    sent++
-  }
+  const feed = new EvenFeed(subject, 6)
   // The first checkpoints come at once.
   const open = async (): Promise<boolean> => {
-    if ((await openTransactions(subject)).length < 3) await more()
+    if ((await openTransactions(subject)).length < 3) await feed.more()
     return (await openTransactions(subject)).length === 3 && (await unstable(subject)) >= 3
   }
   await until('all three have written what is not committed', open, 20_000, () => dying.output)
@@ -301,59 +245,56 @@ test('F35 rescale-restore: three workers die with open transactions, one goes on
   for (const slot of [0, 1, 2]) dying.signalWorker('SIGKILL', slot)
   await dying.ended()
   expect(await openTransactions(subject)).toHaveLength(3)
-  await more()
+  await feed.more()
   const one = subject.start(['run', '--leave'], quick)
   await one.runs()
   await subject.caughtUp(one)
   expect((await one.stop()).code).toBe(0)
   expect([await openTransactions(subject), await unstable(subject)]).toEqual([[], 0])
-  await more()
+  await feed.more()
   const three = subject.start(['run', '--leave', '--workers', '3'], quick)
   await three.runs(3)
-  await more()
+  await feed.more()
   await subject.caughtUp(three)
   expect((await three.stop()).code).toBe(0)
-  const expected = Array.from({ length: 6 }, () => Array.from({ length: sent }, (_, n) => `${n} ${n + 1}`)).flat()
-  expect((await subject.values()).sort()).toEqual(expected.sort())
+  expect((await subject.values()).sort()).toEqual(feed.counts())
   expect([await openTransactions(subject), await unstable(subject)]).toEqual([[], 0])
 })
 
 test('F44 checkpoint-gc-race: killed while old files go, by the workers and by prune: all that is needed stays', async () => {
   const subject = await site.feature('counts', { partitions: 2, options: { checkpoint: { retained: 1 } } })
-  const env = { MILLRACE_CHECKPOINT_INTERVAL_MS: '10' }
-  const cli = subject.start(['run', '--leave', '--workers', '2'], env)
+  const cli = subject.start(['run', '--leave', '--workers', '2'], { MILLRACE_CHECKPOINT_INTERVAL_MS: '10' })
   await cli.runs(2)
-  let sent = 0
-  const more = (): Promise<void> =>
-    subject.send(['k', 'l', 'm', 'n'].map((key) => `${key}:${sent}`)).then(() => void sent++)
+  const feed = new EvenFeed(subject, 2)
   const killed = async (...slots: readonly number[]): Promise<void> => {
-    for (const slot of slots) await cli.killWorker(slot)
-    await more()
+    const before = cli.events('worker-running').length
+    for (const slot of slots) cli.signalWorker('SIGKILL', slot)
+    await cli.runs(before + slots.length)
+    await feed.more()
     await subject.caughtUp(cli)
     expect(await Cli.run(['checkpoints', 'verify', subject.module], subject.env())).toMatchObject({ code: 0 })
   }
-  await more()
+  await feed.more()
   await subject.caughtUp(cli)
-  const [oldest = ''] = await subject.files()
+  const first = await subject.files()
   // Workers clean up every few seconds, both at about the same time …
-  while (existsSync(oldest)) await more()
+  while (first.every((file) => existsSync(file))) await feed.more()
   await killed(0, 1)
   // … and prune does at once.
   for (const slot of [1, 0]) {
     // Enough for a new base, which leaves the files before it to be deleted.
     for (let n = 0; n < CHAIN_SEGMENTS_MAX; n++) {
-      await more()
+      await feed.more()
       await subject.caughtUp(cli)
     }
     const before = await subject.files()
     await using prune = new Cli(['checkpoints', 'prune', subject.module], subject.env())
-    while (prune.running && before.every(existsSync)) await more()
+    while (prune.running && before.every((file) => existsSync(file))) await feed.more()
     await killed(slot)
     expect((await prune.ended()).output).toMatch(/[1-9]\d* files deleted/)
   }
   expect((await cli.stop()).code).toBe(0)
-  await more()
-  await subject.once(env)
-  const expected = Array.from({ length: 4 }, () => Array.from({ length: sent }, (_, n) => `${n} ${n + 1}`)).flat()
-  expect((await subject.values()).sort()).toEqual(expected.sort())
+  await feed.more()
+  await subject.once()
+  expect((await subject.values()).sort()).toEqual(feed.counts())
 })

@@ -1,13 +1,94 @@
 /**
- * What may happen to a pipeline's state while nobody runs: checkpoint files are cut, changed or lost. The checkpoint it stands on
- * is read as the engine's own file module reads it.
+ * Lives and deaths of a pipeline's workers, and what may happen to its state between them: checkpoint files are cut, changed or lost, in
+ * a folder and in a topic. The checkpoint it stands on is read as the engine's own modules read it.
  */
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { keys, type StoredFile, StoreIndex, values } from '../../connectors/kafka/store-index.ts'
 import { crc32c, crcHex } from '../../src/base/crc32c.ts'
 import { decodeFile, type SegmentRef } from '../../src/checkpoint/file.ts'
-import type { Subject } from './site.ts'
+import type { PointName } from './crash-worker.ts'
+import type { Site, Subject } from './site.ts'
+import { type End, TestWorker } from './test-worker.ts'
+
+export type Env = Readonly<Record<string, string>>
+export type Local = Env & { readonly MILLRACE_STATE_FOLDER: string }
+
+/** Settings for state there; a local disk is in a folder of the test's own. */
+export async function on(backend: 'heap' | 'leveldb', subject: Subject): Promise<Local> {
+  return { MILLRACE_STATE_BACKEND: backend, MILLRACE_STATE_FOLDER: await subject.anotherStore() }
+}
+
+/** One life of a worker, with a checkpoint for each of these values. */
+export async function lives(subject: Subject, env: Env, values: readonly string[]): Promise<void> {
+  const cli = subject.start(['run', '--leave'], env)
+  await cli.runs()
+  for (const value of values) {
+    await subject.send([value])
+    await subject.caughtUp(cli)
+  }
+  const { code, output } = await cli.stop()
+  if (code !== 0) throw new Error(`it ended with ${code}:\n${output}`)
+}
+
+/** A worker that has written output dies at a point, and nobody starts it again. */
+export async function diesAt(subject: Subject, env: Env, at: PointName): Promise<End | undefined> {
+  const victim = new TestWorker({
+    module: subject.module,
+    instance: 'here-0',
+    env: { ...subject.env(), MILLRACE_HTTP_PORT: '0', MILLRACE_CHECKPOINT_INTERVAL_MS: '50', ...env },
+    lives: [
+      [
+        { at: 'after:produce', do: 'none' },
+        { at, do: 'kill' },
+      ],
+    ],
+    restart: 'no',
+  })
+  try {
+    return await victim.ended()
+  } finally {
+    await victim.destroy()
+  }
+}
+
+/** Transactional ids of the pipeline whose transaction is not decided. */
+export async function openTransactions({ site, group }: Subject): Promise<string[]> {
+  const listed = await site.admin.listTransactions()
+  const ours = listed.filter(({ transactionalId }) => transactionalId.startsWith(`${group}.`))
+  return ours.filter(({ state }) => state === 'Ongoing').map(({ transactionalId }) => transactionalId)
+}
+
+/** How many partitions of the output end behind what a read_committed reader may see. */
+export async function unstable({ site, output }: Subject): Promise<number> {
+  const ends = await site.admin.listOffsets(output, 'read_uncommitted')
+  const stable = await site.admin.listOffsets(output, 'read_committed')
+  return ends.filter(({ latest }, index) => latest > (stable[index]?.latest ?? -1n)).length
+}
+
+/** A number more for the key of each partition, and again. */
+export class EvenFeed {
+  readonly #subject: Subject
+  readonly #partitions: readonly number[]
+  #sent = 0
+
+  constructor(subject: Subject, partitions: number) {
+    this.#subject = subject
+    this.#partitions = Array.from({ length: partitions }, (_, partition) => partition)
+  }
+
+  async more(): Promise<void> {
+    const { site, input: topic } = this.#subject
+    const value = String(this.#sent++)
+    await site.send(this.#partitions.map((partition) => ({ topic, partition, key: `k${partition}`, value })))
+  }
+
+  /** What `counts` makes of it, sorted. */
+  counts(): string[] {
+    const ofOne = Array.from({ length: this.#sent }, (_, n) => `${n} ${n + 1}`)
+    return this.#partitions.flatMap(() => ofOne).sort()
+  }
+}
 
 export type Damage = 'cut' | 'flipped' | 'gone'
 
@@ -68,4 +149,20 @@ export async function forge(subject: Subject, { id, name, partition }: StoredFil
   await site.send([{ topic, partition, key: keys.chunk(forged, 0), value: content }])
   await site.send([{ topic, partition: 0, key: keys.file(id), value: null }])
   await site.send([{ topic, partition: 0, key: keys.file(forged), value: values.file(file) }])
+}
+
+export const IN_TOPIC: Env = { MILLRACE_STORE: 'kafka' }
+
+/** Three checkpoints, in files of several chunks; the names of the newest and of one that it stands on. */
+export async function inTopic(site: Site): Promise<{ subject: Subject; newest: string; delta: SegmentRef }> {
+  const subject = await site.feature('counts')
+  await lives(subject, IN_TOPIC, ['k:a'])
+  await site.admin.alterConfigs({ name: storeTopic(subject) }, { 'max.message.bytes': '5000' })
+  await lives(subject, IN_TOPIC, ['k:b', 'k:c'])
+  const newest = basename(await subject.pointedFile())
+  const { content, chunks } = await storedFile(subject, newest)
+  const delta = decodeFile(newest, content).tasks[0]?.chain[0]
+  if (chunks.length < 2 || !delta || delta.file === newest) throw new Error('it is one chunk, or stands on nothing')
+  await subject.send(['k:d'])
+  return { subject, newest, delta }
 }
