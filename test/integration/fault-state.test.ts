@@ -19,14 +19,12 @@ import {
   type Env,
   EvenFeed,
   forge,
-  IN_TOPIC,
   inTopic,
   type Local,
   lives,
   on,
   openTransactions,
   storedFile,
-  storeTopic,
   unstable,
   withBitFlipped,
 } from '../support/state-faults.ts'
@@ -80,49 +78,51 @@ describe.each(['heap', 'leveldb'] as const)('checkpoint files, state on %s', (ba
   })
 })
 
-test.each<[string, Damage]>([
-  ['F19 torn-checkpoint-file', 'cut'],
-  ['F20 bitflip-checkpoint', 'flipped'],
-])('%s: the newest file is %s: stops, though the local disk has all that was in it', async (_, how) => {
+test('F19 torn-checkpoint-file, F20 bitflip-checkpoint: the newest file: stops, though the local disk has all that was in it', async () => {
   const subject = await site.feature('counts')
   const env = await on('leveldb', subject)
   await lives(subject, env, ['k:a'])
   const file = basename(await subject.pointedFile())
-  const putBack = await damage(subject, file, how, 14)
   await subject.send(['k:b'])
-  await stopsLoudly(subject, env, 'CHECKPOINT_CORRUPT', file)
-  await putBack()
+  for (const [how, at] of [
+    ['cut', -1],
+    ['flipped', 14],
+  ] as const) {
+    const putBack = await damage(subject, file, how, at)
+    await stopsLoudly(subject, env, 'CHECKPOINT_CORRUPT', file)
+    await putBack()
+  }
   await subject.once(env)
   expect(await subject.values()).toEqual(['a 1', 'b 2'])
 })
 
 describe('checkpoint files in a topic', () => {
   test('F19 torn-checkpoint-file: the newest one lacks its first chunk: stops and names it', async () => {
-    const { subject, newest } = await inTopic(site)
+    const { subject, env, topic, newest } = await inTopic(site)
     const { partition, chunks } = await storedFile(subject, newest)
-    await site.admin.deleteRecords(storeTopic(subject), partition, chunks[1] ?? -1n)
-    await stopsLoudly(subject, IN_TOPIC, 'CHECKPOINT_CORRUPT', newest, storeTopic(subject), 'chunk 0')
+    await site.admin.deleteRecords(topic, partition, chunks[1] ?? -1n)
+    await stopsLoudly(subject, env, 'CHECKPOINT_CORRUPT', newest, topic, 'chunk 0')
   })
 
   test('F21 missing-blob: the chunks of a delta are gone: stops and names it', async () => {
-    const { subject, delta } = await inTopic(site)
+    const { subject, env, topic, delta } = await inTopic(site)
     const { partition, chunks } = await storedFile(subject, delta.file)
-    await site.admin.deleteRecords(storeTopic(subject), partition, (chunks.at(-1) ?? -1n) + 1n)
-    await stopsLoudly(subject, IN_TOPIC, 'CHECKPOINT_CORRUPT', delta.file, storeTopic(subject), 'is not in the log')
+    await site.admin.deleteRecords(topic, partition, (chunks.at(-1) ?? -1n) + 1n)
+    await stopsLoudly(subject, env, 'CHECKPOINT_CORRUPT', delta.file, topic, 'is not in the log')
   })
 
   test('F20 bitflip-checkpoint: in the newest one, in a delta; as it was, it goes on exactly once', async () => {
-    const { subject, newest, delta } = await inTopic(site)
+    const { subject, env, newest, delta } = await inTopic(site)
     for (const [name, at] of [
       [newest, 14],
       [delta.file, delta.position],
     ] as const) {
       const file = await storedFile(subject, name)
       await forge(subject, file, withBitFlipped(file.content, at))
-      await stopsLoudly(subject, IN_TOPIC, 'CHECKPOINT_CORRUPT', name)
+      await stopsLoudly(subject, env, 'CHECKPOINT_CORRUPT', name)
       await forge(subject, await storedFile(subject, name), file.content)
     }
-    await subject.once(IN_TOPIC)
+    await subject.once(env)
     expect(await subject.values()).toEqual(['a 1', 'b 2', 'c 3', 'd 4'])
   })
 })
@@ -151,9 +151,9 @@ describe('F22 rename-not-durable', () => {
 describe('F23 enospc-state: the local disk takes nothing more', () => {
   const keys = Array.from({ length: 1_000 }, (_, index) => `key-${index}`)
 
-  /** What LevelDB has written is longer than its worker may write from here on; a checkpoint of one key is not. */
+  /** What LevelDB has written for two tasks is longer than their worker may write from here on; a checkpoint of one key is not. */
   async function fills(restart: RestartStrategy): Promise<{ subject: Subject; cli: Cli; env: Local; worker: number }> {
-    const subject = await site.feature('counts', { options: { restart } })
+    const subject = await site.feature('counts', { partitions: 2, options: { restart } })
     const env = await on('leveldb', subject)
     const cli = subject.start(['run', '--leave'], env)
     await cli.runs()
@@ -161,7 +161,10 @@ describe('F23 enospc-state: the local disk takes nothing more', () => {
     await subject.caughtUp(cli)
     const worker = cli.events('worker-started').at(-1)?.pid ?? 0
     await limitFiles(worker, 16 * 1024)
-    for (const value of ['b', 'c']) await subject.send([`key-0:${value}`])
+    await subject.send(['key-0:b'])
+    await until('it is committed', async () => (await subject.progress()) > keys.length)
+    // The disk follows what is committed: that it could not is told by the next checkpoint.
+    await subject.send(['key-0:c'])
     await cli.printed('STATE_DISK')
     return { subject, cli, env, worker }
   }
@@ -170,8 +173,8 @@ describe('F23 enospc-state: the local disk takes nothing more', () => {
   async function isWhole(subject: Subject, env: Env): Promise<void> {
     await subject.send(keys.map((key) => `${key}:z`))
     await subject.once(env)
-    const others = keys.slice(1).map(() => 'z 2')
-    expect((await subject.values()).slice(keys.length)).toEqual(['b 2', 'c 3', 'z 4', ...others])
+    const counts = [...keys.map(() => 'a 1'), 'b 2', 'c 3', 'z 4', ...keys.slice(1).map(() => 'z 2')]
+    expect((await subject.values()).sort()).toEqual(counts.sort())
   }
 
   test('no restart is left: it ends and names the folder; with space again it goes on exactly once', async () => {
@@ -212,9 +215,8 @@ describe('F25 local-state-stale', () => {
     const subject = await site.feature('counts')
     const env = await on('leveldb', subject)
     const place = join(await subject.anotherStore(), 'savepoint')
-    const savepoint = async (...argv: readonly string[]): Promise<void> => {
+    const savepoint = async (...argv: readonly string[]): Promise<void> =>
       expect(await Cli.run(['savepoint', ...argv], subject.env(), 60_000)).toMatchObject({ code: 0 })
-    }
     await lives(subject, env, ['k:a', 'l:b'])
     await savepoint('create', subject.module, '--out', place)
     await lives(subject, env, ['k:c', 'm:d'])
@@ -243,8 +245,7 @@ test('F35 rescale-restore: three workers die with open transactions, one goes on
   await until('all three have written what is not committed', open, 20_000, () => dying.output)
   dying.signal('SIGKILL')
   for (const slot of [0, 1, 2]) dying.signalWorker('SIGKILL', slot)
-  await dying.ended()
-  expect(await openTransactions(subject)).toHaveLength(3)
+  expect([(await dying.ended()).code, (await openTransactions(subject)).length]).toEqual([null, 3])
   await feed.more()
   const one = subject.start(['run', '--leave'], quick)
   await one.runs()
@@ -280,19 +281,16 @@ test('F44 checkpoint-gc-race: killed while old files go, by the workers and by p
   // Workers clean up every few seconds, both at about the same time …
   while (first.every((file) => existsSync(file))) await feed.more()
   await killed(0, 1)
-  // … and prune does at once.
-  for (const slot of [1, 0]) {
-    // Enough for a new base, which leaves the files before it to be deleted.
-    for (let n = 0; n < CHAIN_SEGMENTS_MAX; n++) {
-      await feed.more()
-      await subject.caughtUp(cli)
-    }
-    const before = await subject.files()
-    await using prune = new Cli(['checkpoints', 'prune', subject.module], subject.env())
-    while (prune.running && before.every((file) => existsSync(file))) await feed.more()
-    await killed(slot)
-    expect((await prune.ended()).output).toMatch(/[1-9]\d* files deleted/)
+  // … and prune does at once. Enough for a new base, which leaves the files before it to be deleted:
+  for (let n = 0; n < CHAIN_SEGMENTS_MAX; n++) {
+    await feed.more()
+    await subject.caughtUp(cli)
   }
+  const before = await subject.files()
+  await using prune = new Cli(['checkpoints', 'prune', subject.module], subject.env())
+  while (prune.running && before.every((file) => existsSync(file))) await feed.more()
+  await killed(1)
+  expect((await prune.ended()).output).toMatch(/[1-9]\d* files deleted/)
   expect((await cli.stop()).code).toBe(0)
   await feed.more()
   await subject.once()

@@ -98,7 +98,7 @@ export async function chainOf(subject: Subject): Promise<readonly SegmentRef[]> 
   return decodeFile(basename(file), await readFile(file)).tasks[0]?.chain ?? []
 }
 
-/** Cut before byte `at`, one bit of it flipped, or gone; gives what puts the file back. */
+/** Cut before byte `at` (from the end if negative), one bit of it flipped, or gone; gives what puts the file back. */
 export async function damage(subject: Subject, file: string, how: Damage, at: number): Promise<() => Promise<void>> {
   const path = join(subject.store, file)
   const whole = await readFile(path)
@@ -114,7 +114,7 @@ export function withBitFlipped(bytes: Buffer, at: number): Buffer {
 }
 
 /** Where a pipeline whose store is a topic keeps it. */
-export const storeTopic = (subject: Subject): string => `${subject.group}.checkpoints`
+const storeTopic = (subject: Subject): string => `${subject.group}.checkpoints`
 
 /** A file in the topic, as its index has it, and the bytes that stand there. */
 export async function storedFile(subject: Subject, name: string): Promise<StoredFile & { readonly content: Buffer }> {
@@ -151,18 +151,28 @@ export async function forge(subject: Subject, { id, name, partition }: StoredFil
   await site.send([{ topic, partition: 0, key: keys.file(forged), value: values.file(file) }])
 }
 
-export const IN_TOPIC: Env = { MILLRACE_STORE: 'kafka' }
+export interface InTopic {
+  readonly subject: Subject
+  readonly env: Env
+  readonly topic: string
+  /** The file of the newest checkpoint. */
+  readonly newest: string
+  /** In an older one that it stands on. */
+  readonly delta: SegmentRef
+}
 
-/** Three checkpoints, in files of several chunks; the names of the newest and of one that it stands on. */
-export async function inTopic(site: Site): Promise<{ subject: Subject; newest: string; delta: SegmentRef }> {
+/** Three checkpoints in a topic, their files in several chunks, and a value that is still to be read. */
+export async function inTopic(site: Site): Promise<InTopic> {
   const subject = await site.feature('counts')
-  await lives(subject, IN_TOPIC, ['k:a'])
-  await site.admin.alterConfigs({ name: storeTopic(subject) }, { 'max.message.bytes': '5000' })
-  await lives(subject, IN_TOPIC, ['k:b', 'k:c'])
+  const env = { MILLRACE_STORE: 'kafka' }
+  const topic = storeTopic(subject)
+  await lives(subject, env, ['k:a'])
+  await site.admin.alterConfigs({ name: topic }, { 'max.message.bytes': '5000' })
+  await lives(subject, env, ['k:b', 'k:c'])
   const newest = basename(await subject.pointedFile())
   const { content, chunks } = await storedFile(subject, newest)
   const delta = decodeFile(newest, content).tasks[0]?.chain[0]
   if (chunks.length < 2 || !delta || delta.file === newest) throw new Error('it is one chunk, or stands on nothing')
   await subject.send(['k:d'])
-  return { subject, newest, delta }
+  return { subject, env, topic, newest, delta }
 }
