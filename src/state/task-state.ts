@@ -14,6 +14,10 @@ export const CHAIN_SEGMENTS_MAX = 16
 /** So few slices change nothing; with more of them the chain may be as much longer, so that bases are a small part of what is written. */
 const BASE_SLICES_FEW = 4
 const CHAIN_BEFORE_BASE = CHAIN_SEGMENTS_MAX - BASE_SLICES_FEW
+/** A base of so many bytes waits until what changed takes as many times as much, and the chain is so many times as long: it is most of what is written. */
+const BASE_BYTES_LARGE = 256 * 1024
+const CHANGES_PER_BASE = 2
+const WAIT_MAX = 3
 /** What a checkpoint holds in memory, and writes, beyond the changes. */
 const BASE_SLICE_SLOTS = 50_000
 const BASE_SLICE_BYTES = 8 * 2 ** 20
@@ -50,6 +54,14 @@ export class TaskState {
   #chainLength = 0
   /** Of the last complete base; 0: there was none. */
   #lastSlices = 0
+  /** Of the same one, as far as this life wrote it. */
+  #lastBaseBytes = 0
+  /** Of the base that is being written. */
+  #baseBytes = 0
+  /** Of segments without part of a base, since the last one. */
+  #deltaBytes = 0
+  /** In the chain, of bases that crashes cut short. */
+  #cutSlices = 0
   #base: Base | null = null
   #writer: SegmentWriter | null = null
   #slice: Slice | null = null
@@ -138,14 +150,18 @@ export class TaskState {
     const size = this.#disk ? this.#disk.bytes / this.#baseSliceBytes : total / this.#baseSliceSlots
     const wanted = Math.max(1, Math.ceil(size))
     const longer = this.#lastSlices > BASE_SLICES_FEW ? 2 * this.#lastSlices + (this.#disk?.stagger ?? 0) : 0
-    const begin = CHAIN_BEFORE_BASE + longer
-    const over = this.#chainLength - begin
-    if (over < 0) return null
+    const begin = (CHAIN_BEFORE_BASE + longer) * (this.#baseCanWait ? WAIT_MAX : 1)
+    if (this.#chainLength < begin) return null
     // After a base that a crash cut short its slices are in the chain already. A new one gets what is left; of many slices half as many,
     // and so on, so that a chain stays bounded whatever happens, and a slice does not become the whole at once.
-    const halved = Math.ceil(wanted / 2 ** Math.floor(over / Math.max(BASE_SLICES_FEW, wanted)))
-    const slices = wanted > BASE_SLICES_FEW ? halved : Math.min(wanted, BASE_SLICES_FEW - over)
+    const cut = this.#cutSlices
+    const halved = Math.ceil(wanted / 2 ** Math.floor(cut / Math.max(BASE_SLICES_FEW, wanted)))
+    const slices = wanted > BASE_SLICES_FEW ? halved : Math.min(wanted, BASE_SLICES_FEW - cut)
     return { slices: Math.max(1, slices), slots, next: 0 }
+  }
+
+  get #baseCanWait(): boolean {
+    return this.#lastBaseBytes >= BASE_BYTES_LARGE && this.#deltaBytes < CHANGES_PER_BASE * this.#lastBaseBytes
   }
 
   /** Encodes frozen state until `expired()`; true when all of it is encoded. @throws STATE_DISK */
@@ -181,16 +197,25 @@ export class TaskState {
     assert(writer, 'I2: a segment was taken before it was frozen')
     this.#writer = null
     const slices = this.#base?.slices ?? 1
-    if (this.#mark === 'base-last' || this.#mark === 'base-whole') {
-      this.#base = null
-      this.#lastSlices = slices
-    }
     const segment = writer.finish(this.#mark === 'delta' ? 'drop-empty' : 'keep-empty')
+    const bytes = segment?.reduce((sum, part) => sum + part.length, 0) ?? 0
+    if (this.#mark === 'delta') this.#deltaBytes += bytes
+    else this.#baseBytes += bytes
+    if (this.#mark === 'base-last' || this.#mark === 'base-whole') this.#baseEnded(slices)
     if (this.#mark === 'base-whole') this.#chainLength = 1
     else if (this.#mark === 'base-last') this.#chainLength = slices
     else if (segment) this.#chainLength++
     this.#taken = segment
     return { segment, mark: this.#mark }
+  }
+
+  #baseEnded(slices: number): void {
+    this.#base = null
+    this.#lastSlices = slices
+    this.#lastBaseBytes = this.#baseBytes
+    this.#baseBytes = 0
+    this.#deltaBytes = 0
+    this.#cutSlices = 0
   }
 
   /**
@@ -241,24 +266,28 @@ export class TaskState {
   /** @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE, STATE_DISK */
   async restore(chain: readonly ChainPart[]): Promise<void> {
     if (!this.#disk) {
-      for (const part of chain) this.replay(await part.read())
-      return this.#restored(chain)
+      for (const part of chain) this.replay(await part.read(), part.mark)
+      return
     }
     await this.#disk.restore(chain, (identity) => this.#storeOf(identity).readable(identity))
     for (const store of this.#stores) store.attach()
-    this.#restored(chain)
-  }
-
-  #restored(chain: readonly ChainPart[]): void {
-    this.#chainLength = chain.length
-    this.#lastSlices = chain.findIndex(({ mark }) => mark === 'base-last' || mark === 'base-whole') + 1
+    for (const { mark } of chain) this.#chained(mark)
   }
 
   /** The next segment of the chain that is restored on the heap. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE */
-  replay(segment: Buffer): void {
+  replay(segment: Buffer, mark: SegmentMark): void {
     replaySegment(segment, (identity) => this.#storeOf(identity).target(identity))
     for (const store of this.#stores) store.replayed()
+    this.#chained(mark)
+  }
+
+  /** Of the chain that is restored: the last complete base stands at its beginning, and what behind it is no delta was cut short. */
+  #chained(mark: SegmentMark): void {
     this.#chainLength++
+    if (mark === 'base-last' || mark === 'base-whole') {
+      this.#lastSlices = this.#chainLength
+      this.#cutSlices = 0
+    } else if (mark !== 'delta') this.#cutSlices++
   }
 
   #storeOf({ name, operator }: StateIdentity): HeapStore {

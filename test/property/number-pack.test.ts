@@ -28,7 +28,7 @@ class Side {
 
   constructor(packs: boolean, chain: readonly ChainSegment[] = []) {
     this.#packs = packs
-    for (const { bytes } of chain) this.task.replay(bytes)
+    for (const { bytes, mark } of chain) this.task.replay(bytes, mark)
   }
 
   at(index: number, state: number): ValueState<number, undefined> {

@@ -52,7 +52,7 @@ export class TaskOnHeap implements StateBackend {
     this.#chain = chain
     this.store = new HeapStore('operator', states, key, sizes.rowsPerLook)
     this.#task = new TaskState([this.store], sizes)
-    for (const { bytes } of chain) this.#task.replay(bytes)
+    for (const { bytes, mark } of chain) this.#task.replay(bytes, mark)
   }
 
   get handles(): Readonly<Record<string, unknown>> {

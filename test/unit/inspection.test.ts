@@ -126,12 +126,10 @@ class Written {
 
   /** From here on keys are written as their serde does it. */
   async restart(): Promise<void> {
-    const segments: Buffer[] = []
-    for (const { file, position, length } of this.#chain)
-      segments.push((await this.store.readRange(file, position, length)) as Buffer)
     this.#stores = this.#open()
     this.#task = new TaskState(this.#stores)
-    for (const segment of segments) this.#task.replay(segment)
+    for (const { file, position, length, mark } of this.#chain)
+      this.#task.replay((await this.store.readRange(file, position, length)) as Buffer, mark)
   }
 
   get inspection(): Inspection {
