@@ -6,6 +6,7 @@ import { KafkaAccess } from '../checker/kafka.ts'
 import { openReader, type Reader } from '../checker/reader.ts'
 import { listOffsets, withRetries } from '../checker/requests.ts'
 import { startBroker, type TestBroker } from '../connectors/kafka/testing/index.ts'
+import { waitUntil } from '../connectors/kafka/testing/wait.ts'
 import { Bids } from './bids.ts'
 import { processCpuUs } from './proc.ts'
 
@@ -14,6 +15,7 @@ export const brokerHeapMb = 1_024
 
 const callRecordsEach = 250
 const callBytes = 900_000
+const topicWaitMs = 30_000
 const callsUnderWay = 4
 
 type Producer = ReturnType<KafkaAccess['producer']>
@@ -78,6 +80,8 @@ export class Stage implements AsyncDisposable {
     } finally {
       await admin.disconnect()
     }
+    const known = async (): Promise<boolean> => (await this.kafka.topics()).includes(name)
+    if (!(await waitUntil(known, { timeoutMs: topicWaitMs, everyMs: 20 }))) throw new Error(`the broker does not know ${name}, which was created`)
     // Leaders are told before they lead: a producer without sequence numbers would send whole requests twice for those that do not.
     await withRetries(this.kafka, `the leaders of ${name}`, () => listOffsets(this.kafka, [name], 'high-watermark'))
   }
