@@ -81,7 +81,8 @@ export class Stage implements AsyncDisposable {
       await admin.disconnect()
     }
     const known = async (): Promise<boolean> => (await this.kafka.topics()).includes(name)
-    if (!(await waitUntil(known, { timeoutMs: topicWaitMs, everyMs: 20 }))) throw new Error(`the broker does not know ${name}, which was created`)
+    if (!(await waitUntil(known, { timeoutMs: topicWaitMs, everyMs: 20 })))
+      throw new Error(`the broker does not know ${name}, which was created`)
     // Leaders are told before they lead: a producer without sequence numbers would send whole requests twice for those that do not.
     await withRetries(this.kafka, `the leaders of ${name}`, () => listOffsets(this.kafka, [name], 'high-watermark'))
   }
