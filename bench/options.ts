@@ -53,8 +53,8 @@ npm run bench -- peers [options]: Millrace beside Kafka Streams, Flink and two l
   --records N        as above; the loops read a quarter, W3 with a tenth in memory a half
   --runs, --foreign, --repeats, --quick   as above
   --rate N, --seconds N   records per second and length of a latency or recovery run (default 10,000 and 24)
-  --workloads W0,W1  default W0,W1,W2,W3,W4; of some only nothing is written into the repository
-  --systems A,B      the same; default all: millrace, millrace-fields, millrace-tenth, kafka-streams, kafka-streams-tuned, flink, flink-tuned, kafkajs, platformatic
+  --workloads W0,W1  default W0,W1,W2,W3,W4; the others keep their last figures if these are of as many records and runs
+  --systems A,B      of some only nothing is written into the repository; default all: millrace, millrace-fields, millrace-tenth, kafka-streams, kafka-streams-tuned, flink, flink-tuned, kafkajs, platformatic
 
 npm run bench -- scale [options]: partitions, tasks, sizes of values, workers; an idle deployment and the start of one; writes bench/SCALE.md
   --records, --runs, --foreign, --repeats, --quick   as above

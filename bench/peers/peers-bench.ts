@@ -7,12 +7,12 @@ import { type LatencyRun, measureLatency } from '../latency.ts'
 import type { PeersOptions, PeersPart } from '../options.ts'
 import type { Progress } from '../progress.ts'
 import { measureRecovery, type RecoveryRun } from '../recovery.ts'
-import { scenarioOf, scenarios } from '../scenarios/all.ts'
+import { scenarioOf } from '../scenarios/all.ts'
 import { brokerHeapMb, partitions, Stage } from '../stage.ts'
 import { allExact, measureSeries } from '../throughput-series.ts'
 import { candidatesOf, latencyCandidates, recoveryCandidates, timedWorkload } from './candidates.ts'
 import { renderPeers, renderPeersTables } from './report.ts'
-import type { About, PeersResults } from './results.ts'
+import { type About, type PeersResults, withOthers } from './results.ts'
 import { peerVersions } from './versions.ts'
 
 const fileOf = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
@@ -38,7 +38,9 @@ export async function runPeersBench(options: PeersOptions, progress: Progress): 
     const workloads = options.workloads.map(scenarioOf)
     const settings = { ...options, partitions, brokerHeapMb, broker: stage.broker.kind }
     const series = await measureSeries({ stage, progress, options, workloads, candidates })
-    measured.throughput = { ...about, settings, ...series }
+    const origin = { startedAt: about.startedAt, commit: about.machine.commit }
+    const origins = Object.fromEntries(options.workloads.map((id) => [id, origin]))
+    measured.throughput = { ...about, settings, ...series, origins }
     save(measured, options)
   }
   if (options.parts.includes('latency')) {
@@ -59,11 +61,14 @@ export async function runPeersBench(options: PeersOptions, progress: Progress): 
 }
 
 /** After each part: hours of measuring must not be lost with what comes next. */
-function save(measured: PeersResults, { quick, systems, workloads }: PeersOptions): void {
-  // Of some only, they would replace those of all.
-  if (quick || systems || workloads.length < scenarios.length) return
-  const before = existsSync(fileOf('../peers.json')) ? readFileSync(fileOf('../peers.json'), 'utf8') : '{}'
-  const results: PeersResults = { ...(JSON.parse(before) as PeersResults), ...measured }
+function save(measured: PeersResults, { quick, systems }: PeersOptions): void {
+  // Of some systems only, they would replace those of all.
+  if (quick || systems) return
+  const text = existsSync(fileOf('../peers.json')) ? readFileSync(fileOf('../peers.json'), 'utf8') : '{}'
+  const before = JSON.parse(text) as PeersResults
+  const { throughput, ...others } = measured
+  const all = throughput && withOthers(throughput, before.throughput)
+  const results: PeersResults = { ...before, ...others, ...(all ? { throughput: all } : {}) }
   writeFileSync(fileOf('../peers.json'), `${JSON.stringify(results, undefined, 1)}\n`)
   writeFileSync(fileOf('../PEERS.md'), renderPeers(results, readFileSync(fileOf('./not-measured.md'), 'utf8')))
 }

@@ -7,7 +7,7 @@ import { counted, disturbance, figure, medianOf, table, throughputTable, workloa
 import type { ThroughputRun } from '../throughput.ts'
 import { loopShare, ours, oursNaming, oursTenth, peersCandidates, timedWorkload } from './candidates.ts'
 import { flink, flinkTuned, jvmFlags, jvmFlagsTuned, jvmPeers, kafkaStreams, kafkaStreamsTuned } from './jvm-peers.ts'
-import type { About, PeersResults, Throughput } from './results.ts'
+import type { Origin, PeersResults, Throughput } from './results.ts'
 import { brokerRatio, cpuRatio, cpuRatioNaming, cpuRatioTenth, peakRssMbMax, type RatioTarget } from './targets.ts'
 import { latencySection, recoverySection } from './timing-report.ts'
 
@@ -144,8 +144,13 @@ function settingsSection(): string {
 }
 
 /** What was measured when, of which commit, on what. */
-function origin(part: string, { startedAt, machine }: About): string {
-  return `${part} on ${startedAt.slice(0, 10)} at commit ${machine.commit}`
+function origin(what: string, { startedAt, commit }: Origin): string {
+  return `${what} on ${startedAt.slice(0, 10)} at commit ${commit}`
+}
+
+function throughputOrigins({ origins }: Throughput): string[] {
+  const runs = Map.groupBy(Object.keys(origins).toSorted(), (id) => origins[id]?.startedAt)
+  return [...runs.values()].map((ids) => origin(ids.join(' '), origins[ids[0] as string] as Origin))
 }
 
 function conditions(results: Throughput): string {
@@ -166,8 +171,10 @@ function conditions(results: Throughput): string {
 /** `notMeasured`: what a reader must not read into the figures; written by hand. */
 export function renderPeers(results: PeersResults, notMeasured: string): string {
   const { throughput, latency, recovery } = results
-  const parts = { throughput, latency, recovery }
-  const origins = Object.entries(parts).flatMap(([part, about]) => (about ? [origin(part, about)] : []))
+  const parts = Object.entries({ latency, recovery }).flatMap(([part, of]) =>
+    of ? [origin(part, { startedAt: of.startedAt, commit: of.machine.commit })] : [],
+  )
+  const origins = [...(throughput ? throughputOrigins(throughput) : []), ...parts]
   const about = throughput ?? latency ?? recovery
   if (!about) throw new RangeError('nothing was measured')
   const { machine, versions } = about
