@@ -186,7 +186,9 @@ await close()
 const restoring = await open(join(folder, 'b'))
 const chainBytes = chain.reduce((total, { bytes }) => total + bytes, 0)
 const began = performance.now()
-await restoring.state.restore(chain.map(({ ref, mark }) => ({ ref, mark, read: () => readFile(fileOf(ref)) })))
+await restoring.state.restore(
+  chain.map(({ ref, mark, bytes }) => ({ ref, mark, bytes, read: () => readFile(fileOf(ref)) })),
+)
 const restoreMs = performance.now() - began
 await restoring.close()
 

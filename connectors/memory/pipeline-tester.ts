@@ -180,7 +180,7 @@ export class PipelineTester implements AsyncDisposable {
     const positions = saved?.positions ?? beginning
     await task.restore(
       positions,
-      (saved?.chain ?? []).map(({ ref, mark, bytes }) => ({ ref, mark, read: async () => bytes })),
+      (saved?.chain ?? []).map(({ ref, mark, bytes }) => ({ ref, mark, bytes: bytes.length, read: async () => bytes })),
     )
     const hub = new BroadcastHub(reader)
     const rangeOf = (topic: string): LogRange => ({ start: 0n, end: this.#log(topic).end(BROADCAST_PARTITION) })

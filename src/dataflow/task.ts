@@ -114,7 +114,10 @@ export class Task {
     })
     const { disk, wake } = options.environment
     const stores = this.#chain.keyed.flatMap((operator) => operator.stores)
-    this.#state = new TaskState(stores, { disk, wake })
+    const onFailure = (error: Error): void => {
+      if (!this.#disposed) options.onFailure(error)
+    }
+    this.#state = new TaskState(stores, { disk, wake, onFailure })
     this.#cleaners = stores.flatMap((store) =>
       store.expiringStates.length > 0 ? [new StateCleaner(store, disk, wake)] : [],
     )

@@ -8,6 +8,7 @@ import type { ReadableState, SegmentRows, StateIdentity } from './segment.ts'
 export interface ChainPart {
   readonly ref: string
   readonly mark: SegmentMark
+  readonly bytes: number
   read(): Promise<Buffer>
 }
 
@@ -43,8 +44,9 @@ export type FoundOnDisk = (place: number, bytes: Buffer, start: number, end: num
 
 /** Part of a base: about `bytes`, from where the last one ended, or all that is left. The first one begins anew. */
 export interface BaseSlice {
-  readonly first: boolean
-  readonly last: boolean
+  readonly index: number
+  /** How many are meant to be. */
+  readonly of: number
   readonly bytes: number
 }
 
@@ -73,7 +75,8 @@ export interface TaskDisk {
   restore(chain: readonly ChainPart[], read: (identity: StateIdentity) => ReadableState): Promise<void>
   /** Takes over what a committed checkpoint changed; the memory of the parts is then used again. Resolves when it can be read. */
   apply(ref: string, segment: readonly Buffer[]): Promise<void>
-  writeBase(rows: SegmentRows, states: SegmentStates, slice: BaseSlice): Promise<void>
+  /** `ended`: nothing is left for a slice behind it. @throws STATE_DISK, STATE_DAMAGED */
+  writeBase(rows: SegmentRows, states: SegmentStates, slice: BaseSlice): Promise<'ended' | 'more'>
 }
 
 /** Where a worker's tasks keep their state. */

@@ -95,8 +95,8 @@ export class RowKey {
 /** Where rows of a segment are delivered on restore, per state. */
 export interface RowTarget {
   /** `at`: of MAP_PUT and MAP_DELETE the entry's key, of LIST_APPEND the index of its first item (`indexOf`). The bytes are views. */
-  apply(op: number, key: Buffer, at: Buffer | null, value: Buffer | null): void
-  /** The same of a PUT of an `f64`, where the target is one: no view of its bytes is made, nor one of the key's. */
+  apply(op: number, key: RowKey, at: Buffer | null, value: Buffer | null): void
+  /** The same of a PUT of an `f64`, where the target is one: no view of its bytes is made. */
   number?(key: RowKey, value: number): void
   /** About so many keys are to come. */
   expect?(keys: number): void
@@ -345,10 +345,8 @@ export class SegmentReader {
     })
     this.#baseRows = base
     this.#rows = base + rows
-    // A number of rows that cannot be true reserves no memory.
-    const bytes = parts.reduce((sum, part) => sum + part.length, 0)
-    const keys = Math.ceil(Math.min(this.#rows / this.#targets.length, bytes / NUMBER_ROW_BYTES))
-    for (const each of this.#targets) each.expect?.(keys)
+    // Of other states a key may have any number of rows.
+    if (this.#targets.every((each) => each.number)) this.#announce()
   }
 
   /** Hands up to `rows` on to their targets; true when none is left. `changes`: passes over what was there before. @throws CHECKPOINT_CORRUPT */
@@ -382,7 +380,14 @@ export class SegmentReader {
     }
     const at = op === Row.PUT || op === Row.DELETE ? null : reader.lengthPrefixed()
     const value = op === Row.DELETE || op === Row.MAP_DELETE ? null : reader.lengthPrefixed()
-    if (wanted) to.apply(op, this.#key.view, at, value)
+    if (wanted) to.apply(op, this.#key, at, value)
+  }
+
+  #announce(): void {
+    // A number of rows that cannot be true reserves no memory.
+    const bytes = this.#parts.reduce((sum, part) => sum + part.length, 0)
+    const keys = Math.ceil(Math.min(this.#rows / this.#targets.length, bytes / NUMBER_ROW_BYTES))
+    for (const each of this.#targets) each.expect?.(keys)
   }
 
   #readKey(): void {

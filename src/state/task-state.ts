@@ -1,39 +1,33 @@
-// All keyed state of one task: freezes it at a barrier, encodes it in slices, and decides when to begin a new base so that
-// a chain never exceeds its limit. With a disk the rows of a base come from there, and it follows what is committed.
+// All keyed state of one task: freezes it at a barrier, encodes it in slices, and decides when to begin a new base, so that
+// chains stay bounded. With a disk the rows of a base come from there, and it follows what is committed.
 
 import { assert } from '../base/assert.ts'
 import { yieldToLoop } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
 import type { SegmentMark } from '../base/messages.ts'
-import type { ChainPart, TaskDisk } from './disk.ts'
+import type { BaseSlice, ChainPart, TaskDisk } from './disk.ts'
 import type { HeapStore } from './heap/store.ts'
 import { releaseSegment, replaySegment, SegmentWriter, type StateIdentity } from './segment.ts'
 
-/** Segments of a chain at most, where the state is small; a base in slices must be complete before. */
+/** Segments of a chain at most, where the state is small: less than BASE_BYTES_LARGE. */
 export const CHAIN_SEGMENTS_MAX = 16
 /** So few slices change nothing; with more of them the chain may be as much longer, so that bases are a small part of what is written. */
 const BASE_SLICES_FEW = 4
 const CHAIN_BEFORE_BASE = CHAIN_SEGMENTS_MAX - BASE_SLICES_FEW
-/** A base of so many bytes waits until what changed takes as many times as much, and the chain is so many times as long: it is most of what is written. */
+/** A base that takes so many bytes waits until what changed takes so many times as much, or the chain is so many times as long: it would be most of what is written. */
 const BASE_BYTES_LARGE = 256 * 1024
 const CHANGES_PER_BASE = 2
-const WAIT_MAX = 3
+const CHAIN_TIMES_MAX = 3
 /** What a checkpoint holds in memory, and writes, beyond the changes. */
 const BASE_SLICE_SLOTS = 50_000
 const BASE_SLICE_BYTES = 8 * 2 ** 20
 
 interface Base {
-  readonly slices: number
+  /** Fewer than meant if the disk has fewer. */
+  slices: number
   /** Slots of each store when the base began: later keys are in deltas anyway. */
   readonly slots: readonly number[]
   next: number
-}
-
-interface Slice {
-  readonly index: number
-  readonly of: number
-  /** What a disk writes of it. */
-  readonly bytes: number
 }
 
 export interface TaskStateOptions {
@@ -43,6 +37,8 @@ export interface TaskStateOptions {
   readonly baseSliceBytes?: number
   /** Something that `encode` waits for is done. */
   readonly wake?: () => void
+  /** The disk did not take over what is committed. */
+  readonly onFailure?: (error: Error) => void
 }
 
 export class TaskState {
@@ -51,10 +47,11 @@ export class TaskState {
   readonly #baseSliceSlots: number
   readonly #baseSliceBytes: number
   readonly #wake: () => void
+  readonly #onFailure: (error: Error) => void
   #chainLength = 0
   /** Of the last complete base; 0: there was none. */
   #lastSlices = 0
-  /** Of the same one, as far as this life wrote it. */
+  /** Of the same one; of one in slices with what changed meanwhile, where that is not told apart. */
   #lastBaseBytes = 0
   /** Of the base that is being written. */
   #baseBytes = 0
@@ -64,7 +61,7 @@ export class TaskState {
   #cutSlices = 0
   #base: Base | null = null
   #writer: SegmentWriter | null = null
-  #slice: Slice | null = null
+  #slice: BaseSlice | null = null
   #mark: SegmentMark = 'delta'
   /** The disk's part of a base: `done`, or why not. */
   #reading: 'no' | 'yes' | 'done' | Error = 'no'
@@ -81,6 +78,7 @@ export class TaskState {
     this.#baseSliceSlots = options.baseSliceSlots ?? BASE_SLICE_SLOTS
     this.#baseSliceBytes = options.baseSliceBytes ?? BASE_SLICE_BYTES
     this.#wake = options.wake ?? (() => {})
+    this.#onFailure = options.onFailure ?? (() => {})
   }
 
   get changed(): boolean {
@@ -132,7 +130,7 @@ export class TaskState {
     store.freeze(this.#writer, from, to)
   }
 
-  #nextSlice(): Slice | null {
+  #nextSlice(): BaseSlice | null {
     this.#base ??= this.#beginBase()
     if (!this.#base) {
       this.#mark = 'delta'
@@ -150,12 +148,13 @@ export class TaskState {
     const size = this.#disk ? this.#disk.bytes / this.#baseSliceBytes : total / this.#baseSliceSlots
     const wanted = Math.max(1, Math.ceil(size))
     const longer = this.#lastSlices > BASE_SLICES_FEW ? 2 * this.#lastSlices + (this.#disk?.stagger ?? 0) : 0
-    const begin = (CHAIN_BEFORE_BASE + longer) * (this.#baseCanWait ? WAIT_MAX : 1)
+    const begin = (CHAIN_BEFORE_BASE + longer) * (this.#baseCanWait ? CHAIN_TIMES_MAX : 1)
     if (this.#chainLength < begin) return null
     // After a base that a crash cut short its slices are in the chain already. A new one gets what is left; of many slices half as many,
     // and so on, so that a chain stays bounded whatever happens, and a slice does not become the whole at once.
     const cut = this.#cutSlices
-    const halved = Math.ceil(wanted / 2 ** Math.floor(cut / Math.max(BASE_SLICES_FEW, wanted)))
+    const last = this.#lastSlices || this.#chainLength - cut
+    const halved = Math.ceil(wanted / 2 ** Math.floor(cut / Math.max(BASE_SLICES_FEW, last)))
     const slices = wanted > BASE_SLICES_FEW ? halved : Math.min(wanted, BASE_SLICES_FEW - cut)
     return { slices: Math.max(1, slices), slots, next: 0 }
   }
@@ -182,8 +181,7 @@ export class TaskState {
     try {
       await this.#applying
       const states = new Map(this.#stores.flatMap((store) => store.segmentStates()))
-      const { index, of, bytes } = slice
-      await disk.writeBase(writer.base, states, { first: index === 0, last: index === of - 1, bytes })
+      if ((await disk.writeBase(writer.base, states, slice)) === 'ended') this.#endsWith(slice.index)
       this.#reading = 'done'
     } catch (error) {
       this.#reading = error as Error
@@ -191,36 +189,52 @@ export class TaskState {
     this.#wake()
   }
 
+  /** The disk has less than was meant: it counts a key each time that it changes. */
+  #endsWith(index: number): void {
+    assert(this.#base, 'I2: a slice without its base')
+    this.#base.slices = index + 1
+    this.#mark = index === 0 ? 'base-whole' : 'base-last'
+  }
+
   /** The encoded segment; null where nothing changed. */
   take(): { readonly segment: readonly Buffer[] | null; readonly mark: SegmentMark } {
     const writer = this.#writer
     assert(writer, 'I2: a segment was taken before it was frozen')
     this.#writer = null
-    const slices = this.#base?.slices ?? 1
-    const segment = writer.finish(this.#mark === 'delta' ? 'drop-empty' : 'keep-empty')
-    const bytes = segment?.reduce((sum, part) => sum + part.length, 0) ?? 0
-    if (this.#mark === 'delta') this.#deltaBytes += bytes
-    else this.#baseBytes += bytes
-    if (this.#mark === 'base-last' || this.#mark === 'base-whole') this.#baseEnded(slices)
-    if (this.#mark === 'base-whole') this.#chainLength = 1
-    else if (this.#mark === 'base-last') this.#chainLength = slices
-    else if (segment) this.#chainLength++
+    const isDelta = this.#mark === 'delta'
+    const slices = this.#base?.slices ?? 0
+    const baseBytes = writer.base.bytes
+    const segment = writer.finish(isDelta ? 'drop-empty' : 'keep-empty')
+    if (isLast(this.#mark)) {
+      // What stands before the base leaves the chain.
+      this.#chainLength = slices - 1
+      this.#base = null
+    }
+    if (segment) this.#chained(this.#mark, this.#disk && !isDelta ? baseBytes : bytesOf(segment))
     this.#taken = segment
     return { segment, mark: this.#mark }
   }
 
-  #baseEnded(slices: number): void {
-    this.#base = null
-    this.#lastSlices = slices
+  /** Of a chain that is restored the last complete base stands at its beginning, and what behind it is no delta was cut short. */
+  #chained(mark: SegmentMark, bytes: number): void {
+    this.#chainLength++
+    if (mark === 'delta') {
+      this.#deltaBytes += bytes
+      return
+    }
+    if (mark === 'base-first' || mark === 'base-whole') this.#baseBytes = 0
+    this.#baseBytes += bytes
+    this.#cutSlices++
+    if (!isLast(mark)) return
+    this.#lastSlices = this.#chainLength
     this.#lastBaseBytes = this.#baseBytes
-    this.#baseBytes = 0
     this.#deltaBytes = 0
     this.#cutSlices = 0
   }
 
   /**
    * The segment taken last is committed, under the name `ref`; null: there was none. The disk follows, while records flow; resolves when it
-   * has taken over the one before. What goes wrong later is told by the next call, or by `settled`. @throws STATE_DISK
+   * has taken over the one before. What goes wrong later is told by `onFailure`, the next call, and `settled`. @throws STATE_DISK
    */
   async committed(ref: string | null): Promise<void> {
     const segment = this.#taken
@@ -231,8 +245,8 @@ export class TaskState {
     const epochs = this.#stores.map((store) => store.epoch)
     this.#behind = true
     this.#applying = this.#apply(disk, ref, segment, epochs)
-    // Who asks next gets the error.
-    this.#applying.catch(() => this.#wake())
+    // At once: nobody may come here for long, and a rebalance would keep the task as if all were well.
+    this.#applying.catch((error: Error) => this.#onFailure(error))
   }
 
   async #apply(
@@ -271,23 +285,14 @@ export class TaskState {
     }
     await this.#disk.restore(chain, (identity) => this.#storeOf(identity).readable(identity))
     for (const store of this.#stores) store.attach()
-    for (const { mark } of chain) this.#chained(mark)
+    for (const { mark, bytes } of chain) this.#chained(mark, bytes)
   }
 
   /** The next segment of the chain that is restored on the heap. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE */
   replay(segment: Buffer, mark: SegmentMark): void {
     replaySegment(segment, (identity) => this.#storeOf(identity).target(identity))
     for (const store of this.#stores) store.replayed()
-    this.#chained(mark)
-  }
-
-  /** Of the chain that is restored: the last complete base stands at its beginning, and what behind it is no delta was cut short. */
-  #chained(mark: SegmentMark): void {
-    this.#chainLength++
-    if (mark === 'base-last' || mark === 'base-whole') {
-      this.#lastSlices = this.#chainLength
-      this.#cutSlices = 0
-    } else if (mark !== 'delta') this.#cutSlices++
+    this.#chained(mark, segment.length)
   }
 
   #storeOf({ name, operator }: StateIdentity): HeapStore {
@@ -297,6 +302,9 @@ export class TaskState {
     throw new MillraceError('STATE_INCOMPATIBLE', text)
   }
 }
+
+const isLast = (mark: SegmentMark): boolean => mark === 'base-last' || mark === 'base-whole'
+const bytesOf = (parts: readonly Buffer[]): number => parts.reduce((sum, part) => sum + part.length, 0)
 
 /** The chain after a checkpoint: what is needed to restore the task from it. */
 export function nextChain<Ref extends { readonly mark: SegmentMark }>(chain: readonly Ref[], added: Ref | null): Ref[] {

@@ -115,10 +115,10 @@ function copyTo(
   found: ReadableState,
   belongs: (key: Buffer) => boolean,
 ): RowTarget {
-  const copy = converting({ apply: (op, key, at, value) => writer().raw(state, op, key, at, value) }, found)
+  const copy = converting({ apply: (op, key, at, value) => writer().raw(state, op, key.view, at, value) }, found)
   return {
     apply: (op, key, at, value) => {
-      if (belongs(key)) copy.apply(op, key, at, value)
+      if (belongs(key.view)) copy.apply(op, key, at, value)
     },
   }
 }

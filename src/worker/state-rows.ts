@@ -9,6 +9,7 @@ import {
   indexOf,
   type ReadableState,
   Row,
+  type RowKey,
   readable,
   replaySegment,
   type StateIdentity,
@@ -82,7 +83,7 @@ export class Rows {
     this.#kind = kind
   }
 
-  apply(op: number, key: Buffer, at: Buffer | null, value: Buffer | null): void {
+  apply(op: number, { view: key }: RowKey, at: Buffer | null, value: Buffer | null): void {
     const name = key.toString('latin1')
     if (op === Row.DELETE) {
       this.cells.delete(name)

@@ -73,7 +73,7 @@ function replayed(segments: readonly ChainSegment[]): Map<string, number> {
   for (const { bytes } of segments)
     replaySegment(bytes, ({ name }) => ({
       apply: (_op, key, _at, value) => {
-        const place = `${name} of ${key.toString()}`
+        const place = `${name} of ${key.view.toString()}`
         if (value) rows.set(place, value.readDoubleBE(0))
         else rows.delete(place)
       },

@@ -6,7 +6,8 @@ import { silentLogger } from '../../src/base/log.ts'
 import { LevelDatabase } from '../../src/state/leveldb/database.ts'
 import { limitFiles } from './file-limit.ts'
 
-const BEFORE = 50
+/** Written before the disk is full. */
+export const BEFORE = 50
 const ALL = 20_000
 
 export const NEWEST: Buffer = Buffer.from('newest')

@@ -93,6 +93,7 @@ export class TaskOnDisk implements Omit<StateBackend, 'crash' | 'restored'> {
     const parts = this.#chain.map(({ ref, mark, bytes }) => ({
       ref,
       mark,
+      bytes: bytes.length,
       read: async () => {
         this.read.push(ref)
         return bytes

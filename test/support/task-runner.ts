@@ -171,6 +171,7 @@ export class TaskRunner {
     const chain = segments.map((bytes, index) => ({
       ref: `segment-${index}`,
       mark: 'delta' as const,
+      bytes: bytes.length,
       read: async () => bytes,
     }))
     await this.task.restore(positions, chain)

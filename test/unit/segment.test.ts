@@ -44,7 +44,7 @@ function written(rows: readonly (readonly [state: number, key: string, value: st
   const parts = writer.finish('drop-empty') ?? []
   const replayed: unknown[] = []
   replaySegment(Buffer.concat(parts), ({ name }) => ({
-    apply: (_op, key, _at, value) => replayed.push([name === 'a' ? 0 : 1, key.toString(), value?.toString()]),
+    apply: (_op, key, _at, value) => replayed.push([name === 'a' ? 0 : 1, key.view.toString(), value?.toString()]),
   }))
   return { parts, replayed }
 }
@@ -77,7 +77,7 @@ test('a row that its serde breaks off leaves nothing behind: written again, it i
   put('k', 'after')
   const rows: unknown[] = []
   replaySegment(Buffer.concat(writer.finish('drop-empty') ?? []), () => ({
-    apply: (_op, name, _at, value) => rows.push([name.toString(), value?.toString()]),
+    apply: (_op, key, _at, value) => rows.push([key.view.toString(), value?.toString()]),
   }))
   expect(rows).toEqual([
     ['k', 'before'],
@@ -98,7 +98,7 @@ test('memory that was given back is used again, and what was not is left alone',
   expect(next.replayed).toEqual(rows('next'))
   const again: unknown[] = []
   replaySegment(Buffer.concat(kept.parts), () => ({
-    apply: (_op, key, _at, value) => again.push([0, key.toString(), value?.toString()]),
+    apply: (_op, key, _at, value) => again.push([0, key.view.toString(), value?.toString()]),
   }))
   expect(again).toEqual(rows('kept'))
 })

@@ -6,11 +6,13 @@ import { execFile } from 'node:child_process'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, jest, test } from '@jest/globals'
 import { ClassicLevel } from 'classic-level'
 import { crc32c } from '../../src/base/crc32c.ts'
+import { taskId } from '../../src/base/ids.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import {
   f64,
@@ -26,9 +28,11 @@ import {
   valueState,
   withMigration,
 } from '../../src/index.ts'
+import { HeapStore } from '../../src/state/heap/store.ts'
 import { LevelBackend } from '../../src/state/leveldb/backend.ts'
 import { LevelBatch, LevelDatabase } from '../../src/state/leveldb/database.ts'
-import { NEWEST, valueKey } from '../support/full-disk.ts'
+import { TaskState } from '../../src/state/task-state.ts'
+import { BEFORE, NEWEST, valueKey } from '../support/full-disk.ts'
 import { type DiskSizes, TaskOnDisk } from '../support/task-on-disk.ts'
 
 interface Handles {
@@ -170,19 +174,22 @@ test('F25 a value that changed on disk is told, and the next process begins with
   expect(seen(back, 'a')).toEqual([1, ['a1']])
 })
 
+/** Of a script in test/support, about this test's folder. */
+function inItsOwnProcess(name: string): Promise<object> {
+  const flags = ['--conditions=source', '--disable-warning=ExperimentalWarning']
+  const script = fileURLToPath(new URL(`../support/${name}`, import.meta.url))
+  return promisify(execFile)(process.execPath, [...flags, script, folder]).catch((error) => error as object)
+}
+
 /** It needs prlimit. */
 const onLinux = process.platform === 'linux' ? test : test.skip
 
 onLinux('F23 a disk that was full for one write: what the next process finds has no holes', async () => {
-  const flags = ['--conditions=source', '--disable-warning=ExperimentalWarning']
-  const script = fileURLToPath(new URL('../support/full-disk.ts', import.meta.url))
-  const ended = await promisify(execFile)(process.execPath, [...flags, script, folder]).catch(
-    (error) => error as object,
-  )
-  expect(ended).toMatchObject({ signal: 'SIGKILL', stdout: 'refused\n' })
+  expect(await inItsOwnProcess('full-disk.ts')).toMatchObject({ signal: 'SIGKILL', stdout: 'refused\n' })
   const db = await LevelDatabase.open(folder, silentLogger)
   const newest = Number(db.get(NEWEST)?.toString())
-  const numbers = Array.from({ length: newest + 1 }, (_, number) => number)
+  expect(newest).toBe(BEFORE - 1)
+  const numbers = Array.from({ length: BEFORE }, (_, number) => number)
   expect(numbers.filter((number) => !db.get(valueKey(number)))).toEqual([])
   await db.close()
 })
@@ -505,3 +512,42 @@ test('a key beyond what a name on disk can hold is refused', async () => {
   const task = await open()
   expect(() => at(task, 'k'.repeat(70_000))).toThrow(/^KEY_INVALID: a key of 70000 bytes/)
 })
+
+test('a disk that fails to take over what is committed is told at once, and not only by the next checkpoint', async () => {
+  const failed: Error[] = []
+  const backend = await LevelBackend.open({
+    ...{ folder, pipeline: 'tested', instance: 'worker', cacheBytesMax: 2 ** 20, log: silentLogger },
+  })
+  const disk = await backend.open(taskId('stage', 0))
+  const store = new HeapStore('operator', { total: valueState(f64) }, utf8 as Serde<unknown>, undefined, disk)
+  const state = new TaskState([store], { disk, onFailure: (error) => failed.push(error) })
+  await state.restore([])
+  store.setKey('k')
+  ;(store.handles.total as ValueState<number, undefined>).set(1)
+  state.begin()
+  state.freeze(store)
+  while (!state.encode(() => true)) await turn()
+  state.take()
+  // Closed, it takes over nothing.
+  await disk.close()
+  await state.committed('segment')
+  await turn()
+  expect(failed).toMatchObject([{ code: 'STATE_DISK' }])
+  await expect(state.committed(null)).rejects.toThrow('opened anew')
+  await backend.close()
+})
+
+onLinux(
+  'F23 a task that stays while its folder is opened anew for another one is refused what it is to keep, and told',
+  async () => {
+    expect(await inItsOwnProcess('reopened-disk.ts')).toMatchObject({
+      stdout: JSON.stringify({
+        fails: 'STATE_DISK',
+        'fails, with space again': 'STATE_DISK',
+        'another one': 'kept',
+        stays: 'STATE_DISK',
+        'stays, opened anew': 'kept',
+      }),
+    })
+  },
+)

@@ -14,6 +14,7 @@ import {
   identityOf,
   type ReadableState,
   Row,
+  type RowKey,
   type RowTarget,
   readable,
   type SegmentWriter,
@@ -456,7 +457,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
     const found = this.readable(identity)
     const target: RowTarget = {
       apply: (op, key, at, value) => {
-        const slot = this.#slotOfRow(key, 0, key.length)
+        const slot = this.#slotOfRow(key)
         found.table.restore(slot, op, at, value)
         // A row that puts something in keeps its slot.
         if (op !== Row.PUT) this.released(slot)
@@ -466,13 +467,13 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
     if (found.convert || !(table instanceof NumberTable)) return converting(target, found)
     return {
       ...target,
-      number: ({ bytes, start, end }, value) => table.restoreNumber(this.#slotOfRow(bytes, start, end), value),
+      number: (key, value) => table.restoreNumber(this.#slotOfRow(key), value),
       expect: (keys) => this.#keys.expect(keys),
     }
   }
 
   /** Rows of one key follow each other, and share its bytes. */
-  #slotOfRow(bytes: Buffer, start: number, end: number): number {
+  #slotOfRow({ bytes, start, end }: RowKey): number {
     const row = this.#row
     if (bytes === row.bytes && start === row.start && this.#keys.has(row.slot)) return row.slot
     const found = this.#keys.seekInState(bytes, start, end)

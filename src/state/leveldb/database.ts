@@ -5,8 +5,9 @@
 // damaged is not repaired: the folder is marked, the process ends, and the next one begins with an empty folder.
 //
 // Of a write that fails, on a full disk say, LevelDB's log may have a part. It would go on behind that, and of what it writes there
-// the next start finds some and some not: of two batches the second one perhaps. So nothing is written behind it (`torn`), until
-// the folder is opened anew: what is readable of the log ends with the last write that succeeded.
+// the next start finds some and some not: of two batches the second one perhaps. So no write begins behind it (`torn`) until the
+// folder is opened anew. One that was under way beside it may be lost though it succeeded: each task writes one batch at a time,
+// so what it finds is what it wrote up to some point.
 import { existsSync, writeFileSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -67,13 +68,16 @@ export class LevelDatabase {
 
   /** @throws STATE_DAMAGED, STATE_DISK */
   get(key: Buffer): Buffer | undefined {
-    let stored: Buffer | undefined
+    const stored = this.#reading(() => this.#db.getSync(key))
+    return stored && this.#checked(key, stored)
+  }
+
+  #reading<T>(read: () => T): T {
     try {
-      stored = this.#db.getSync(key)
+      return read()
     } catch (error) {
       throw this.#failure('read', error)
     }
-    return stored && this.#checked(key, stored)
   }
 
   #checked(key: Buffer, stored: Buffer): Buffer {
@@ -105,7 +109,8 @@ export class LevelDatabase {
 
   /** Entries from `from` (included) to `to` (not), in the order of their bytes, some at a time. @throws STATE_DAMAGED, STATE_DISK */
   async *entries(from: Buffer, to: Buffer): AsyncGenerator<[Buffer, Buffer][]> {
-    const iterator = this.#db.iterator({ gte: from, lt: to, highWaterMarkBytes: ITERATOR_BYTES, fillCache: false })
+    const range = { gte: from, lt: to, highWaterMarkBytes: ITERATOR_BYTES, fillCache: false }
+    const iterator = this.#reading(() => this.#db.iterator(range))
     try {
       for (;;) {
         const entries = await iterator.nextv(ENTRIES_PER_READ).catch((error: unknown) => {

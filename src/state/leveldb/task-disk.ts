@@ -298,27 +298,31 @@ export class LevelTaskDisk implements TaskDisk {
     })
     for (let done = false; !done; ) {
       done = reader.replay(this.#sizes.rowsPerTurn, which)
-      if (this.#closed) return
+      if (this.#closed) throw this.#closedError()
       if (done || writes.full || writes.length >= this.#sizes.writesPerBatch) {
-        if (!(await this.#writeAll(writes, done ? { applied: ref, applying: null } : {}))) return
+        await this.#writeAll(writes, done ? { applied: ref, applying: null } : {})
         writes = begin()
       } else await yieldToLoop()
     }
   }
 
-  /** In one batch, with the marker as it is then. False: the task is somewhere else, or rolled back; who opens it next goes on from the marker. */
-  async #writeAll(writes: Writes, then: Partial<Marker>): Promise<boolean> {
+  /** In one batch, with the marker as it is then. */
+  async #writeAll(writes: Writes, then: Partial<Marker>): Promise<void> {
     writes.finish()
     const batch = this.#db.batch()
     while (!writes.emit(batch, this.#sizes.rowsPerTurn)) {
       await yieldToLoop()
       if (!this.#closed) continue
       await batch.discard()
-      return false
+      throw this.#closedError()
     }
     Object.assign(this.#marker, then)
     await traced(this.#onStep, this.#marker.applying === null ? 'apply' : 'apply-part', () => this.#write(batch))
-    return true
+  }
+
+  /** The task is somewhere else, or rolled back, or must be: who opens it next goes on from the marker. */
+  #closedError(): MillraceError {
+    return new MillraceError('STATE_DISK', `the local state of task ${this.#task} was opened anew meanwhile`)
   }
 
   #target(identity: StateIdentity, writes: () => Writes): RowTarget {
@@ -327,7 +331,7 @@ export class LevelTaskDisk implements TaskDisk {
     const packed = this.#placeOf(state)
     if (packed) return this.#packedTarget(packed, writes)
     return {
-      apply: (op, key, at, value) => {
+      apply: (op, { view: key }, at, value) => {
         if (value) marker.bytes += key.length + value.length + (at?.length ?? 0)
         if (identity.kind === 'list') writes().list(state, key, op, at, value)
         else if (identity.kind === 'map') writes().map(state, key, op, at, value)
@@ -346,19 +350,24 @@ export class LevelTaskDisk implements TaskDisk {
     }
     return {
       number: (key, value) => number(key.view, value),
-      apply: (op, key, _at, value) => {
+      apply: (op, { view: key }, _at, value) => {
         if (op === Row.PUT && value) number(key, f64.decode(value, 0, value.length))
         else writes().number(entry, key, place, states.length, undefined)
       },
     }
   }
 
-  writeBase(rows: SegmentRows, states: SegmentStates, slice: BaseSlice): Promise<void> {
+  writeBase(rows: SegmentRows, states: SegmentStates, slice: BaseSlice): Promise<'ended' | 'more'> {
     return traced(this.#onStep, 'base', () => this.#writeBase(rows, states, slice))
   }
 
-  async #writeBase(rows: SegmentRows, states: SegmentStates, { first, last, bytes }: BaseSlice): Promise<void> {
-    if (first) {
+  async #writeBase(
+    rows: SegmentRows,
+    states: SegmentStates,
+    { index, of, bytes }: BaseSlice,
+  ): Promise<'ended' | 'more'> {
+    const last = index === of - 1
+    if (index === 0) {
       this.#cursor = this.#from
       this.#baseBytes = 0
     }
@@ -369,15 +378,14 @@ export class LevelTaskDisk implements TaskDisk {
         if (!last && read >= bytes && partIn(name) < 0) {
           this.#cursor = Buffer.from(name)
           this.#baseBytes += read
-          return
+          return 'more'
         }
         this.#baseRow(rows, states, name, value)
         read += name.length + value.length
       }
     }
-    this.#cursor = this.#to
-    this.#baseBytes += read
-    if (last) this.#marker.bytes = this.#baseBytes
+    this.#marker.bytes = this.#baseBytes + read
+    return 'ended'
   }
 
   #baseRow(rows: SegmentRows, states: SegmentStates, name: Buffer, value: Buffer): void {
