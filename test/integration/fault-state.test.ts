@@ -165,9 +165,6 @@ onLinux('F23 enospc-state: the local disk takes nothing more', () => {
     const worker = cli.events('worker-started').at(-1)?.pid ?? 0
     await limitFiles(worker, 16 * 1024)
     await subject.send(['key-0:b'])
-    await until('it is committed', async () => (await subject.progress()) > keys.length)
-    // The disk follows what is committed: that it could not is told by the next checkpoint.
-    await subject.send(['key-0:c'])
     await cli.printed('STATE_DISK')
     return { subject, cli, env, worker }
   }
@@ -176,7 +173,7 @@ onLinux('F23 enospc-state: the local disk takes nothing more', () => {
   async function isWhole(subject: Subject, env: Env): Promise<void> {
     await subject.send(keys.map((key) => `${key}:z`))
     await subject.once(env)
-    const counts = [...keys.map(() => 'a 1'), 'b 2', 'c 3', 'z 4', ...keys.slice(1).map(() => 'z 2')]
+    const counts = [...keys.map(() => 'a 1'), 'b 2', 'z 3', ...keys.slice(1).map(() => 'z 2')]
     expect((await subject.values()).sort()).toEqual(counts.sort())
   }
 
