@@ -2,12 +2,14 @@
  * One case of the state bench, in a process of its own: W2's count, sum and maximum per key through a store and its task's state,
  * as a task has them, without a broker. Prints a line of JSON.
  */
+
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { open as openFile, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { f64, type Serde, utf8, valueState } from 'millrace'
 import { Random } from '../../pipelines/nexmark/generator.ts'
+import { bytesOf } from '../../src/base/byte-writer.ts'
 import { yieldToLoop } from '../../src/base/clock.ts'
 import { taskId } from '../../src/base/ids.ts'
 import { silentLogger } from '../../src/base/log.ts'
@@ -105,7 +107,7 @@ async function checkpoint(): Promise<void> {
   }
   const { segment, mark } = state.take()
   const ref = `segment-${checkpoints++}`
-  const bytes = (segment ?? []).reduce((total, { length }) => total + length, 0)
+  const bytes = bytesOf(segment ?? [])
   segmentBytes += bytes
   const changed = [...dirty].reduce((total, index) => total + dirtyBytesOf(keyAt(index)), 0)
   dirtyBytes += changed

@@ -10,13 +10,13 @@
 // Disk is given back in two ways. DeleteRecords moves a partition's start up to the first thing in it that somebody needs, a
 // file or a `create` under way: that is why a create announces itself. And since a file may live long (the last one of a
 // worker without input), chunks are tombstoned, too: the log cleaner takes what stands behind such a file.
+import { bytesOf } from '../../src/base/byte-writer.ts'
 import type { CheckpointStore } from '../../src/base/checkpoint-store.ts'
 import { delay, monotonicMs, nonce } from '../../src/base/clock.ts'
 import { crc32c, crc32cOf, crcHex } from '../../src/base/crc32c.ts'
 import { type ErrorCode, isCode, MillraceError, messageOf } from '../../src/base/errors.ts'
 import type { Logger } from '../../src/base/log.ts'
 import { partitionOf } from '../../src/base/murmur2.ts'
-import { bytesOf } from '../../src/checkpoint/file.ts'
 import type { Cluster, TopicInfo, TopicStoreOptions } from '../../src/dataflow/ports.ts'
 import type { KafkaCluster } from './cluster.ts'
 import { ChunkReader, chunked, corrupt, ROOM_BYTES } from './store-chunks.ts'

@@ -44,6 +44,11 @@ export function shortSlice(bytes: Buffer, start: number, end: number): string {
   return all < 128 ? text : utf8Slice(bytes, start, end)
 }
 
+/** In all parts of what is never put together. */
+export function bytesOf(parts: readonly { readonly length: number }[]): number {
+  return parts.reduce((sum, { length }) => sum + length, 0)
+}
+
 /** Fewer are copied one by one: they come from ever other places, whose view would have to be made. */
 const WORDS_BYTES_MIN = 25
 

@@ -5,6 +5,7 @@
 //   'MILLRACE' · u32 format · segments · manifest · u32 manifest bytes · u32 CRC32C of the manifest
 //
 // The manifest comes last: segment positions are absolute and other files' chains can name them.
+import { bytesOf } from '../base/byte-writer.ts'
 import { crc32c, crc32cOf, crcHex } from '../base/crc32c.ts'
 import { MillraceError, messageOf } from '../base/errors.ts'
 import { type CheckpointId, checkpointId, type TaskId } from '../base/ids.ts'
@@ -137,8 +138,6 @@ export interface NewTask extends Omit<TaskManifest, 'chain'> {
   readonly chain: (file: string, position: number, segment: readonly Buffer[] | null) => readonly SegmentRef[]
   readonly segment: readonly Buffer[] | null
 }
-
-export const bytesOf = (parts: readonly Buffer[]): number => parts.reduce((sum, part) => sum + part.length, 0)
 
 /** Where a new segment stands in its file. */
 export function segmentRef(file: string, position: number, parts: readonly Buffer[], mark: SegmentMark): SegmentRef {

@@ -1,11 +1,12 @@
 // Stores of checkpoint files that need nothing else: a folder, and memory. Their contract is in base/checkpoint-store.ts.
+
 import { link, mkdir, open, readdir, readFile, rm, stat, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { bytesOf } from '../base/byte-writer.ts'
 import type { CheckpointStore } from '../base/checkpoint-store.ts'
 import { nonce, wallMs } from '../base/clock.ts'
 import { MillraceError, messageOf } from '../base/errors.ts'
 import { isAbsent, readRange, syncFolder, writeDurably } from '../base/files.ts'
-import { bytesOf } from './file.ts'
 
 const ID_FILE = 'STORE'
 const STALE_MS = 60 * 60_000

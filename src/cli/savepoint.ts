@@ -1,5 +1,7 @@
 // millrace savepoint create | list | inspect | diff | restore.
+
 import { readFile } from 'node:fs/promises'
+import { bytesOf } from '../base/byte-writer.ts'
 import { MillraceError, messageOf } from '../base/errors.ts'
 import { createLogger } from '../base/log.ts'
 import { listSavepoints, readSavepoint, type Savepoint } from '../checkpoint/savepoint.ts'
@@ -75,7 +77,7 @@ async function create(argv: readonly string[]): Promise<number> {
 }
 
 function describe({ pipeline, taken, millrace, tasks }: Savepoint): void {
-  const bytes = tasks.flatMap(({ segments }) => segments).reduce((sum, { length }) => sum + length, 0)
+  const bytes = bytesOf(tasks.flatMap(({ segments }) => segments))
   say(`  pipeline ${pipeline}, taken ${taken} by release ${millrace}: ${tasks.length} tasks, ${bytes} bytes of state`)
   for (const { task, checkpoint, positions } of tasks)
     say(`  ${task}  checkpoint ${checkpoint}  ${describePositions(positions)}`)

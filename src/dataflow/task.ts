@@ -114,10 +114,7 @@ export class Task {
     })
     const { disk, wake } = options.environment
     const stores = this.#chain.keyed.flatMap((operator) => operator.stores)
-    const onFailure = (error: Error): void => {
-      if (!this.#disposed) options.onFailure(error)
-    }
-    this.#state = new TaskState(stores, { disk, wake, onFailure })
+    this.#state = new TaskState(stores, { disk, wake, onFailure: (error) => this.#failed(error) })
     this.#cleaners = stores.flatMap((store) =>
       store.expiringStates.length > 0 ? [new StateCleaner(store, disk, wake)] : [],
     )
@@ -373,6 +370,11 @@ export class Task {
     }
   }
 
+  /** What nobody waits for went wrong. */
+  #failed(error: unknown): void {
+    if (!this.#disposed) this.#options.onFailure(error instanceof Error ? error : new Error(String(error)))
+  }
+
   /** The barrier enters between two records (I1). */
   inject(checkpoint: CheckpointId): void {
     assert(!this.#snapshot, `I1: barrier ${checkpoint} while ${this.#snapshot?.checkpoint} is under way in ${this.id}`)
@@ -407,7 +409,7 @@ export class Task {
       snapshot.handles = handles
       this.#options.environment.wake()
     } catch (error) {
-      if (!this.#disposed) this.#options.onFailure(error instanceof Error ? error : new Error(String(error)))
+      this.#failed(error)
     }
   }
 

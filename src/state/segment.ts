@@ -4,7 +4,7 @@
 // order: no row counts on what is there already. One format for all backends.
 import { assert } from '../base/assert.ts'
 import { ByteReader } from '../base/byte-reader.ts'
-import { ByteWriter } from '../base/byte-writer.ts'
+import { ByteWriter, bytesOf } from '../base/byte-writer.ts'
 import { MillraceError } from '../base/errors.ts'
 import { Words } from '../base/words.ts'
 import type { StateDescriptor } from './descriptors.ts'
@@ -356,7 +356,7 @@ export class SegmentReader {
       for (; this.#row < end; this.#row++) this.#next(which === 'all' || this.#row >= this.#baseRows)
     })
     if (this.#row < this.#rows) return false
-    const left = this.#reader.remaining + this.#parts.slice(this.#part + 1).reduce((sum, part) => sum + part.length, 0)
+    const left = this.#reader.remaining + bytesOf(this.#parts.slice(this.#part + 1))
     if (left > 0) throw new MillraceError('CHECKPOINT_CORRUPT', `${left} bytes behind the last row`)
     return true
   }
@@ -385,8 +385,7 @@ export class SegmentReader {
 
   #announce(): void {
     // A number of rows that cannot be true reserves no memory.
-    const bytes = this.#parts.reduce((sum, part) => sum + part.length, 0)
-    const keys = Math.ceil(Math.min(this.#rows / this.#targets.length, bytes / NUMBER_ROW_BYTES))
+    const keys = Math.ceil(Math.min(this.#rows / this.#targets.length, bytesOf(this.#parts) / NUMBER_ROW_BYTES))
     for (const each of this.#targets) each.expect?.(keys)
   }
 

@@ -2,6 +2,7 @@
 // chains stay bounded. With a disk the rows of a base come from there, and it follows what is committed.
 
 import { assert } from '../base/assert.ts'
+import { bytesOf } from '../base/byte-writer.ts'
 import { yieldToLoop } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
 import type { SegmentMark } from '../base/messages.ts'
@@ -304,7 +305,6 @@ export class TaskState {
 }
 
 const isLast = (mark: SegmentMark): boolean => mark === 'base-last' || mark === 'base-whole'
-const bytesOf = (parts: readonly Buffer[]): number => parts.reduce((sum, part) => sum + part.length, 0)
 
 /** The chain after a checkpoint: what is needed to restore the task from it. */
 export function nextChain<Ref extends { readonly mark: SegmentMark }>(chain: readonly Ref[], added: Ref | null): Ref[] {

@@ -1,5 +1,6 @@
 // The file of one checkpoint: manifest and new segments of all tasks of a worker, durable when `write` returns.
 
+import { bytesOf } from '../base/byte-writer.ts'
 import type { CheckpointStore } from '../base/checkpoint-store.ts'
 import { delay } from '../base/clock.ts'
 import { isCode, MillraceError, messageOf } from '../base/errors.ts'
@@ -86,7 +87,7 @@ export class CheckpointWriter {
   async #verify(name: string, parts: readonly Buffer[]): Promise<void> {
     const { store } = this.#env
     const found = await store.read(name)
-    const length = parts.reduce((sum, part) => sum + part.length, 0)
+    const length = bytesOf(parts)
     let at = 0
     const isSame = (part: Buffer): boolean => {
       at += part.length

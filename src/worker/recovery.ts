@@ -248,10 +248,8 @@ export class Recovery {
 
   /** A task's state, segment by segment: each is verified when it is read, with CHECKPOINT_MISSING and CHECKPOINT_CORRUPT. */
   chainOf({ task, chain }: RestoredTask): ChainPart[] {
-    return chain.map((ref) => {
-      const { mark, length: bytes } = ref
-      return { ref: nameOf(ref), mark, bytes, read: () => this.#segment(task, ref) }
-    })
+    const read = (ref: SegmentRef) => () => this.#segment(task, ref)
+    return chain.map((ref) => ({ ref: nameOf(ref), mark: ref.mark, bytes: ref.length, read: read(ref) }))
   }
 
   async #segment(task: TaskPlan, ref: SegmentRef): Promise<Buffer> {

@@ -1,6 +1,8 @@
 // One socket to one broker: frames requests, matches responses by correlation id. A response is read into memory that
 // is its alone until it is given back (batches keep views of it), with spare bytes behind it for readers that look ahead.
+
 import type { Socket } from 'node:net'
+import { bytesOf } from '../../../src/base/byte-writer.ts'
 import { monotonicMs, startTimer, type Timer } from '../../../src/base/clock.ts'
 import { MillraceError, messageOf } from '../../../src/base/errors.ts'
 import { ApiVersions } from './cluster-requests.ts'
@@ -103,8 +105,7 @@ export class Connection {
     writer.tags()
     api.encode(writer, request, version)
     const parts = writer.parts()
-    const bytes = parts.reduce((sum, part) => sum + part.length, 0)
-    writer.buffer.writeInt32BE(bytes - 4, 0)
+    writer.buffer.writeInt32BE(bytesOf(parts) - 4, 0)
     return new Promise((resolve, reject) => {
       const timer = startTimer(timeoutMs, () => {
         this.#pending.delete(correlation)

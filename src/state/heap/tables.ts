@@ -1,7 +1,7 @@
 // Values and lists on the heap, each kind as a table of slots and the handle that user code holds (maps: map-table.ts).
 
 import { assert } from '../../base/assert.ts'
-import { ByteWriter } from '../../base/byte-writer.ts'
+import { ByteWriter, bytesOf } from '../../base/byte-writer.ts'
 import { readHead, splitItems } from '../collections.ts'
 import type { ListState, StateDescriptor, ValueState } from '../descriptors.ts'
 import { indexOf, Row, type SegmentRows, type StateIdentity } from '../segment.ts'
@@ -241,10 +241,7 @@ export class ListTable extends ObjectTable {
     const fetched = this.owner.listOnDisk(this, slot, list.before)
     list.items = [...fetched.map((bytes) => decodeCopy(this.descriptor.serde, bytes)), ...list.items]
     list.before = 0
-    this.grow(
-      slot,
-      fetched.reduce((sum, { length }) => sum + length, 0),
-    )
+    this.grow(slot, bytesOf(fetched))
   }
 
   override load(slot: number, bytes: Buffer, start: number, end: number): void {

@@ -6,7 +6,7 @@
 //   chunk   uvarint the first index of the chunk before + 1, 0: none · items       (under the head's name · u32 index)
 import { assert } from '../../base/assert.ts'
 import { ByteReader } from '../../base/byte-reader.ts'
-import { ByteWriter } from '../../base/byte-writer.ts'
+import { ByteWriter, bytesOf } from '../../base/byte-writer.ts'
 import { joinItems, type ListHead, readHead, splitItems, writeHead } from '../collections.ts'
 import type { LevelDatabase } from './database.ts'
 import type { Puts } from './puts.ts'
@@ -93,7 +93,7 @@ export class ListWrite {
     this.#start = start
     this.#before = before
     this.#items = [...items]
-    this.#bytes = items.reduce((sum, { length }) => sum + length, 0)
+    this.#bytes = bytesOf(items)
   }
 
   get #count(): number {
