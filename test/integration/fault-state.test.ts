@@ -237,14 +237,22 @@ test('F35 rescale-restore: three workers die with open transactions, one goes on
   const dying = subject.start(['run', '--workers', '3'], seldom)
   await dying.runs(3)
   const feed = new EvenFeed(subject, 6)
-  // The first checkpoints come at once.
-  const open = async (): Promise<boolean> => {
-    if ((await openTransactions(subject)).length < 3) await feed.more()
-    return (await openTransactions(subject)).length === 3 && (await unstable(subject)) >= 3
+  const all = (signal: NodeJS.Signals): void => {
+    for (const slot of [0, 1, 2]) dying.signalWorker(signal, slot)
   }
-  await until('all three have written what is not committed', open, 20_000, () => dying.output)
+  const threeOpen = async (): Promise<boolean> =>
+    (await openTransactions(subject)).length === 3 && (await unstable(subject)) >= 3
+  // The first checkpoints come at once: the workers are held, so that none commits between the look and their death.
+  const heldOpen = async (): Promise<boolean> => {
+    if (!(await threeOpen())) await feed.more()
+    all('SIGSTOP')
+    if ((await threeOpen()) && (await threeOpen())) return true
+    all('SIGCONT')
+    return false
+  }
+  await until('all three have written what is not committed', heldOpen, 20_000, () => dying.output)
   dying.signal('SIGKILL')
-  for (const slot of [0, 1, 2]) dying.signalWorker('SIGKILL', slot)
+  all('SIGKILL')
   expect([(await dying.ended()).code, (await openTransactions(subject)).length]).toEqual([null, 3])
   await feed.more()
   const one = subject.start(['run', '--leave'], quick)
