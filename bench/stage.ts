@@ -47,7 +47,12 @@ export class Stage implements AsyncDisposable {
 
   static async open(say: (line: string) => void): Promise<Stage> {
     const external = (process.env.KAFKA_BROKERS ?? '') !== ''
-    const broker = await startBroker({ kind: external ? 'external' : 'java', heapMb: brokerHeapMb, log: say })
+    const broker = await startBroker({
+      kind: external ? 'external' : 'java',
+      heapMb: brokerHeapMb,
+      forLoad: true,
+      log: say,
+    })
     const connection = { brokers: broker.brokers }
     const folder = await mkdtemp(join(tmpdir(), 'millrace-bench-'))
     return new Stage(

@@ -5,9 +5,10 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { makeCertificates } from './certificates.ts'
+import { archiveFlags, prepareArchive } from './class-archive.ts'
 import { BrokerKitError } from './errors.ts'
 import { Janitor } from './janitor.ts'
-import { findJava, kafkaJars } from './kafka-jars.ts'
+import { findJava, kafkaJars, type Tool } from './kafka-jars.ts'
 import { freePorts } from './ports.ts'
 import { sees } from './readiness.ts'
 import { runCommand } from './run-command.ts'
@@ -26,15 +27,19 @@ import { waitUntil } from './wait.ts'
 
 const startTimeoutMs = 120_000
 const stopTimeoutMs = 60_000
+/** The JVM's quick compiler alone: a broker of a test ends before the thorough one has paid. */
+const quickCompiler = ['-XX:TieredStopAtLevel=1']
 const collector = ['-XX:+UseG1GC', '-XX:MaxGCPauseMillis=20', '-XX:InitiatingHeapOccupancyPercent=35']
 
 /** What all nodes of one cluster share. */
 interface ClusterPlan {
   readonly folder: string
-  readonly java: string
+  readonly java: Tool
   readonly libs: string
   readonly request: BrokerRequest
   readonly janitor: Janitor
+  /** Flags for a JVM of Kafka's classes. */
+  readonly classFlags: readonly string[]
 }
 
 /**
@@ -46,9 +51,23 @@ export async function startJavaBroker(request: BrokerRequest): Promise<TestBroke
   const java = await findJava()
   if ('missing' in java) throw new BrokerKitError('BROKER_NONE_AVAILABLE', `missing: ${java.missing}`)
   const libs = await kafkaJars(request.log)
+  await prepareArchive(java, request.log, async (classFlags) => {
+    const one = { ...request, nodes: 1, settings: {}, security: 'plaintext', forLoad: false } as const
+    await using broker = await startNodes(java, libs, one, classFlags)
+    for (const node of broker.nodes) await node.stop()
+  })
+  return startNodes(java, libs, request, archiveFlags(java))
+}
+
+async function startNodes(
+  java: Tool,
+  libs: string,
+  request: BrokerRequest,
+  classFlags: readonly string[],
+): Promise<TestBroker> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-broker-'))
   const janitor = Janitor.start(folder)
-  const plan = { folder, java: java.path, libs, request, janitor }
+  const plan = { folder, java, libs, request, janitor, classFlags }
   const places = await choosePlaces(request.nodes)
   const nodes = places.map((place) => new JavaNode(plan, place, places.length))
   try {
@@ -122,8 +141,15 @@ async function format(plan: ClusterPlan, places: readonly NodePlaces[]): Promise
 }
 
 async function formatOne(plan: ClusterPlan, formatArgs: readonly string[]): Promise<void> {
-  const jvm = ['-Xmx256m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-cp', join(plan.libs, '*')]
-  const result = await runCommand(plan.java, [...jvm, 'kafka.tools.StorageTool', ...formatArgs])
+  const jvm = [
+    ...archiveFlags(plan.java),
+    ...quickCompiler,
+    '-Xmx256m',
+    '-XX:+UseSerialGC',
+    '-cp',
+    join(plan.libs, '*'),
+  ]
+  const result = await runCommand(plan.java.path, [...jvm, 'kafka.tools.StorageTool', ...formatArgs])
   if (result.status === 0) return
   const said = `${result.stdout}\n${result.stderr}`.trim().slice(-2000)
   throw new BrokerKitError('BROKER_START_FAILED', `formatting a log folder in ${plan.folder} failed: ${said}`)
@@ -203,14 +229,24 @@ class JavaNode implements BrokerNode {
   }
 
   #spawn(): void {
-    const { java, libs, request, janitor, folder } = this.#plan
+    const { java, libs, request, janitor, folder, classFlags } = this.#plan
     const heap = [`-Xmx${request.heapMb}m`, `-Xms${Math.min(request.heapMb, 256)}m`]
     const logging = `-Dlog4j2.configurationFile=${join(folder, 'log4j2.xml')}`
-    const jvm = [...heap, ...collector, '-Djava.awt.headless=true', logging, '-cp', join(libs, '*')]
+    const compiler = request.forLoad ? [] : quickCompiler
+    const jvm = [
+      ...classFlags,
+      ...compiler,
+      ...heap,
+      ...collector,
+      '-Djava.awt.headless=true',
+      logging,
+      '-cp',
+      join(libs, '*'),
+    ]
     const logFile = openSync(this.#logFile, 'a')
     // A group of its own: Ctrl-C and `timeout` signal whole groups and would take the broker along.
     const options = { detached: true, cwd: this.#home, stdio: ['ignore', logFile, logFile] as ('ignore' | number)[] }
-    const child = spawn(java, [...jvm, 'kafka.Kafka', join(this.#home, 'server.properties')], options)
+    const child = spawn(java.path, [...jvm, 'kafka.Kafka', join(this.#home, 'server.properties')], options)
     closeSync(logFile)
     this.#child = child
     this.#paused = false

@@ -14,8 +14,15 @@ export const kafkaVersion = '4.3.1'
 const javaVersionMin = 17
 const resolveTimeoutMs = 300_000
 
-/** A Java that is new enough, or in words what is missing. */
-export type FoundTool = { readonly path: string; readonly version: number } | { readonly missing: string }
+export interface Tool {
+  readonly path: string
+  readonly version: number
+  /** Its version in its own words. */
+  readonly says: string
+}
+
+/** A tool that is new enough, or in words what is missing. */
+export type FoundTool = Tool | { readonly missing: string }
 
 /** `$JAVA_HOME/bin/java`, else `java` on PATH. */
 export function findJava(): Promise<FoundTool> {
@@ -30,7 +37,8 @@ export function findJavac(): Promise<FoundTool> {
 /** `mvn` on PATH. */
 export async function findMaven(): Promise<FoundTool> {
   const result = await runCommand('mvn', ['-v', '-B'], { timeoutMs: 30_000 })
-  if (result.status === 0) return { path: 'mvn', version: Number(/Maven (\d+)/.exec(result.stdout)?.[1] ?? 0) }
+  const says = result.stdout
+  if (result.status === 0) return { path: 'mvn', version: Number(/Maven (\d+)/.exec(says)?.[1] ?? 0), says }
   return { missing: "Maven (no 'mvn' on PATH), which fetches Kafka's jars" }
 }
 
@@ -148,7 +156,8 @@ async function findJavaTool(tool: 'java' | 'javac', wanted: string): Promise<Fou
   const result = await runCommand(path, ['-version'], { timeoutMs: 30_000 })
   if (result.status !== 0) return { missing: `${wanted} ('${path}' does not run; it is sought in JAVA_HOME and PATH)` }
   // `openjdk version "17.0.15" …` on stderr, `javac 17.0.15`; Java 8 calls itself 1.8.
-  const version = Number(/(?:version "|javac )(?:1\.)?(\d+)/.exec(result.stderr + result.stdout)?.[1] ?? 0)
-  if (version >= javaVersionMin) return { path, version }
+  const says = result.stderr + result.stdout
+  const version = Number(/(?:version "|javac )(?:1\.)?(\d+)/.exec(says)?.[1] ?? 0)
+  if (version >= javaVersionMin) return { path, version, says }
   return { missing: `${wanted} ('${path}' is version ${version})` }
 }

@@ -4,14 +4,15 @@ import { createHash, randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { chmod, mkdir, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { archiveFlags } from './class-archive.ts'
 import { findDockerImage } from './docker-engine.ts'
 import { BrokerKitError } from './errors.ts'
-import { findJava, findJavac, kafkaCacheFolder, kafkaJars, packageRoot, withFileLock } from './kafka-jars.ts'
+import { findJava, findJavac, kafkaCacheFolder, kafkaJars, packageRoot, type Tool, withFileLock } from './kafka-jars.ts'
 import { runCommand } from './run-command.ts'
 
 const compileTimeoutMs = 120_000
 const pullTimeoutMs = 600_000
-const jvm = ['-Xmx512m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Xshare:auto']
+const jvm = ['-Xmx512m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC']
 // The encoding, because a container has the POSIX locale.
 const javac = ['-proc:none', '-nowarn', '-encoding', 'UTF-8', '--release', '17']
 /** Where Kafka's image has its jars, and where we show it the probes. */
@@ -49,14 +50,14 @@ export function prepareProbes(): Promise<ProbeLauncher> {
 
 async function prepare(): Promise<ProbeLauncher> {
   const [java, compiler] = await Promise.all([findJava(), findJavac()])
-  if (!('missing' in java) && !('missing' in compiler)) return local(java.path, compiler.path)
+  if (!('missing' in java) && !('missing' in compiler)) return local(java, compiler.path)
   const docker = await findDockerImage()
   if (!('missing' in docker)) return containers(docker.image)
   const missing = [java, compiler].flatMap((tool) => ('missing' in tool ? [tool.missing] : []))
   throw new BrokerKitError('PROBE_UNAVAILABLE', `the Java probes need ${missing.join(', ')}; or ${docker.missing}`)
 }
 
-async function local(java: string, compiler: string): Promise<ProbeLauncher> {
+async function local(java: Tool, compiler: string): Promise<ProbeLauncher> {
   const libs = await kafkaJars()
   const classes = await compiled('java', async (sources, out) => {
     const args = [...javac, '-cp', join(libs, '*'), '-d', out, ...sources.map((name) => join(sourceFolder(), name))]
@@ -64,8 +65,8 @@ async function local(java: string, compiler: string): Promise<ProbeLauncher> {
   })
   const classpath = [join(libs, '*'), classes].join(process.platform === 'win32' ? ';' : ':')
   const command = (args: readonly string[]): ProbeCommand => ({
-    file: java,
-    args: [...jvm, '-cp', classpath, 'JavaProbe', ...args],
+    file: java.path,
+    args: [...archiveFlags(java), ...jvm, '-cp', classpath, 'JavaProbe', ...args],
   })
   return { kind: 'java', command }
 }

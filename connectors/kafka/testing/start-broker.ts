@@ -31,6 +31,7 @@ export async function startBroker(options: BrokerOptions = {}): Promise<TestBrok
     users: options.users ?? ['app'],
     log,
     heapMb: options.heapMb ?? 512,
+    forLoad: options.forLoad ?? false,
   }
   const kind = await chooseKind(options.kind ?? forcedKind(), request)
   log(`starting a broker: ${kind}`)
