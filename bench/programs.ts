@@ -13,8 +13,10 @@ export interface Program {
   command(given: SystemArguments, nodeFlags: readonly string[]): Promise<SystemCommand>
 }
 
+const place = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
+
 function nodeProgram(name: string, plain: boolean, ownFlags: () => readonly string[]): Program {
-  const entry = fileURLToPath(new URL(`./systems/${name}.ts`, import.meta.url))
+  const entry = place(`./systems/${name}.ts`)
   // kafkajs arms timers with negative delays; Node says so on every one.
   const quiet = '--disable-warning=TimeoutNegativeWarning'
   return {
@@ -34,6 +36,19 @@ export const millrace: Program = nodeProgram('millrace', false, () => workerHeap
 
 /** Several workers, each a process: as many as the setting `workers` says. */
 export const millraceWorkers: Program = nodeProgram('millrace-workers', false, () => [])
+
+/** One worker as users deploy it: below a supervisor, beside a spare process. */
+export const millraceRun: Program = {
+  name: 'millrace-run',
+  plain: false,
+  command: async (given) => ({
+    name: 'millrace-run',
+    file: process.execPath,
+    args: [...process.execArgv, place('../src/cli/main.ts'), 'run', place('./systems/deployed-workload.ts'), '--leave'],
+    env: { BENCH_ARGUMENTS: JSON.stringify(given) },
+    channel: 'log',
+  }),
+}
 
 export const kafkajsLoop: Program = nodeProgram('kafkajs-loop', true, () => [])
 

@@ -1,6 +1,7 @@
 /**
- * One run at a fixed rate in which the system's process is killed and started again at once, as a supervisor would: when a
- * read_committed reader sees the first output of an input that was made after the kill, and the last one that is late.
+ * One run at a fixed rate in which the system's process is killed and started again at once, as a supervisor would, or its worker
+ * under a supervisor of its own: when a read_committed reader sees the first output of an input that was made after the kill, and
+ * the last one that is late.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Candidate } from './candidates.ts'
@@ -83,8 +84,10 @@ export async function measureRecovery(
     feeding.catch(() => undefined)
     await sleep(load.seconds * killedAfter * 1_000)
     arrivals.killedAtMs = Date.now()
-    await first.kill()
-    await using second = new SystemProcess(command)
+    if (candidate.supervised) first.killWorker()
+    else await first.kill()
+    await using again = candidate.supervised ? undefined : new SystemProcess(command)
+    const second = again ?? first
     const records = await feeding
     const deadline = Date.now() + drainMs
     while (arrivals.recordsOut < records && second.alive && Date.now() < deadline) await sleep(20)

@@ -13,9 +13,11 @@ export interface SystemCommand {
   readonly args: readonly string[]
   /**
    * `ipc`: Node's channel, messages of systems/messages.ts. `stdio`: the line `running` on standard output; SIGTERM ends it,
-   * with status 0 if all went well; it ends by itself when its standard input does.
+   * with status 0 if all went well; it ends by itself when its standard input does. `log`: the log lines of `millrace run` on
+   * standard output; SIGTERM as with `stdio`, and its worker can be killed by itself.
    */
-  readonly channel: 'ipc' | 'stdio'
+  readonly channel: 'ipc' | 'stdio' | 'log'
+  readonly env?: Readonly<Record<string, string>>
 }
 
 const stopLimitMs = 40_000
@@ -27,12 +29,16 @@ export class SystemProcess implements AsyncDisposable {
   readonly #exited: Promise<unknown>
   readonly #running = Promise.withResolvers<void>()
   #summary: Summary | undefined
+  #workerPid: number | undefined
 
   constructor(command: SystemCommand) {
-    const { name, file, args, channel } = command
+    const { name, file, args, channel, env } = command
     this.#command = command
     // What it says goes to stderr: stdout has the results.
-    const child = spawn(file, args, { stdio: channel === 'ipc' ? ['ignore', 2, 2, 'ipc'] : ['pipe', 'pipe', 2] })
+    const child = spawn(file, args, {
+      stdio: channel === 'ipc' ? ['ignore', 2, 2, 'ipc'] : ['pipe', 'pipe', 2],
+      env: { ...process.env, ...env },
+    })
     this.#child = child
     this.#tree = new ProcessTree(child.pid ?? 0)
     this.#exited = once(child, 'exit').then(([code, signal]) => {
@@ -44,10 +50,19 @@ export class SystemProcess implements AsyncDisposable {
       else this.#summary = message
     })
     if (child.stdout) {
-      createInterface({ input: child.stdout }).on('line', (line) => {
-        if (line === 'running') this.#running.resolve()
-      })
+      const hear = channel === 'log' ? this.#hearLog.bind(this) : this.#hear.bind(this)
+      createInterface({ input: child.stdout }).on('line', hear)
     }
+  }
+
+  #hear(line: string): void {
+    if (line === 'running') this.#running.resolve()
+  }
+
+  #hearLog(line: string): void {
+    const { event, pid } = JSON.parse(line) as { readonly event?: string; readonly pid?: number }
+    if (event === 'worker-started') this.#workerPid = pid
+    if (event === 'worker-running') this.#running.resolve()
   }
 
   get alive(): boolean {
@@ -73,7 +88,7 @@ export class SystemProcess implements AsyncDisposable {
     await this.#exited
     clearTimeout(slow)
     const status = this.#child.exitCode ?? this.#child.signalCode
-    if (channel === 'stdio' && status === 0) this.#summary = { kind: 'summary', checkpoints: [], rollBacks: 0 }
+    if (channel !== 'ipc' && status === 0) this.#summary = { kind: 'summary', checkpoints: [], rollBacks: 0 }
     if (!this.#summary) throw new Error(`${name} ended with ${status}, not in order`)
     return { summary: this.#summary, peakRssBytes }
   }
@@ -82,6 +97,12 @@ export class SystemProcess implements AsyncDisposable {
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL')
     await this.#exited
+  }
+
+  /** The same of its worker only; its supervisor lives and sees to it. */
+  killWorker(): void {
+    if (this.#workerPid === undefined) throw new Error(`${this.#command.name} has no worker`)
+    process.kill(this.#workerPid, 'SIGKILL')
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

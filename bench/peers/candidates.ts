@@ -1,6 +1,6 @@
 /** The systems of `npm run bench -- peers`. */
 import { baseline, type Candidate, exactlyOnce, exactlyOnceNaming, exactlyOnceTenth } from '../candidates.ts'
-import { platformaticLoop } from '../programs.ts'
+import { millraceRun, platformaticLoop } from '../programs.ts'
 import { atInterval, flink, jvmPeers, kafkaStreams, kafkaStreamsOnDisk } from './jvm-peers.ts'
 
 export const ours: Candidate = { ...exactlyOnce, id: 'millrace', title: 'Millrace' }
@@ -47,8 +47,16 @@ export const latencyCandidates: readonly Candidate[] = [
   platformatic,
 ]
 
+export const oursSupervised: Candidate = {
+  ...ours,
+  id: 'millrace-worker',
+  title: 'Millrace, its worker only',
+  program: millraceRun,
+  supervised: true,
+}
+
 /** The loops keep their state in a Map: what they would recover is wrong. */
-export const recoveryCandidates: readonly Candidate[] = [ours, kafkaStreams, kafkaStreamsOnDisk, flink]
+export const recoveryCandidates: readonly Candidate[] = [ours, oursSupervised, kafkaStreams, kafkaStreamsOnDisk, flink]
 
 /** @throws RangeError */
 export function candidatesOf(ids: readonly string[] | undefined): readonly Candidate[] {

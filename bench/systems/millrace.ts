@@ -6,33 +6,13 @@ import { createLogger } from '../../src/base/log.ts'
 import { resolveSettings } from '../../src/plan/options.ts'
 import { makePlan } from '../../src/plan/plan.ts'
 import { Worker } from '../../src/worker/worker.ts'
-import { scenarioOf } from '../scenarios/all.ts'
 import { type CheckpointTimes, type SystemArguments, type ToSystem, tell } from './messages.ts'
-
-/** A checkpoint interval that no run reaches. */
-const NEVER_MS = 3_600_000
+import { pipelineOf } from './workload.ts'
 
 const given = JSON.parse(process.argv[2] ?? '{}') as SystemArguments
-const { scenario, brokers, pipeline, input, output, mode, intervalMs, store } = given
-const cacheBytesMax = given.settings['state.cacheBytesMax']
 const instance = given.settings.instance ?? 'bench-0'
 
-const { pipeline: plainly, fieldsNamed: naming } = scenarioOf(scenario)
-const define = given.fieldsNamed ? naming : plainly
-if (!define) throw new RangeError(`workload ${scenario} has no variant that names its fields`)
-const defined = define(
-  { pipeline, input, output },
-  {
-    kafka: { brokers },
-    checkpoint: { mode, store, intervalMs: intervalMs === 0 ? NEVER_MS : intervalMs },
-    state: {
-      backend: given.settings['state.backend'] === 'leveldb' ? 'leveldb' : 'heap',
-      folder: `${store}-state`,
-      ...(cacheBytesMax ? { cacheBytesMax: Number(cacheBytesMax) } : {}),
-    },
-    http: { port: 0 },
-  },
-)
+const defined = pipelineOf(given)
 const plan = makePlan(defined)
 const settings = resolveSettings(plan.pipeline, defined.options, { instance: 'bench' }, plan.hops.length > 0)
 
