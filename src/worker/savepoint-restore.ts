@@ -59,7 +59,7 @@ export async function restoreSavepoint(options: RestoreOptions): Promise<Restore
   const committed = await cluster.committedOffsets(plan.group, null)
   await checkSources(options, committed)
   const saved = new SavepointRows(options)
-  const planned = await plannedTasks(cluster, plan)
+  const planned = await plannedTasks(cluster, plan, settings, log)
   checkHandles(options, planned)
   if (plan.hops.length > 0) await checkRows(saved, planned)
   for (const hop of plan.hops) await cluster.deleteTopic(hop.topic)

@@ -38,51 +38,68 @@ export async function prepareTopology(
   await warnOfBroadcasts(cluster, plan, log)
   const brokers = await cluster.brokerConfigs()
   checkLimits(brokers, settings)
-  for (const hop of plan.hops) {
-    const stage = plan.stages.find((each) => each.id === hop.from)
-    if (!stage) continue
-    topics.set(
-      hop.topic,
-      await prepareHop(
-        cluster,
-        hop.topic,
-        hop.partitions ?? stagePartitions(stage, topics),
-        hop.configs,
-        hop.partitions !== undefined,
-        log,
-      ),
-    )
+  for (const { hop, partitions } of hopsOf(plan, topics)) {
+    const explicit = hop.partitions !== undefined
+    topics.set(hop.topic, await prepareHop(cluster, hop.topic, partitions, hop.configs, explicit, log))
   }
-  const hopTopics = plan.hops.map((hop) => hop.topic)
-  const written = [...new Set([...plan.sinks.flatMap((sink) => sink.topics), ...hopTopics])]
+  const batchBytesMax = await checkWritten(cluster, plan, settings, topics, brokers, log)
+  return { topics, tasks: plan.stages.flatMap((stage) => stageTasks(stage, topics)), batchBytesMax }
+}
+
+/** The tasks that there will be once hops are made, everything else checked; nothing is changed. @throws as {@link prepareTopology} */
+export async function plannedTasks(
+  cluster: Cluster,
+  plan: Plan,
+  settings: Settings,
+  log: Logger,
+): Promise<readonly TaskPlan[]> {
+  const topics = new Map(await givenTopics(cluster, plan))
+  const brokers = await cluster.brokerConfigs()
+  checkLimits(brokers, settings)
+  await checkWritten(cluster, plan, settings, topics, brokers, log)
+  for (const { hop, partitions } of hopsOf(plan, topics))
+    topics.set(hop.topic, { name: hop.topic, id: '', partitions, replication: 1 })
+  return plan.stages.flatMap((stage) => stageTasks(stage, topics))
+}
+
+/** Upstream first: a hop's partitions may follow from those of the hop before it, which is in `topics` by then. */
+function* hopsOf(
+  plan: Plan,
+  topics: ReadonlyMap<string, TopicInfo>,
+): Generator<{ readonly hop: Plan['hops'][number]; readonly partitions: number }> {
+  for (const hop of plan.hops) {
+    const stage = plan.stages.find(({ id }) => id === hop.from)
+    if (stage) yield { hop, partitions: hop.partitions ?? stagePartitions(stage, topics) }
+  }
+}
+
+/** Our rights on what we write of `topics`, and how safe it is there. @returns `max.message.bytes` of each */
+async function checkWritten(
+  cluster: Cluster,
+  plan: Plan,
+  settings: Settings,
+  topics: ReadonlyMap<string, TopicInfo>,
+  brokers: ReadonlyMap<string, string> | undefined,
+  log: Logger,
+): Promise<ReadonlyMap<string, number>> {
+  const hops = plan.hops.flatMap(({ topic }) => (topics.has(topic) ? [topic] : []))
+  const written = [...new Set([...plan.sinks.flatMap((sink) => sink.topics), ...hops])]
   // No part of the topology: the store looks after its topic itself.
   const topic = storeTopic(plan, settings)
   const store = topic === undefined ? [] : [topic]
   const configs = await cluster.topicConfigs([...written, ...store])
   await cluster.tryRights({
     read: [...(settings.mode === 'exactly-once' ? written : []), ...store],
-    purge: [...hopTopics, ...store],
+    purge: [...hops, ...store],
   })
   const states = new Map([...topics, ...(await cluster.topics(store))])
   await checkDurability(cluster, [...written, ...store], configs, brokers, settings, states, log)
-  const batchBytesMax = new Map(
-    [...configs].flatMap(([topic, values]) => {
+  return new Map(
+    [...configs].flatMap(([name, values]) => {
       const limit = Number(values.get('max.message.bytes'))
-      return limit > 0 ? [[topic, limit] as const] : []
+      return limit > 0 ? [[name, limit] as const] : []
     }),
   )
-  return { topics, tasks: plan.stages.flatMap((stage) => stageTasks(stage, topics)), batchBytesMax }
-}
-
-/** The tasks that there will be once hops are made; nothing is changed. @throws TOPIC_UNKNOWN, TOPIC_PARTITIONS_WRONG */
-export async function plannedTasks(cluster: Cluster, plan: Plan): Promise<readonly TaskPlan[]> {
-  const topics = new Map(await givenTopics(cluster, plan))
-  for (const { topic, from, partitions } of plan.hops) {
-    const stage = plan.stages.find(({ id }) => id === from)
-    if (!stage) continue
-    topics.set(topic, { name: topic, id: '', partitions: partitions ?? stagePartitions(stage, topics), replication: 1 })
-  }
-  return plan.stages.flatMap((stage) => stageTasks(stage, topics))
 }
 
 /** The topics that are somebody else's to make. @throws TOPIC_UNKNOWN */

@@ -188,6 +188,23 @@ test('while workers run, or with records in a repartition topic: refused', async
   expect([drained.code, drained.output]).toEqual([0, expect.stringContaining('read to their ends')])
 })
 
+test('restored where the brokers do not allow its limits: refused while its repartition topics are still there', async () => {
+  const subject = await site.subject('hop')
+  await subject.send(['k:a'])
+  await subject.once()
+  const place = join(folder, 'hop')
+  const create = ['create', subject.module, '--out', place, '--drain']
+  expect((await command(subject, create)).code).toBe(0)
+  const inHop = () => site.admin.listOffsets(`${subject.group}.hop.first`, 'read_uncommitted')
+  const before = await inHop()
+  const argv = ['savepoint', 'restore', place, '--to', subject.module, '--accept-rewrite']
+  const refused = await Cli.run(argv, { ...subject.env(), MILLRACE_TRANSACTION_TIMEOUT_MS: '99999999' })
+  expect([refused.code, refused.output]).toEqual([2, expect.stringMatching(/KAFKA_LIMIT: .*transaction\.max\.timeout/)])
+  expect(await inHop()).toEqual(before)
+  expect((await command(subject, argv.slice(1))).code).toBe(0)
+  expect(await inHop()).not.toEqual(before)
+})
+
 test.each(readdirSync(fixtures))('of an earlier release: %s', async (format) => {
   const pipeline = `restored-${format}`
   const env = referenceEnv(site, pipeline, join(folder, 'store'))
