@@ -9,6 +9,7 @@ import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
 import { freePorts } from '../../connectors/kafka/testing/ports.ts'
 import { Site, type Subject } from '../support/site.ts'
+import { lives, on } from '../support/state-faults.ts'
 import { until } from '../support/test-worker.ts'
 
 let site: Site
@@ -63,6 +64,39 @@ describe('deployments', () => {
     await subject.caughtUp(second)
     expect((await second.stop()).code).toBe(0)
     expect((await subject.values()).map((text) => JSON.parse(text).count)).toEqual([1, 2])
+  })
+})
+
+describe('state', () => {
+  test.each(['heap', 'leveldb'] as const)(
+    'on %s, a serde that another release of the code does not have: it is refused before the first record; the release of before goes on',
+    async (backend) => {
+      const subject = await site.feature('counts')
+      const env = await on(backend, subject)
+      await lives(subject, env, ['k:a'])
+      await subject.send(['k:b'])
+      const ended = await subject.fails(env, { shape: 'counts-changed' })
+      for (const each of ['STATE_INCOMPATIBLE', "'count'", 'value of f64', 'value of utf8'])
+        expect(ended.output).toContain(each)
+      expect(ended.code).toBe(3)
+      expect(await subject.values()).toEqual(['a 1'])
+      await lives(subject, env, ['k:c'])
+      expect(await subject.values()).toEqual(['a 1', 'b 2', 'c 3'])
+    },
+  )
+
+  test('one local folder and instance for two processes: the newcomer is refused, the first goes on', async () => {
+    const subject = await site.feature('counts')
+    const env = await on('leveldb', subject)
+    const first = subject.start(['run', '--leave'], env)
+    await first.runs()
+    const ended = await subject.fails(env)
+    for (const each of ['STATE_LOCKED', env.MILLRACE_STATE_FOLDER, '--instance']) expect(ended.output).toContain(each)
+    expect(ended.code).toBe(2)
+    await subject.send(['k:a'])
+    await subject.caughtUp(first)
+    expect((await first.stop()).code).toBe(0)
+    expect(await subject.values()).toEqual(['a 1'])
   })
 })
 

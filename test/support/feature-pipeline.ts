@@ -42,6 +42,7 @@ export type FeatureShape =
   | 'alarms'
   | 'files'
   | 'counts'
+  | 'counts-changed'
   | 'counts-migrated'
 
 export interface Feature {
@@ -226,6 +227,17 @@ const shapes: Readonly<Record<FeatureShape, (pipeline: PipelineBuilder) => void>
       .map('count', (value, { state: { count } }) => {
         count.set(count.get() + 1)
         return `${value} ${count.get()}`
+      })
+      .to('out', textSink),
+
+  /** The same, its numbers now texts, and nothing that says how the one becomes the other. */
+  'counts-changed': (pipeline) =>
+    texts(pipeline)
+      .keyByRecordKey()
+      .withState({ count: valueState(utf8, '') })
+      .map('count', (value, { state: { count } }) => {
+        count.set(`${count.get()}|`)
+        return `${value} ${count.get()?.length}`
       })
       .to('out', textSink),
 

@@ -226,6 +226,12 @@ test('the memory that an entry is thought to take does not grow with its changes
   expect(new Set(sizesSeen.slice(2)).size).toBe(1)
 })
 
+test('read after it was closed: the remedy is not a disk with more room', async () => {
+  const db = await LevelDatabase.open(folder, silentLogger)
+  await db.close()
+  expect(() => db.get(Buffer.from('key'))).toThrow(/^STATE_DISK: .*not open; the log has what closed it before$/)
+})
+
 test('a folder that another process uses is refused by name', async () => {
   const options = { folder, pipeline: 'p', instance: 'i-0', cacheBytesMax: 2 ** 20, log: silentLogger }
   const first = await LevelBackend.open(options)

@@ -68,16 +68,13 @@ export class LevelDatabase {
 
   /** @throws STATE_DAMAGED, STATE_DISK */
   get(key: Buffer): Buffer | undefined {
-    const stored = this.#reading(() => this.#db.getSync(key))
-    return stored && this.#checked(key, stored)
-  }
-
-  #reading<T>(read: () => T): T {
+    let stored: Buffer | undefined
     try {
-      return read()
+      stored = this.#db.getSync(key)
     } catch (error) {
       throw this.#failure('read', error)
     }
+    return stored && this.#checked(key, stored)
   }
 
   #checked(key: Buffer, stored: Buffer): Buffer {
@@ -109,8 +106,7 @@ export class LevelDatabase {
 
   /** Entries from `from` (included) to `to` (not), in the order of their bytes, some at a time. @throws STATE_DAMAGED, STATE_DISK */
   async *entries(from: Buffer, to: Buffer): AsyncGenerator<[Buffer, Buffer][]> {
-    const range = { gte: from, lt: to, highWaterMarkBytes: ITERATOR_BYTES, fillCache: false }
-    const iterator = this.#reading(() => this.#db.iterator(range))
+    const iterator = this.#iterator(from, to)
     try {
       for (;;) {
         const entries = await iterator.nextv(ENTRIES_PER_READ).catch((error: unknown) => {
@@ -121,6 +117,14 @@ export class LevelDatabase {
       }
     } finally {
       await iterator.close()
+    }
+  }
+
+  #iterator(from: Buffer, to: Buffer) {
+    try {
+      return this.#db.iterator({ gte: from, lt: to, highWaterMarkBytes: ITERATOR_BYTES, fillCache: false })
+    } catch (error) {
+      throw this.#failure('read', error)
     }
   }
 
@@ -203,6 +207,8 @@ export class LevelBatch {
 
 function diskError(folder: string, what: string, error: unknown): MillraceError {
   const cause = (error as { cause?: unknown }).cause
-  const text = `state folder ${folder} could not be ${what}: ${messageOf(cause ?? error)}; check rights and free space`
+  const closed = (error as { code?: string }).code === 'LEVEL_DATABASE_NOT_OPEN'
+  const remedy = closed ? 'the log has what closed it before' : 'check rights and free space'
+  const text = `state folder ${folder} could not be ${what}: ${messageOf(cause ?? error)}; ${remedy}`
   return new MillraceError('STATE_DISK', text, { cause: error })
 }
