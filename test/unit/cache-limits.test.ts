@@ -2,10 +2,7 @@
  * Goal: the memory of state that is on disk stays within its limit, whatever is written between two checkpoints, and no key is lost for
  * it. Method: one task's state in a real LevelDB, with a small limit.
  */
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from '@jest/globals'
+import { expect, test } from '@jest/globals'
 import {
   f64,
   json,
@@ -18,7 +15,8 @@ import {
   type ValueState,
   valueState,
 } from '../../src/index.ts'
-import { TaskOnDisk } from '../support/task-on-disk.ts'
+import type { TaskOnDisk } from '../support/task-on-disk.ts'
+import { TasksOnDisk } from '../support/tasks-on-disk.ts'
 
 interface Handles {
   readonly count: ValueState<number, undefined>
@@ -34,20 +32,10 @@ const states = {
   seen: mapState(utf8, utf8),
 }
 
-let folder = ''
-const opened: TaskOnDisk[] = []
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'millrace-cache-'))
-})
-afterEach(async () => {
-  for (const task of opened.splice(0)) await task[Symbol.asyncDispose]()
-  await rm(folder, { recursive: true, force: true })
-})
+const tasks = new TasksOnDisk()
 
-async function open(sizes: { readonly cacheBytesMax: number }): Promise<TaskOnDisk> {
-  const task = await TaskOnDisk.open(states, utf8 as Serde<unknown>, sizes, folder)
-  opened.push(task)
-  return task
+function open(sizes: { readonly cacheBytesMax: number }): Promise<TaskOnDisk> {
+  return tasks.open(states, utf8 as Serde<unknown>, sizes)
 }
 
 function at(task: TaskOnDisk, key: string): Handles {

@@ -2,7 +2,7 @@
  * Goal: who goes through maps in pages by other ways than a function does finds all of them, once, and what is read of them is counted: timers
  * that are looked for after a restore, the cleaner, the cache. Method: a task's state on a real LevelDB with small pages.
  */
-import { afterEach, expect, test } from '@jest/globals'
+import { expect, test } from '@jest/globals'
 import {
   boolean,
   type MapState,
@@ -18,21 +18,15 @@ import { StateCleaner } from '../../src/state/cleaner.ts'
 import { writeMapHead } from '../../src/state/collections.ts'
 import { MapWrite } from '../../src/state/leveldb/maps.ts'
 import { Puts } from '../../src/state/leveldb/puts.ts'
-import { type DiskSizes, TaskOnDisk } from '../support/task-on-disk.ts'
+import type { DiskSizes, TaskOnDisk } from '../support/task-on-disk.ts'
+import { TasksOnDisk } from '../support/tasks-on-disk.ts'
 
-const opened: TaskOnDisk[] = []
-afterEach(async () => {
-  for (const task of opened.splice(0)) await task[Symbol.asyncDispose]()
-})
-
-const keep = (task: TaskOnDisk): TaskOnDisk => {
-  opened.push(task)
-  return task
-}
+const tasks = new TasksOnDisk()
+const keep = tasks.keep.bind(tasks)
 
 async function open(states: StateDescriptors, sizes: Partial<DiskSizes> = {}): Promise<TaskOnDisk> {
   const key = nullable(utf8) as Serde<unknown>
-  return keep(await TaskOnDisk.open(states, key, { cacheBytesMax: 1, pageBytes: 100, ...sizes }))
+  return tasks.open(states, key, { cacheBytesMax: 1, pageBytes: 100, ...sizes })
 }
 
 async function checkpoint(task: TaskOnDisk): Promise<void> {
