@@ -3,7 +3,7 @@
  * as a task has them, without a broker. Prints a line of JSON.
  */
 
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { open as openFile, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -39,6 +39,10 @@ const folder = mkdtempSync(join(tmpdir(), 'millrace-state-bench-'))
 /** Segments are files: in memory they would count as the state's. */
 const fileOf = (ref: string): string => join(folder, 'chain', ref)
 mkdirSync(join(folder, 'chain'))
+/** Of this process's memory, without what files are mapped: the kernel takes that back when it needs it. */
+const anonymousBytes = (): number =>
+  Number(/^RssAnon:\s+(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 0) * 1024
+let ownBytesMax = 0
 const keyAt = (index: number): Buffer => Buffer.from(`auction-${index}`)
 
 async function open(place: string): Promise<{ store: HeapStore; state: TaskState; close(): Promise<void> }> {
@@ -106,6 +110,8 @@ async function checkpoint(): Promise<void> {
     if (!complete) await yieldToLoop()
   }
   const { segment, mark } = state.take()
+  // The cache is full and the segment is there.
+  ownBytesMax = Math.max(ownBytesMax, anonymousBytes())
   const ref = `segment-${checkpoints++}`
   const bytes = bytesOf(segment ?? [])
   segmentBytes += bytes
@@ -208,6 +214,7 @@ const result: CaseResult = {
   allPerDirty: (segmentBytes - before.segmentBytes) / (dirtyBytes - before.dirtyBytes),
   restoreMbPerS: chainBytes / 1e6 / (restoreMs / 1_000),
   peakRssMb: peakRssBytes / 2 ** 20,
+  ownMb: ownBytesMax / 2 ** 20,
   cachedKeys,
   diskMb: given.backend === 'leveldb' ? diskBytes(join(folder, 'a')) / 2 ** 20 : 0,
 }
