@@ -56,7 +56,7 @@ export async function startJavaBroker(request: BrokerRequest): Promise<TestBroke
     await using broker = await startNodes(java, libs, one, classFlags)
     for (const node of broker.nodes) await node.stop()
   })
-  return startNodes(java, libs, request, archiveFlags(java))
+  return startNodes(java, libs, request, request.forLoad ? [] : archiveFlags(java))
 }
 
 async function startNodes(
