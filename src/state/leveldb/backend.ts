@@ -35,8 +35,8 @@ export class LevelBackend implements StateBackend {
 
   /** @throws STATE_LOCKED, STATE_DISK */
   static async open(options: LevelOptions): Promise<LevelBackend> {
-    const { folder, pipeline, instance, log } = options
-    const db = await LevelDatabase.open(join(folder, pipeline, instance), log)
+    const { folder, pipeline, instance, cacheBytesMax, log } = options
+    const db = await LevelDatabase.open(join(folder, pipeline, instance), log, cacheBytesMax)
     let prefix = 0
     const markers = { from: Buffer.alloc(4), to: Buffer.from([0, 0, 0, 1]) }
     for await (const entries of db.entries(markers.from, markers.to))
@@ -57,10 +57,10 @@ export class LevelBackend implements StateBackend {
   /** If it fails, it is tried again with the next task. @throws STATE_DISK */
   async #reopen(): Promise<void> {
     const { folder } = this.#db
-    const { log } = this.#options
+    const { cacheBytesMax, log } = this.#options
     log.warn({ folder }, 'a write to the local state failed: it is opened anew')
     await this.close()
-    this.#db = await LevelDatabase.open(folder, log)
+    this.#db = await LevelDatabase.open(folder, log, cacheBytesMax)
   }
 
   async close(): Promise<void> {

@@ -18,8 +18,12 @@ import type { Logger } from '../../base/log.ts'
 
 type Level = ClassicLevel<Buffer, Buffer>
 
-/** Bytes that LevelDB gathers in memory before it writes them as a sorted file. */
-const WRITE_BUFFER_BYTES = 16 * 2 ** 20
+/**
+ * Bytes that LevelDB gathers in memory before it writes them as a sorted file. The larger, the fewer files are merged; but every
+ * read looks through them first, and beside a small cache most of a worker's memory would be theirs.
+ */
+const writeBufferBytes = (cacheBytes: number): number =>
+  Math.min(16 * 2 ** 20, Math.max(2 * 2 ** 20, Math.floor(cacheBytes / 16)))
 /** Read ahead by an iterator. */
 const ITERATOR_BYTES = 256 * 1024
 const ENTRIES_PER_READ = 1_000
@@ -39,11 +43,19 @@ export class LevelDatabase {
     this.#db = db
   }
 
-  /** Opens the folder, made if needed. One that is damaged is emptied: checkpoints have all of it. @throws STATE_LOCKED, STATE_DISK */
-  static async open(folder: string, log: Logger): Promise<LevelDatabase> {
+  /**
+   * Opens the folder, made if needed. One that is damaged is emptied: checkpoints have all of it. `cacheBytes`: of the cache in
+   * front of it. @throws STATE_LOCKED, STATE_DISK
+   */
+  static async open(
+    folder: string,
+    log: Logger,
+    cacheBytes: number = Number.POSITIVE_INFINITY,
+  ): Promise<LevelDatabase> {
+    const bytes = writeBufferBytes(cacheBytes)
     try {
       await mkdir(folder, { recursive: true })
-      if (!existsSync(join(folder, DAMAGED))) return new LevelDatabase(folder, await openLevel(folder))
+      if (!existsSync(join(folder, DAMAGED))) return new LevelDatabase(folder, await openLevel(folder, bytes))
       log.warn({ folder }, 'the local state was found damaged: it is emptied and read from checkpoints again')
     } catch (error) {
       const cause = (error as { cause?: { code?: string } }).cause
@@ -60,7 +72,7 @@ export class LevelDatabase {
     try {
       await ClassicLevel.destroy(folder)
       await rm(join(folder, DAMAGED), { force: true })
-      return new LevelDatabase(folder, await openLevel(folder))
+      return new LevelDatabase(folder, await openLevel(folder, bytes))
     } catch (error) {
       throw diskError(folder, 'emptied', error)
     }
@@ -152,11 +164,11 @@ export class LevelDatabase {
   }
 }
 
-async function openLevel(folder: string): Promise<Level> {
+async function openLevel(folder: string, writeBufferSize: number): Promise<Level> {
   const db = new ClassicLevel<Buffer, Buffer>(folder, {
     keyEncoding: 'buffer',
     valueEncoding: 'buffer',
-    writeBufferSize: WRITE_BUFFER_BYTES,
+    writeBufferSize,
     // As in Kafka Streams' RocksDB. Reading a key among a million takes 1.6 times as long from blocks that are compressed.
     compression: false,
   })
