@@ -34,16 +34,16 @@ export function recoverySection({ load, repeated, runs }: Part<'recovery'>): str
   const rows = recoveryCandidates.flatMap((candidate) => {
     const mine = runs.filter((run) => run.candidate === candidate.id)
     if (mine.length === 0) return []
-    const middle = (pick: (run: (typeof mine)[number]) => number | null): string => {
+    const middle = (pick: (run: (typeof mine)[number]) => number | null, none: string): string => {
       const values = mine.flatMap((run) => pick(run) ?? [])
-      if (values.length < mine.length) return `– (${mine.length - values.length} of ${mine.length} never)`
+      if (values.length < mine.length) return `${none} (${mine.length - values.length} of ${mine.length})`
       return `${figure(median(values), 0)} [${figure(Math.min(...values), 0)}–${figure(Math.max(...values), 0)}]`
     }
     const exact = mine.filter((run) => run.exact).length
     const row = [
       candidate.title,
-      middle((run) => run.firstOutputMs),
-      middle((run) => run.caughtUpMs),
+      middle((run) => run.firstOutputMs, 'never'),
+      middle((run) => run.caughtUpMs, 'none late'),
       `${exact} of ${mine.length}`,
     ]
     return [row]

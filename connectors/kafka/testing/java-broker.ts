@@ -27,7 +27,7 @@ import { waitUntil } from './wait.ts'
 
 const startTimeoutMs = 120_000
 const stopTimeoutMs = 60_000
-/** The JVM's quick compiler alone: a broker of a test ends before the thorough one has paid. */
+/** The JVM's quick compiler alone: a broker of a test ends before the thorough one has paid off. */
 const quickCompiler = ['-XX:TieredStopAtLevel=1']
 const collector = ['-XX:+UseG1GC', '-XX:MaxGCPauseMillis=20', '-XX:InitiatingHeapOccupancyPercent=35']
 
@@ -51,12 +51,13 @@ export async function startJavaBroker(request: BrokerRequest): Promise<TestBroke
   const java = await findJava()
   if ('missing' in java) throw new BrokerKitError('BROKER_NONE_AVAILABLE', `missing: ${java.missing}`)
   const libs = await kafkaJars(request.log)
-  await prepareArchive(java, request.log, async (classFlags) => {
-    const one = { ...request, nodes: 1, settings: {}, security: 'plaintext', forLoad: false } as const
+  if (request.forLoad) return startNodes(java, libs, request, [])
+  await prepareArchive(java, libs, request.log, async (classFlags) => {
+    const one = { ...request, nodes: 1, settings: {}, security: 'plaintext' } as const
     await using broker = await startNodes(java, libs, one, classFlags)
     for (const node of broker.nodes) await node.stop()
   })
-  return startNodes(java, libs, request, request.forLoad ? [] : archiveFlags(java))
+  return startNodes(java, libs, request, archiveFlags(java, libs))
 }
 
 async function startNodes(
@@ -142,7 +143,7 @@ async function format(plan: ClusterPlan, places: readonly NodePlaces[]): Promise
 
 async function formatOne(plan: ClusterPlan, formatArgs: readonly string[]): Promise<void> {
   const jvm = [
-    ...archiveFlags(plan.java),
+    ...archiveFlags(plan.java, plan.libs),
     ...quickCompiler,
     '-Xmx256m',
     '-XX:+UseSerialGC',

@@ -14,6 +14,7 @@ export const kafkaVersion = '4.3.1'
 const javaVersionMin = 17
 const resolveTimeoutMs = 300_000
 
+/** A program that was found. */
 export interface Tool {
   readonly path: string
   readonly version: number

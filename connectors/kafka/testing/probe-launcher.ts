@@ -66,7 +66,7 @@ async function local(java: Tool, compiler: string): Promise<ProbeLauncher> {
   const classpath = [join(libs, '*'), classes].join(process.platform === 'win32' ? ';' : ':')
   const command = (args: readonly string[]): ProbeCommand => ({
     file: java.path,
-    args: [...archiveFlags(java), ...jvm, '-cp', classpath, 'JavaProbe', ...args],
+    args: [...archiveFlags(java, libs), ...jvm, '-cp', classpath, 'JavaProbe', ...args],
   })
   return { kind: 'java', command }
 }

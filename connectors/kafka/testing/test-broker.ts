@@ -62,8 +62,8 @@ export interface BrokerOptions {
   /** Java heap of each broker in MiB; default 512. */
   readonly heapMb?: number
   /**
-   * Java processes only. Default false: ready sooner, and less of the processor taken in the first minutes, by an archive of
-   * Kafka's classes and the JVM's quick compiler alone. True: as in production, to measure under load.
+   * Java processes only. Default false: by an archive of Kafka's classes and the JVM's quick compiler alone a broker is ready
+   * sooner and takes less of the processor in its first minutes, and more under a load of hours. True: as in production.
    */
   readonly forLoad?: boolean
 }
