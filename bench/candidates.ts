@@ -25,8 +25,6 @@ export interface Candidate {
   readonly onDiskOnly?: boolean
   /** It runs the variant that names the fields it uses, of workloads that have one. */
   readonly fieldsNamed?: boolean
-  /** It has a supervisor: for recovery its worker is killed alone. */
-  readonly supervised?: boolean
 }
 
 /** Of the workload's 100,000 keys all fit: about 25 MB. */

@@ -123,7 +123,7 @@ export function runPauseBench(): void {
   ]
   const all = (part: keyof Pauses): number[] => taken.flatMap(({ pauses }) => pauses[part])
   const together = taken.map(({ pauses }) => Math.max(...pauses.freeze) + Math.max(...pauses.layOut))
-  const longest = Math.max(...[together, all('slice')].map((each) => percentile(each, 0.99) ?? 0))
+  const longest = Math.max(...[together, all('slice')].map((each) => percentile(each, 0.99) ?? Number.NaN))
   const bytes = taken.map((each) => each.bytes / 2 ** 20)
   const { cpu, node, commit } = describeMachine()
   const text = `# How long records stand still for a checkpoint
@@ -140,7 +140,7 @@ ${table(
   ],
 )}
 
-The longest p99 of one pause is ${figure(longest, 1)} ms, target ≤ ${pauseMsMax}: ${longest <= pauseMsMax ? 'met' : 'missed'}. Between slices records flow; the file is written by other threads.
+The longest p99 of one pause is ${figure(longest, 2)} ms, target ≤ ${pauseMsMax}: ${longest <= pauseMsMax ? 'met' : 'missed'}. Between slices records flow; the file is written by other threads.
 `
   process.stdout.write(text)
   writeFileSync(fileURLToPath(new URL('./PAUSE.md', import.meta.url)), text)

@@ -53,6 +53,10 @@ export class ProcessTree {
     )
   }
 
+  kill(): void {
+    for (const pid of descendants(this.#root)) ifAlive(() => process.kill(pid, 'SIGKILL'), false)
+  }
+
   #sum(of: (pid: number) => number): number {
     if (performance.now() - this.#listedAtMs > relistMs) {
       this.#listedAtMs = performance.now()

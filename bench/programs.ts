@@ -8,6 +8,8 @@ export interface Program {
   readonly name: string
   /** It runs a workload's plain code, and can only run workloads that have some. */
   readonly plain: boolean
+  /** What it runs below a supervisor: for recovery that is killed alone. */
+  readonly supervises?: Program
   /** Sets up what it needs, if that takes time: a minute, the first time. */
   prepare?(): Promise<void>
   command(given: SystemArguments, nodeFlags: readonly string[]): Promise<SystemCommand>
@@ -41,6 +43,7 @@ export const millraceWorkers: Program = nodeProgram('millrace-workers', false, (
 export const millraceRun: Program = {
   name: 'millrace-run',
   plain: false,
+  supervises: millrace,
   command: async (given) => ({
     name: 'millrace-run',
     file: process.execPath,

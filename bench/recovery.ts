@@ -84,18 +84,19 @@ export async function measureRecovery(
     feeding.catch(() => undefined)
     await sleep(load.seconds * killedAfter * 1_000)
     arrivals.killedAtMs = Date.now()
-    if (candidate.supervised) first.killWorker()
+    const alone = candidate.program.supervises !== undefined
+    if (alone) first.killWorker()
     else await first.kill()
-    await using again = candidate.supervised ? undefined : new SystemProcess(command)
-    const second = again ?? first
+    await using successor = alone ? undefined : new SystemProcess(command)
+    const system = successor ?? first
     const records = await feeding
     const deadline = Date.now() + drainMs
-    while (arrivals.recordsOut < records && second.alive && Date.now() < deadline) await sleep(20)
+    while (arrivals.recordsOut < records && system.alive && Date.now() < deadline) await sleep(20)
     // What is there twice may come later.
     await sleep(quietMs)
     await follower.stop()
     if (follower.failure) throw follower.failure
-    if (second.alive) await second.stop()
+    if (system.alive) await system.stop()
     const { exact } = await (await scenario.expect(stage.reader, input)).check(output)
     const { recordsOut, firstOutputMs, caughtUpMs } = arrivals
     return {

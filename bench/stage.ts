@@ -145,11 +145,14 @@ export class Stage implements AsyncDisposable {
         }
       }
       await Promise.all(Array.from({ length: callsUnderWay }, writer))
-    })
+    }, 'idempotent')
   }
 
-  async produce(work: (producer: Producer) => Promise<void>): Promise<void> {
-    const producer = this.kafka.producer()
+  async produce(
+    work: (producer: Producer) => Promise<void>,
+    kind: Parameters<KafkaAccess['producer']>[0] = 'plain',
+  ): Promise<void> {
+    const producer = this.kafka.producer(kind)
     await producer.connect()
     try {
       await work(producer)

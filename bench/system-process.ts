@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { Janitor } from '../connectors/kafka/testing/janitor.ts'
 import { ProcessTree } from './proc.ts'
 import type { FromSystem, Summary } from './systems/messages.ts'
 
@@ -41,6 +42,10 @@ export class SystemProcess implements AsyncDisposable {
     })
     this.#child = child
     this.#tree = new ProcessTree(child.pid ?? 0)
+    // The others end by themselves when this process does.
+    const janitor = channel === 'log' ? Janitor.start('') : undefined
+    if (child.pid !== undefined) janitor?.watchProcess(child.pid)
+    child.once('exit', () => janitor?.dismiss())
     this.#exited = once(child, 'exit').then(([code, signal]) => {
       this.#running.reject(new Error(`${name} ended with ${code ?? signal} before it ran`))
     })
@@ -60,9 +65,8 @@ export class SystemProcess implements AsyncDisposable {
   }
 
   #hearLog(line: string): void {
-    const { event, pid } = JSON.parse(line) as { readonly event?: string; readonly pid?: number }
-    if (event === 'worker-started') this.#workerPid = pid
-    if (event === 'worker-running') this.#running.resolve()
+    if (line.includes('"event":"worker-started"')) this.#workerPid = Number(/"pid":(\d+)/.exec(line)?.[1])
+    if (line.includes('"event":"worker-running"')) this.#running.resolve()
   }
 
   get alive(): boolean {
@@ -93,9 +97,9 @@ export class SystemProcess implements AsyncDisposable {
     return { summary: this.#summary, peakRssBytes }
   }
 
-  /** As a crash ends it. */
+  /** As a crash ends it, with all that it started. */
   async kill(): Promise<void> {
-    this.#child.kill('SIGKILL')
+    this.#tree.kill()
     await this.#exited
   }
 

@@ -197,11 +197,12 @@ export class KafkaAccess implements AsyncDisposable {
     return this.#kafka.admin()
   }
 
-  /** A plain producer: acks from all replicas, no idempotence, the Java client's partitioner. */
-  producer(): Producer {
+  /** Acks from all replicas, the Java client's partitioner. A plain one may write what it sends again twice, an idempotent one not. */
+  producer(kind: 'plain' | 'idempotent' = 'plain'): Producer {
     return this.#kafka.producer({
       allowAutoTopicCreation: false,
       createPartitioner: kafkajs.Partitioners.DefaultPartitioner,
+      ...(kind === 'idempotent' ? { idempotent: true, maxInFlightRequests: 1 } : {}),
     })
   }
 

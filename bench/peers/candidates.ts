@@ -52,7 +52,6 @@ export const oursSupervised: Candidate = {
   id: 'millrace-worker',
   title: 'Millrace, its worker only',
   program: millraceRun,
-  supervised: true,
 }
 
 /** The loops keep their state in a Map: what they would recover is wrong. */

@@ -10,7 +10,7 @@ import { measureRecovery, type RecoveryRun } from '../recovery.ts'
 import { scenarioOf } from '../scenarios/all.ts'
 import { brokerHeapMb, partitions, Stage } from '../stage.ts'
 import { allExact, measureSeries } from '../throughput-series.ts'
-import { candidatesOf, latencyCandidates, ours, recoveryCandidates, timedWorkload } from './candidates.ts'
+import { candidatesOf, latencyCandidates, recoveryCandidates, timedWorkload } from './candidates.ts'
 import { renderPeers, renderPeersTables } from './report.ts'
 import { type About, type PeersResults, withOthers } from './results.ts'
 import { peerVersions } from './versions.ts'
@@ -26,9 +26,7 @@ export async function runPeersBench(options: PeersOptions, progress: Progress): 
   }
   const candidates = candidatesOf(options.systems)
   const chosen = (some: readonly Candidate[]): readonly Candidate[] =>
-    some.filter(({ program, supervised }) =>
-      candidates.some((each) => (supervised ? each === ours : each.program === program)),
-    )
+    some.filter(({ program }) => candidates.some((each) => each.program === (program.supervises ?? program)))
   for (const program of new Set(candidates.map((candidate) => candidate.program))) {
     progress.live(`building ${program.name}`)
     await program.prepare?.()

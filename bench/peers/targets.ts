@@ -38,5 +38,5 @@ export const peakRssMbMax: Partial<Readonly<Record<Scenario['id'], number>>> = {
 /** From SIGKILL of everything, started again at once, to the first new committed output, in ms. */
 export const recoveryMsMax = 2_000
 
-/** The same of a worker under its supervisor. */
+/** For a worker killed alone, below its supervisor. */
 export const workerRecoveryMsMax = 1_000

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { Random } from '../../pipelines/nexmark/generator.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import { LevelDatabase } from '../../src/state/leveldb/database.ts'
+import { cacheBytesMax } from './state-bench.ts'
 
 export interface LevelFloor {
   readonly putNs: number
@@ -34,7 +35,7 @@ async function cpuNs(calls: number, work: () => Promise<void>): Promise<number> 
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'millrace-level-floor-'))
-const db = await LevelDatabase.open(folder, silentLogger)
+const db = await LevelDatabase.open(folder, silentLogger, cacheBytesMax)
 const batches = Array.from({ length: Math.ceil(keys / perBatch) }, (_, batch) =>
   Array.from({ length: Math.min(perBatch, keys - batch * perBatch) }, (_, index) =>
     nameAt(batch * perBatch + index),

@@ -38,7 +38,7 @@ export interface CaseResult {
   readonly diskMb: number
 }
 
-const cacheBytesMax = 256 * 2 ** 20
+export const cacheBytesMax: number = 256 * 2 ** 20
 const recordsPerCheckpoint = 200_000
 const processMbMax = 16_000
 const pauseMsMax = 5
@@ -139,8 +139,8 @@ W2's count, sum and maximum per key, without a broker: each case in a process of
 - *Barrier*: the synchronous part; target p99 ≤ ${pauseMsMax} ms, and no more with more keys. *Slice*: encoding, of which 4 ms at a time are meant; records flow between slices.
 - *Delta ÷ dirty*: bytes of a checkpoint without part of a base, against keys and numbers of what changed. *All ÷ dirty*: bases included.
 - *Restore*: the chain's files, which the kernel has in memory, into an empty backend.
-- *Peak RSS*: of the process, until the restore begins. *Its own*: of that what no file is behind, at the end of a checkpoint, the most; LevelDB maps its files, which
-  the kernel drops when memory is short.
+- *Peak RSS*: of the process, until the restore begins. *Its own*: the part that no file backs, the most at the end of any checkpoint; LevelDB maps its
+  files, which the kernel drops when memory is short.
 
 ${table(head, rows)}
 

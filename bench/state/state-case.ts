@@ -40,8 +40,11 @@ const folder = mkdtempSync(join(tmpdir(), 'millrace-state-bench-'))
 const fileOf = (ref: string): string => join(folder, 'chain', ref)
 mkdirSync(join(folder, 'chain'))
 /** Of this process's memory, without what files are mapped: the kernel takes that back when it needs it. */
-const anonymousBytes = (): number =>
-  Number(/^RssAnon:\s+(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 0) * 1024
+function anonymousBytes(): number {
+  const [, kilobytes] = /^RssAnon:\s+(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? []
+  if (kilobytes === undefined) throw new Error('the kernel does not tell RssAnon')
+  return Number(kilobytes) * 1024
+}
 let ownBytesMax = 0
 const keyAt = (index: number): Buffer => Buffer.from(`auction-${index}`)
 

@@ -45,7 +45,7 @@ export interface RestoreResult {
   }[]
 }
 
-/** @throws GROUP_NOT_EMPTY, SAVEPOINT_REFUSED, SAVEPOINT_INVALID */
+/** @throws GROUP_NOT_EMPTY, SAVEPOINT_REFUSED, SAVEPOINT_INVALID, STATE_INCOMPATIBLE; all that {@link plannedTasks} throws */
 export async function restoreSavepoint(options: RestoreOptions): Promise<RestoreResult> {
   const { cluster, plan, settings, store, savepoint, log } = options
   for (const name of new Set([savepoint.pipeline, plan.pipeline])) await checkStopped(cluster, names.group(name), name)
@@ -59,7 +59,7 @@ export async function restoreSavepoint(options: RestoreOptions): Promise<Restore
   const committed = await cluster.committedOffsets(plan.group, null)
   await checkSources(options, committed)
   const saved = new SavepointRows(options)
-  const planned = await plannedTasks(cluster, plan, settings, log)
+  const planned = await plannedTasks(cluster, plan, settings)
   checkHandles(options, planned)
   if (plan.hops.length > 0) await checkRows(saved, planned)
   for (const hop of plan.hops) await cluster.deleteTopic(hop.topic)

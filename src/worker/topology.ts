@@ -1,9 +1,11 @@
 // The pipeline's topics as they are on the cluster: checked, hops created, and what follows from the partition counts:
 // the tasks.
+
+import { assert } from '../base/assert.ts'
 import { delay, monotonicMs } from '../base/clock.ts'
 import { isCode, MillraceError } from '../base/errors.ts'
 import { partitionKey, type TaskId, type TopicPartition, taskId } from '../base/ids.ts'
-import type { Logger } from '../base/log.ts'
+import { type Logger, silentLogger } from '../base/log.ts'
 import { BROADCAST_PARTITION } from '../dataflow/broadcast-hub.ts'
 import type { Cluster, TopicInfo } from '../dataflow/ports.ts'
 import type { TaskBroadcast, TaskInput } from '../dataflow/task.ts'
@@ -27,7 +29,11 @@ export interface Topology {
   readonly batchBytesMax: ReadonlyMap<string, number>
 }
 
-/** Checks every topic, creates missing hops. @throws TOPIC_UNKNOWN, TOPIC_PARTITIONS_WRONG, TOPIC_CONFIG_WRONG, KAFKA_LIMIT */
+/**
+ * Checks every topic, creates missing hops.
+ *
+ * @throws TOPIC_UNKNOWN, TOPIC_PARTITIONS_WRONG, TOPIC_CONFIG_WRONG, KAFKA_LIMIT, KAFKA_NOT_AUTHORIZED
+ */
 export async function prepareTopology(
   cluster: Cluster,
   plan: Plan,
@@ -38,48 +44,46 @@ export async function prepareTopology(
   await warnOfBroadcasts(cluster, plan, log)
   const brokers = await cluster.brokerConfigs()
   checkLimits(brokers, settings)
-  for (const { hop, partitions } of hopsOf(plan, topics)) {
+  for (const hop of plan.hops) {
+    const partitions = hopPartitions(plan, hop, topics)
     const explicit = hop.partitions !== undefined
     topics.set(hop.topic, await prepareHop(cluster, hop.topic, partitions, hop.configs, explicit, log))
   }
-  const batchBytesMax = await checkWritten(cluster, plan, settings, topics, brokers, log)
+  const batchBytesMax = await checkWritten(cluster, plan, settings, topics, log)
   return { topics, tasks: plan.stages.flatMap((stage) => stageTasks(stage, topics)), batchBytesMax }
 }
 
-/** The tasks that there will be once hops are made, everything else checked; nothing is changed. @throws as {@link prepareTopology} */
-export async function plannedTasks(
-  cluster: Cluster,
-  plan: Plan,
-  settings: Settings,
-  log: Logger,
-): Promise<readonly TaskPlan[]> {
-  const topics = new Map(await givenTopics(cluster, plan))
-  const brokers = await cluster.brokerConfigs()
-  checkLimits(brokers, settings)
-  await checkWritten(cluster, plan, settings, topics, brokers, log)
-  for (const { hop, partitions } of hopsOf(plan, topics))
+/**
+ * The tasks that there will be once hops are made anew. Nothing is changed, and what {@link prepareTopology} would refuse is
+ * refused, but for the right to create topics: there is no way to try it.
+ */
+export async function plannedTasks(cluster: Cluster, plan: Plan, settings: Settings): Promise<readonly TaskPlan[]> {
+  const given = await givenTopics(cluster, plan)
+  checkLimits(await cluster.brokerConfigs(), settings)
+  const hops = await cluster.topics(plan.hops.map(({ topic }) => topic))
+  await checkWritten(cluster, plan, settings, new Map([...given, ...hops]), silentLogger)
+  const topics = new Map(given)
+  for (const hop of plan.hops) {
+    const partitions = hopPartitions(plan, hop, topics)
     topics.set(hop.topic, { name: hop.topic, id: '', partitions, replication: 1 })
+  }
   return plan.stages.flatMap((stage) => stageTasks(stage, topics))
 }
 
-/** Upstream first: a hop's partitions may follow from those of the hop before it, which is in `topics` by then. */
-function* hopsOf(
-  plan: Plan,
-  topics: ReadonlyMap<string, TopicInfo>,
-): Generator<{ readonly hop: Plan['hops'][number]; readonly partitions: number }> {
-  for (const hop of plan.hops) {
-    const stage = plan.stages.find(({ id }) => id === hop.from)
-    if (stage) yield { hop, partitions: hop.partitions ?? stagePartitions(stage, topics) }
-  }
+/** `topics` has what the hop's stage reads: of other hops, those upstream. */
+function hopPartitions(plan: Plan, hop: Plan['hops'][number], topics: ReadonlyMap<string, TopicInfo>): number {
+  if (hop.partitions !== undefined) return hop.partitions
+  const stage = plan.stages.find(({ id }) => id === hop.from)
+  assert(stage !== undefined, `repartition topic ${hop.topic} has no stage that writes it`)
+  return stagePartitions(stage, topics)
 }
 
-/** Our rights on what we write of `topics`, and how safe it is there. @returns `max.message.bytes` of each */
+/** Whether we may read and purge what we write, and it survives a broker; hops if they are in `topics`. @returns `max.message.bytes` of each */
 async function checkWritten(
   cluster: Cluster,
   plan: Plan,
   settings: Settings,
   topics: ReadonlyMap<string, TopicInfo>,
-  brokers: ReadonlyMap<string, string> | undefined,
   log: Logger,
 ): Promise<ReadonlyMap<string, number>> {
   const hops = plan.hops.flatMap(({ topic }) => (topics.has(topic) ? [topic] : []))
@@ -93,7 +97,7 @@ async function checkWritten(
     purge: [...hops, ...store],
   })
   const states = new Map([...topics, ...(await cluster.topics(store))])
-  await checkDurability(cluster, [...written, ...store], configs, brokers, settings, states, log)
+  await checkDurability(cluster, [...written, ...store], configs, await cluster.brokerConfigs(), settings, states, log)
   return new Map(
     [...configs].flatMap(([name, values]) => {
       const limit = Number(values.get('max.message.bytes'))

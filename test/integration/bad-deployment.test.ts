@@ -69,7 +69,7 @@ describe('deployments', () => {
 
 describe('state', () => {
   test.each(['heap', 'leveldb'] as const)(
-    'on %s, a serde that another release of the code does not have: it is refused before the first record; the release of before goes on',
+    'on %s, a release whose serde is not that of the stored state: refused before the first record; the release of before goes on',
     async (backend) => {
       const subject = await site.feature('counts')
       const env = await on(backend, subject)

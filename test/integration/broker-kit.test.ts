@@ -2,7 +2,7 @@
 // Method: real brokers as local Java processes (that every machine of ours has), observed through Kafka's Java client.
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -37,7 +37,20 @@ beforeAll(async () => {
 })
 afterAll(() => broker.close())
 
+/** Where the kernel tells it. */
+const onLinux = process.platform === 'linux' ? test : test.skip
+
 describe('one broker', () => {
+  onLinux('starts by an archive of classes and the quick compiler; one for load as in production', async () => {
+    const flagsOf = (of: TestBroker) => readFile(`/proc/${onlyNode(of).pid}/cmdline`, 'utf8')
+    const quick = ['-XX:SharedArchiveFile=', '-XX:TieredStopAtLevel=1']
+    const flags = await flagsOf(broker)
+    for (const flag of quick) expect(flags).toContain(flag)
+    await using loaded = await startBroker({ kind: 'java', forLoad: true })
+    const others = await flagsOf(loaded)
+    for (const flag of quick) expect(others).not.toContain(flag)
+  })
+
   test('killed and started again, it has the same address and data', async () => {
     const node = onlyNode(broker)
     const { brokers } = broker

@@ -14,7 +14,7 @@ export const NEWEST: Buffer = Buffer.from('newest')
 export const valueKey = (number: number): Buffer => Buffer.from(`value-${number}`)
 
 async function main(folder: string): Promise<void> {
-  const db = await LevelDatabase.open(folder, silentLogger)
+  const db = await LevelDatabase.open(folder, silentLogger, 2 ** 28)
   // Of many lengths, so that some write begins where a block of LevelDB's log does.
   const put = async (number: number): Promise<'written' | 'refused'> => {
     const batch = db.batch()

@@ -12,7 +12,7 @@ export function levelDatabase(): () => LevelDatabase {
   const folder = mkdtempSync(join(tmpdir(), 'millrace-level-'))
   let db: LevelDatabase
   beforeAll(async () => {
-    db = await LevelDatabase.open(folder, silentLogger)
+    db = await LevelDatabase.open(folder, silentLogger, 2 ** 20)
   })
   afterAll(async () => {
     await db.close()

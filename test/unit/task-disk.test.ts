@@ -3,7 +3,7 @@
  * mixed with them (F25). Memory stays within its limit. Method: a real LevelDB, ended and damaged in all ways; restores that count what they read.
  */
 import { execFile } from 'node:child_process'
-import { readdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -39,7 +39,8 @@ interface Handles {
 }
 
 const states = { count: valueState(f64), items: listState(utf8), note: valueState(json<object>()) }
-const sizes: DiskSizes = { cacheBytesMax: 2 ** 20 }
+const CACHE_BYTES = 2 ** 20
+const sizes: DiskSizes = { cacheBytesMax: CACHE_BYTES }
 
 const tasks = new TasksOnDisk()
 const keep = tasks.keep.bind(tasks)
@@ -170,7 +171,7 @@ const onLinux = process.platform === 'linux' ? test : test.skip
 
 onLinux('F23 a disk that was full for one write: what the next process finds has no holes', async () => {
   expect(await inItsOwnProcess('full-disk.ts')).toMatchObject({ signal: 'SIGKILL', stdout: 'refused\n' })
-  const db = await LevelDatabase.open(tasks.folder, silentLogger)
+  const db = await LevelDatabase.open(tasks.folder, silentLogger, CACHE_BYTES)
   const newest = Number(db.get(NEWEST)?.toString())
   expect(newest).toBe(BEFORE - 1)
   const numbers = Array.from({ length: BEFORE }, (_, number) => number)
@@ -209,9 +210,11 @@ test('the memory that an entry is thought to take does not grow with its changes
 })
 
 test('read after it was closed: the remedy is not a disk with more room', async () => {
-  const db = await LevelDatabase.open(tasks.folder, silentLogger)
+  const db = await LevelDatabase.open(tasks.folder, silentLogger, CACHE_BYTES)
   await db.close()
-  expect(() => db.get(Buffer.from('key'))).toThrow(/^STATE_DISK: .*not open; the log has what closed it before$/)
+  expect(() => db.get(Buffer.from('key'))).toThrow(
+    /^STATE_DISK: .*not open; it was closed before; an earlier line of the log may say why$/,
+  )
 })
 
 test('a folder that another process uses is refused by name', async () => {
@@ -220,6 +223,14 @@ test('a folder that another process uses is refused by name', async () => {
   await expect(LevelBackend.open(options)).rejects.toThrow(/^STATE_LOCKED: state folder .*p\/i-0 is in use.*--instance/)
   await first.close()
   await (await LevelBackend.open(options)).close()
+})
+
+test('a folder that LevelDB cannot open is told with its cause and the remedy for it', async () => {
+  const options = { folder: tasks.folder, pipeline: 'p', instance: 'i-0', cacheBytesMax: 2 ** 20, log: silentLogger }
+  await mkdir(join(tasks.folder, 'p', 'i-0', 'LOCK'), { recursive: true })
+  await expect(LevelBackend.open(options)).rejects.toThrow(
+    /^STATE_DISK: .*LOCK: Is a directory; check rights and free space$/,
+  )
 })
 
 test('a folder that cannot be made is told with its name', async () => {

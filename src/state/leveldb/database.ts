@@ -20,7 +20,7 @@ type Level = ClassicLevel<Buffer, Buffer>
 
 /**
  * Bytes that LevelDB gathers in memory before it writes them as a sorted file. The larger, the fewer files are merged; but every
- * read looks through them first, and beside a small cache most of a worker's memory would be theirs.
+ * read looks through them first, and beside a small cache most of a worker's memory would go into them.
  */
 const writeBufferBytes = (cacheBytes: number): number =>
   Math.min(16 * 2 ** 20, Math.max(2 * 2 ** 20, Math.floor(cacheBytes / 16)))
@@ -44,14 +44,10 @@ export class LevelDatabase {
   }
 
   /**
-   * Opens the folder, made if needed. One that is damaged is emptied: checkpoints have all of it. `cacheBytes`: of the cache in
-   * front of it. @throws STATE_LOCKED, STATE_DISK
+   * Opens the folder, made if needed. One that is damaged is emptied: checkpoints have all of it. `cacheBytes`: size of the
+   * cache in front of it. @throws STATE_LOCKED, STATE_DISK
    */
-  static async open(
-    folder: string,
-    log: Logger,
-    cacheBytes: number = Number.POSITIVE_INFINITY,
-  ): Promise<LevelDatabase> {
+  static async open(folder: string, log: Logger, cacheBytes: number): Promise<LevelDatabase> {
     const bytes = writeBufferBytes(cacheBytes)
     try {
       await mkdir(folder, { recursive: true })
@@ -81,6 +77,7 @@ export class LevelDatabase {
   /** @throws STATE_DAMAGED, STATE_DISK */
   get(key: Buffer): Buffer | undefined {
     let stored: Buffer | undefined
+    // Not by `#reading`: it would take a closure for each record.
     try {
       stored = this.#db.getSync(key)
     } catch (error) {
@@ -118,7 +115,8 @@ export class LevelDatabase {
 
   /** Entries from `from` (included) to `to` (not), in the order of their bytes, some at a time. @throws STATE_DAMAGED, STATE_DISK */
   async *entries(from: Buffer, to: Buffer): AsyncGenerator<[Buffer, Buffer][]> {
-    const iterator = this.#iterator(from, to)
+    const range = { gte: from, lt: to, highWaterMarkBytes: ITERATOR_BYTES, fillCache: false }
+    const iterator = this.#reading(() => this.#db.iterator(range))
     try {
       for (;;) {
         const entries = await iterator.nextv(ENTRIES_PER_READ).catch((error: unknown) => {
@@ -132,9 +130,9 @@ export class LevelDatabase {
     }
   }
 
-  #iterator(from: Buffer, to: Buffer) {
+  #reading<T>(read: () => T): T {
     try {
-      return this.#db.iterator({ gte: from, lt: to, highWaterMarkBytes: ITERATOR_BYTES, fillCache: false })
+      return read()
     } catch (error) {
       throw this.#failure('read', error)
     }
@@ -218,9 +216,10 @@ export class LevelBatch {
 }
 
 function diskError(folder: string, what: string, error: unknown): MillraceError {
-  const cause = (error as { cause?: unknown }).cause
-  const closed = (error as { code?: string }).code === 'LEVEL_DATABASE_NOT_OPEN'
-  const remedy = closed ? 'the log has what closed it before' : 'check rights and free space'
+  const { code, cause } = error as { readonly code?: string; readonly cause?: unknown }
+  // Where it could not be opened the code is the same, and the cause says why.
+  const closed = code?.endsWith('_NOT_OPEN') === true && cause === undefined
+  const remedy = closed ? 'it was closed before; an earlier line of the log may say why' : 'check rights and free space'
   const text = `state folder ${folder} could not be ${what}: ${messageOf(cause ?? error)}; ${remedy}`
   return new MillraceError('STATE_DISK', text, { cause: error })
 }
