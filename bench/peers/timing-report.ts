@@ -36,8 +36,10 @@ export function recoverySection({ load, repeated, runs }: Part<'recovery'>): str
     if (mine.length === 0) return []
     const middle = (pick: (run: (typeof mine)[number]) => number | null, none: string): string => {
       const values = mine.flatMap((run) => pick(run) ?? [])
-      if (values.length < mine.length) return `${none} (${mine.length - values.length} of ${mine.length})`
-      return `${figure(median(values), 0)} [${figure(Math.min(...values), 0)}–${figure(Math.max(...values), 0)}]`
+      const without = mine.length - values.length
+      if (values.length === 0) return none
+      const found = `${figure(median(values), 0)} [${figure(Math.min(...values), 0)}–${figure(Math.max(...values), 0)}]`
+      return without === 0 ? found : `${found}, ${without} of ${mine.length} ${none}`
     }
     const exact = mine.filter((run) => run.exact).length
     const row = [
