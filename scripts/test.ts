@@ -16,7 +16,7 @@ import { count, failure, nothing, summary, type Tally } from './testing/tally.ts
 import { runTypeTests } from './testing/types.ts'
 
 /** All of it takes a third of that on two cores; a run that hangs must end and say so. */
-const limitMs = Number(process.env.MILLRACE_TEST_LIMIT_MS ?? 40 * 60_000)
+const limitMs = Number(process.env.MILLRACE_TEST_LIMIT_MS ?? 60 * 60_000)
 
 type Mode = 'all' | 'unit' | 'containers'
 const groups: Readonly<Record<Mode, readonly string[]>> = {
