@@ -1,6 +1,7 @@
 // One task's state in a real LevelDB and its chain of segments, with the moves that a worker makes: freeze, encode in pieces,
 // commit, die, restore.
 import { mkdtempSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
@@ -27,6 +28,12 @@ interface NamedSegment extends ChainSegment {
   readonly ref: string
 }
 
+interface Place {
+  readonly folder: string
+  /** Removed when it is not needed any more. */
+  own: boolean
+}
+
 /** How a worker comes back: to the disk that it left, or to an empty one. */
 export type Comeback = 'same disk' | 'empty disk'
 
@@ -41,7 +48,7 @@ export class TaskOnDisk implements Omit<StateBackend, 'crash' | 'restored'> {
   readonly #states: StateDescriptors
   readonly #key: Serde<unknown>
   readonly #sizes: DiskSizes
-  readonly #folder: string
+  readonly #place: Place
   readonly #backend: LevelBackend
   readonly #state: TaskState
   #chain: readonly NamedSegment[]
@@ -51,7 +58,7 @@ export class TaskOnDisk implements Omit<StateBackend, 'crash' | 'restored'> {
     states: StateDescriptors,
     key: Serde<unknown>,
     sizes: DiskSizes,
-    folder: string,
+    place: Place,
     backend: LevelBackend,
     disk: Awaited<ReturnType<LevelBackend['open']>>,
     chain: readonly NamedSegment[],
@@ -59,7 +66,7 @@ export class TaskOnDisk implements Omit<StateBackend, 'crash' | 'restored'> {
     this.#states = states
     this.#key = key
     this.#sizes = sizes
-    this.#folder = folder
+    this.#place = place
     this.#backend = backend
     this.#chain = chain
     this.disk = disk
@@ -67,19 +74,32 @@ export class TaskOnDisk implements Omit<StateBackend, 'crash' | 'restored'> {
     this.#state = new TaskState([this.store], { ...sizes, disk })
   }
 
-  static async open(
+  /** In this folder; in one of its own, which goes with it, if none is given. */
+  static open(
     states: StateDescriptors,
     key: Serde<unknown>,
     sizes: DiskSizes,
-    folder: string = mkdtempSync(join(tmpdir(), 'millrace-disk-')),
+    folder?: string,
     chain: readonly NamedSegment[] = [],
+  ): Promise<TaskOnDisk> {
+    const own = folder === undefined
+    const place = { folder: folder ?? mkdtempSync(join(tmpdir(), 'millrace-disk-')), own }
+    return TaskOnDisk.#open(states, key, sizes, place, chain)
+  }
+
+  static async #open(
+    states: StateDescriptors,
+    key: Serde<unknown>,
+    sizes: DiskSizes,
+    place: Place,
+    chain: readonly NamedSegment[],
   ): Promise<TaskOnDisk> {
     const { cacheBytesMax, rowsPerTurn = 1_000, writesPerBatch = 5_000, pageBytes = 4_096 } = sizes
     const backend = await LevelBackend.open({
-      ...{ folder, pipeline: 'tested', instance: 'worker', cacheBytesMax, log: silentLogger },
+      ...{ folder: place.folder, pipeline: 'tested', instance: 'worker', cacheBytesMax, log: silentLogger },
       sizes: { rowsPerTurn, writesPerBatch, pageBytes },
     })
-    const opened = new TaskOnDisk(states, key, sizes, folder, backend, await backend.open(task), chain)
+    const opened = new TaskOnDisk(states, key, sizes, place, backend, await backend.open(task), chain)
     try {
       await opened.#restore()
     } catch (error) {
@@ -162,7 +182,13 @@ export class TaskOnDisk implements Omit<StateBackend, 'crash' | 'restored'> {
   /** It ends, and another one takes over from the last committed checkpoint. */
   async crash(comeback: Comeback = 'same disk', states: StateDescriptors = this.#states): Promise<TaskOnDisk> {
     await this.leave()
-    return this.comeTo(comeback === 'empty disk' ? undefined : this.#folder, states)
+    if (comeback === 'empty disk') {
+      await this.#remove()
+      return this.comeTo(undefined, states)
+    }
+    const place = { ...this.#place }
+    this.#place.own = false
+    return TaskOnDisk.#open(states, this.#key, this.#sizes, place, this.#chain)
   }
 
   /** The last committed checkpoint, on the disk in this folder. */
@@ -172,6 +198,7 @@ export class TaskOnDisk implements Omit<StateBackend, 'crash' | 'restored'> {
 
   async moveTo(folder: string): Promise<TaskOnDisk> {
     await this.leave()
+    await this.#remove()
     return this.comeTo(folder)
   }
 
@@ -186,5 +213,10 @@ export class TaskOnDisk implements Omit<StateBackend, 'crash' | 'restored'> {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#backend.close()
+    await this.#remove()
+  }
+
+  async #remove(): Promise<void> {
+    if (this.#place.own) await rm(this.#place.folder, { recursive: true, force: true })
   }
 }
