@@ -12,6 +12,7 @@ import { encodeFile, fileName, type SegmentRef, segmentRef } from '../src/checkp
 import { HeapStore } from '../src/state/heap/store.ts'
 import { TaskState } from '../src/state/task-state.ts'
 import { describeMachine } from './environment.ts'
+import { pauseMsMax } from './state/state-bench.ts'
 import { percentile } from './statistics.ts'
 import { figure, table } from './tables.ts'
 
@@ -22,8 +23,6 @@ const checkpoints = 120
 const warmUp = 20
 /** As a worker has it. */
 const sliceMs = 4
-/** Of the 99th percentile. */
-const pauseMsMax = 5
 /** Records between two slices. */
 const recordsBetween = 2_000
 

@@ -1,6 +1,5 @@
 // The pipeline's topics as they are on the cluster: checked, hops created, and what follows from the partition counts:
 // the tasks.
-
 import { assert } from '../base/assert.ts'
 import { delay, monotonicMs } from '../base/clock.ts'
 import { isCode, MillraceError } from '../base/errors.ts'
@@ -49,7 +48,7 @@ export async function prepareTopology(
     const explicit = hop.partitions !== undefined
     topics.set(hop.topic, await prepareHop(cluster, hop.topic, partitions, hop.configs, explicit, log))
   }
-  const batchBytesMax = await checkWritten(cluster, plan, settings, topics, log)
+  const batchBytesMax = await checkWritten(cluster, plan, settings, { topics, brokers }, log)
   return { topics, tasks: plan.stages.flatMap((stage) => stageTasks(stage, topics)), batchBytesMax }
 }
 
@@ -59,9 +58,10 @@ export async function prepareTopology(
  */
 export async function plannedTasks(cluster: Cluster, plan: Plan, settings: Settings): Promise<readonly TaskPlan[]> {
   const given = await givenTopics(cluster, plan)
-  checkLimits(await cluster.brokerConfigs(), settings)
+  const brokers = await cluster.brokerConfigs()
+  checkLimits(brokers, settings)
   const hops = await cluster.topics(plan.hops.map(({ topic }) => topic))
-  await checkWritten(cluster, plan, settings, new Map([...given, ...hops]), silentLogger)
+  await checkWritten(cluster, plan, settings, { topics: new Map([...given, ...hops]), brokers }, silentLogger)
   const topics = new Map(given)
   for (const hop of plan.hops) {
     const partitions = hopPartitions(plan, hop, topics)
@@ -83,7 +83,7 @@ async function checkWritten(
   cluster: Cluster,
   plan: Plan,
   settings: Settings,
-  topics: ReadonlyMap<string, TopicInfo>,
+  { topics, brokers }: Pick<Topology, 'topics'> & { readonly brokers: ReadonlyMap<string, string> | undefined },
   log: Logger,
 ): Promise<ReadonlyMap<string, number>> {
   const hops = plan.hops.flatMap(({ topic }) => (topics.has(topic) ? [topic] : []))
@@ -97,7 +97,7 @@ async function checkWritten(
     purge: [...hops, ...store],
   })
   const states = new Map([...topics, ...(await cluster.topics(store))])
-  await checkDurability(cluster, [...written, ...store], configs, await cluster.brokerConfigs(), settings, states, log)
+  await checkDurability(cluster, [...written, ...store], configs, brokers, settings, states, log)
   return new Map(
     [...configs].flatMap(([name, values]) => {
       const limit = Number(values.get('max.message.bytes'))

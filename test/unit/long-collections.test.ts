@@ -101,7 +101,7 @@ test('pages that are not read yet are cut and go meanwhile: what is asked for la
   for (let n = 0; n < 400; n += 4) set(n, `v${n}`)
   task.freeze()
   await task.complete()
-  const next = keep(await task.crash('same disk'))
+  const next = await comeBack(task)
   next.setKey('a')
   const map = next.handles.map as MapState<number, string>
   // One page is read; the others are known by where they were.
@@ -125,7 +125,7 @@ test('pages that are not read yet are cut and go meanwhile: what is asked for la
   }
   next.setKey('a')
   expect([...map.entries()]).toEqual(inOrder())
-  const after = keep(await next.crash('same disk'))
+  const after = await comeBack(next)
   after.setKey('a')
   expect([...(after.handles.map as MapState<number, string>).entries()]).toEqual(inOrder())
 })
@@ -156,7 +156,7 @@ test('what is appended to a long list neither reads nor writes the rest of it, u
   itemsOf(elsewhere, 'a').set(['one'])
   elsewhere.freeze()
   await elsewhere.complete()
-  const again = keep(await elsewhere.crash('same disk'))
+  const again = await comeBack(elsewhere)
   itemsOf(again, 'a').add('two')
   expect(itemsOf(again, 'a').get()).toEqual(['one', 'two'])
 })
