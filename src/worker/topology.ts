@@ -8,6 +8,7 @@ import { type Logger, silentLogger } from '../base/log.ts'
 import { BROADCAST_PARTITION } from '../dataflow/broadcast-hub.ts'
 import type { Cluster, TopicInfo } from '../dataflow/ports.ts'
 import type { TaskBroadcast, TaskInput } from '../dataflow/task.ts'
+import { checkDurability, checkLimits } from './broker-checks.ts'
 import { type Plan, type Settings, type Stage, storeTopic } from './job.ts'
 
 const CREATED_DEADLINE_MS = 30_000
@@ -45,8 +46,7 @@ export async function prepareTopology(
   checkLimits(brokers, settings)
   for (const hop of plan.hops) {
     const partitions = hopPartitions(plan, hop, topics)
-    const explicit = hop.partitions !== undefined
-    topics.set(hop.topic, await prepareHop(cluster, hop.topic, partitions, hop.configs, explicit, log))
+    topics.set(hop.topic, await prepareHop(cluster, hop, partitions, log))
   }
   const batchBytesMax = await checkWritten(cluster, plan, settings, { topics, brokers }, log)
   return { topics, tasks: plan.stages.flatMap((stage) => stageTasks(stage, topics)), batchBytesMax }
@@ -96,8 +96,8 @@ async function checkWritten(
     read: [...(settings.mode === 'exactly-once' ? written : []), ...store],
     purge: [...hops, ...store],
   })
-  const states = new Map([...topics, ...(await cluster.topics(store))])
-  await checkDurability(cluster, [...written, ...store], configs, brokers, settings, states, log)
+  const found = new Map([...topics, ...(await cluster.topics(store))])
+  await checkDurability(cluster, settings, { names: [...written, ...store], topics: found, configs, brokers }, log)
   return new Map(
     [...configs].flatMap(([name, values]) => {
       const limit = Number(values.get('max.message.bytes'))
@@ -175,10 +175,8 @@ export async function readTopics(cluster: Cluster, plan: Plan): Promise<Readonly
 
 async function prepareHop(
   cluster: Cluster,
-  name: string,
+  { topic: name, partitions: asked, configs }: Plan['hops'][number],
   partitions: number,
-  configs: ReadonlyMap<string, string>,
-  explicit: boolean,
   log: Logger,
 ): Promise<TopicInfo> {
   let info = (await cluster.topics([name])).get(name)
@@ -192,7 +190,7 @@ async function prepareHop(
       'TOPIC_UNKNOWN',
       `repartition topic ${name} was created but is not there; check the brokers' logs`,
     )
-  if (explicit && info.partitions !== partitions) {
+  if (asked !== undefined && info.partitions !== partitions) {
     throw new MillraceError(
       'TOPIC_PARTITIONS_WRONG',
       `repartition topic ${name} has ${info.partitions} partitions, the pipeline wants ${partitions}; its keys cannot be moved in place: set partitions back, or give the keyBy a new name`,
@@ -219,61 +217,6 @@ async function appeared(cluster: Cluster, name: string): Promise<TopicInfo | und
     if (info || monotonicMs() > deadline) return info
     await delay(20)
   }
-}
-
-function checkLimits(configs: ReadonlyMap<string, string> | undefined, settings: Settings): void {
-  const limit = Number(configs?.get('transaction.max.timeout.ms') ?? Number.POSITIVE_INFINITY)
-  if (settings.mode === 'exactly-once' && settings.transactionTimeoutMs > limit) {
-    throw new MillraceError(
-      'KAFKA_LIMIT',
-      `transactionTimeoutMs ${settings.transactionTimeoutMs} exceeds the brokers' transaction.max.timeout.ms ${limit}; lower it, or raise the broker's`,
-    )
-  }
-  const minimum = Number(configs?.get('group.min.session.timeout.ms') ?? 0)
-  const maximum = Number(configs?.get('group.max.session.timeout.ms') ?? Number.POSITIVE_INFINITY)
-  if (settings.sessionTimeoutMs < minimum || settings.sessionTimeoutMs > maximum) {
-    throw new MillraceError(
-      'KAFKA_LIMIT',
-      `sessionTimeoutMs ${settings.sessionTimeoutMs} is outside the brokers' ${minimum}–${maximum} (group.min/max.session.timeout.ms)`,
-    )
-  }
-}
-
-/** Kafka's own topics, and the brokers' setting that is their min.insync.replicas unless somebody has altered it. */
-const internalIsr: ReadonlyMap<string, string> = new Map([
-  ['__consumer_offsets', 'min.insync.replicas'],
-  ['__transaction_state', 'transaction.state.log.min.isr'],
-])
-
-/** A partition whose only replica dies loses decided output (or its commit marker): refused on clusters that could do better. */
-async function checkDurability(
-  cluster: Cluster,
-  written: readonly string[],
-  configs: ReadonlyMap<string, ReadonlyMap<string, string>>,
-  brokers: ReadonlyMap<string, string> | undefined,
-  settings: Settings,
-  topics: ReadonlyMap<string, TopicInfo>,
-  log: Logger,
-): Promise<void> {
-  const internal = [...internalIsr.keys()]
-  // Without DESCRIBE on Kafka's own topics we cannot judge them; they need not be readable for us.
-  const internalTopics = await cluster.topics(internal).catch((error: unknown) => {
-    if (isCode(error, 'KAFKA_NOT_AUTHORIZED')) return new Map<string, TopicInfo>()
-    throw error
-  })
-  const states = new Map([...topics, ...internalTopics])
-  const weak = [...written, ...internal].flatMap((name) => {
-    const replication = states.get(name)?.replication
-    const isr = Number(configs.get(name)?.get('min.insync.replicas') ?? brokers?.get(internalIsr.get(name) ?? '') ?? 2)
-    if (replication === undefined || (replication >= 2 && isr >= 2)) return []
-    return [`${name} (replication ${replication}${isr < 2 ? `, min.insync.replicas ${isr}` : ''})`]
-  })
-  if (weak.length === 0) return
-  const text = `a single broker failure can lose or hang committed output: ${weak.join(', ')}. Use replication ≥ 2 and min.insync.replicas ≥ 2`
-  if (cluster.brokerCount >= 3 && !settings.acceptLowReplication && settings.mode === 'exactly-once') {
-    throw new MillraceError('TOPIC_CONFIG_WRONG', `${text}, or set acceptLowReplication`)
-  }
-  log.warn({ topics: weak }, text)
 }
 
 function partitionsOf(topics: ReadonlyMap<string, TopicInfo>, name: string): number {
