@@ -289,25 +289,41 @@ export class LevelTaskDisk implements TaskDisk {
         this.#sizes.pageBytes,
       )
     let writes = begin()
+    // Rows of lists and maps look at what the disk has.
+    let looks = false
     const reader = new SegmentReader(segment, (saved) => {
       const found = read(saved)
+      const { kind } = found.identity
+      if (kind === 'list' || kind === 'map') looks = true
       return converting(
         this.#target(found.identity, () => writes),
         found,
       )
     })
-    for (let done = false; !done; ) {
-      done = reader.replay(this.#sizes.rowsPerTurn, which)
-      if (this.#closed) throw this.#closedError()
-      if (done || writes.full || writes.length >= this.#sizes.writesPerBatch) {
-        await this.#writeAll(writes, done ? { applied: ref, applying: null } : {})
-        writes = begin()
-      } else await yieldToLoop()
+    // A batch is being written while the next one is gathered, where nothing looks: never two.
+    let writing: Promise<void> = Promise.resolve()
+    try {
+      for (let done = false; !done; ) {
+        done = reader.replay(this.#sizes.rowsPerTurn, which)
+        if (this.#closed) throw this.#closedError()
+        if (done || writes.full || writes.length >= this.#sizes.writesPerBatch) {
+          if (writes.end()) await writing
+          const batch = await this.#gather(writes)
+          await writing
+          if (done) Object.assign(marker, { applied: ref, applying: null })
+          writing = traced(this.#onStep, done ? 'apply' : 'apply-part', () => this.#write(batch))
+          // One that fails while rows are gathered is told at the next `await`.
+          writing.catch(() => {})
+          if (looks) await writing
+          writes = begin()
+        } else await yieldToLoop()
+      }
+    } finally {
+      await writing
     }
   }
 
-  /** In one batch, with the marker as it is then. */
-  async #writeAll(writes: Writes, then: Partial<Marker>): Promise<void> {
+  async #gather(writes: Writes): Promise<LevelBatch> {
     writes.finish()
     const batch = this.#db.batch()
     while (!writes.emit(batch, this.#sizes.rowsPerTurn)) {
@@ -316,8 +332,7 @@ export class LevelTaskDisk implements TaskDisk {
       await batch.discard()
       throw this.#closedError()
     }
-    Object.assign(this.#marker, then)
-    await traced(this.#onStep, this.#marker.applying === null ? 'apply' : 'apply-part', () => this.#write(batch))
+    return batch
   }
 
   /** The task is somewhere else, or rolled back, or must be: who opens it next goes on from the marker. */

@@ -142,9 +142,14 @@ export class Writes {
     this.#gatheredEntries += map.entriesHeld
   }
 
-  /** Nothing is added any more. */
-  finish(): void {
+  /** Nothing is added any more. True: `finish` looks at the disk, and what was written before must be there by then. */
+  end(): boolean {
     this.#endPack()
+    return this.#gathered.size > 0
+  }
+
+  finish(): void {
+    this.end()
     for (const [id, held] of this.#gathered) {
       if (held instanceof Pack) this.#finishPack(Buffer.from(id, 'latin1'), held)
       else held.finish()
