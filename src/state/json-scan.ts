@@ -2,84 +2,68 @@
 // unexpected (an escaped name, deep nesting, an empty object, a syntax error) is left to JSON.parse, which decides: nothing is
 // accepted that JSON.parse rejects.
 //
-// Records of a topic look alike: what stands between one value and the next (`,"price":`, with its blanks) is learned once and
-// compared four bytes at a time from then on, each piece leading to its successor.
-import { Words } from '../base/words.ts'
-import { skipBlanks, skipString, skipValue, UNEXPECTED } from './json-skipper.ts'
+// The pass is WebAssembly, which compares sixteen bytes in one go (its source and its memory's layout: wasm/json-scan.ts). All
+// scans of a process share one memory; the text is copied into it.
+import { copyWords, NATIVE_COPY_BYTES_MIN, Words } from '../base/words.ts'
+import { moduleBase64 } from './json-scan-module.ts'
 
-// Its own: an imported constant is read from memory for each byte.
-const QUOTE = 0x22
-const COMMA = 0x2c
-const COLON = 0x3a
-const BACKSLASH = 0x5c
-const OPEN_BRACE = 0x7b
-const CLOSE_BRACE = 0x7d
+const PAGE_BYTES = 65_536
+/** Longer texts are left to JSON.parse: memory that has grown stays. */
+const TEXT_BYTES_MAX = 4 * 2 ** 20
+const FIELD_BYTES = 16
+const NAME_AT = 8
+const NAME_LENGTH_AT = 12
+const NAME_ROOM = 8
+const TEXT_ROOM = 32
+/** Shorter texts are copied natively, too: `copyWords` wants a word. */
+const WORD_BYTES = 8
 
-/** Longer pieces are not learned. */
-const PIECE_BYTES_MAX = 64
-/** Keys that are read without learning when records do not look alike. */
-const PAUSE_KEYS = 4096
-const PATIENCE = 256
+interface Memory {
+  readonly buffer: ArrayBuffer
+  grow(pages: number): number
+}
 
-/** Pieces up to this length are compared in one go. */
-const SHORT_BYTES = 16
+interface Exports {
+  readonly memory: Memory
+  /** As in the source. Positions are in its memory. */
+  scan(fields: number, from: number, end: number): number
+}
 
-/** What stands before a value: its bytes in words, which field follows, and the piece that came behind it last time. */
-class Piece {
-  readonly bytes: number
-  /** Index among the wanted fields; −1: not wanted. */
-  readonly field: number
-  next: Piece | null = null
-  readonly #words: readonly number[]
-  /** Which bits of each word count. */
-  readonly #masks: readonly number[]
-  // The first four words again, with masks.
-  readonly #w0: number
-  readonly #w1: number
-  readonly #w2: number
-  readonly #w3: number
-  readonly #m0: number
-  readonly #m1: number
-  readonly #m2: number
-  readonly #m3: number
+/** What is used of it; its types come with those of browsers. */
+declare const WebAssembly: {
+  readonly Module: new (bytes: Uint8Array) => object
+  readonly Instance: new (module: object) => { readonly exports: Exports }
+}
 
-  constructor(bytes: Buffer, start: number, end: number, field: number) {
-    this.bytes = end - start
-    this.field = field
-    const padded = Buffer.alloc(Math.max(SHORT_BYTES, Math.ceil(this.bytes / 4) * 4))
-    bytes.copy(padded, 0, start, end)
-    const mask = Buffer.alloc(padded.length).fill(0xff, 0, this.bytes)
-    const indices = Array.from({ length: padded.length / 4 }, (_, i) => i * 4)
-    this.#words = indices.map((at) => padded.readInt32LE(at))
-    this.#masks = indices.map((at) => mask.readInt32LE(at))
-    ;[this.#w0, this.#w1, this.#w2, this.#w3] = this.#words as [number, number, number, number]
-    ;[this.#m0, this.#m1, this.#m2, this.#m3] = this.#masks as [number, number, number, number]
+/** The module, made with the first scan. */
+class Engine {
+  readonly exports: Exports
+  /** Whose names are in memory. */
+  owner: JsonScan | null = null
+  bytes: Uint8Array
+  view: DataView
+
+  constructor() {
+    const module = new WebAssembly.Module(Buffer.from(moduleBase64, 'base64'))
+    this.exports = new WebAssembly.Instance(module).exports
+    this.bytes = new Uint8Array(this.exports.memory.buffer)
+    this.view = new DataView(this.exports.memory.buffer)
   }
 
-  /** These bytes stand at `at`, and something behind them before `end`. `limit`: of the view. */
-  matches(view: DataView, at: number, end: number, limit: number): boolean {
-    if (at + this.bytes >= end) return false
-    if (this.bytes > SHORT_BYTES || at + SHORT_BYTES > limit) return this.#matchesSlowly(view, at, limit)
-    const first = (view.getInt32(at, true) ^ this.#w0) & this.#m0
-    const second = (view.getInt32(at + 4, true) ^ this.#w1) & this.#m1
-    const third = (view.getInt32(at + 8, true) ^ this.#w2) & this.#m2
-    const fourth = (view.getInt32(at + 12, true) ^ this.#w3) & this.#m3
-    return (first | second | third | fourth) === 0
-  }
-
-  #matchesSlowly(view: DataView, at: number, limit: number): boolean {
-    for (let from = 0; from < this.bytes; from += 4) {
-      if (at + from + 4 > limit) return false
-      const difference = view.getInt32(at + from, true) ^ (this.#words[from >> 2] as number)
-      if ((difference & (this.#masks[from >> 2] as number)) !== 0) return false
-    }
-    return true
+  /** What is there stays. */
+  ensure(bytes: number): void {
+    const missing = bytes - this.bytes.length
+    if (missing <= 0) return
+    const { memory } = this.exports
+    memory.grow(Math.ceil(missing / PAGE_BYTES))
+    this.bytes = new Uint8Array(memory.buffer)
+    this.view = new DataView(memory.buffer)
   }
 }
 
+let shared: Engine | undefined
+
 export class JsonScan {
-  readonly #encoded: readonly Buffer[]
-  readonly #words = new Words()
   /** Where the wanted values begin; −1: not there. A name that stands twice: its last value, as JSON.parse takes it. */
   readonly starts: Int32Array
   readonly ends: Int32Array
@@ -87,17 +71,18 @@ export class JsonScan {
   complete = false
   /** Where the object's last value ends. */
   lastEnd = 0
-  #first: Piece | null = null
-  /** Above 0 while records look alike. */
-  #patience = PATIENCE
-  /** Of the key read last, by `#readKey`. */
-  #field = -1
+  readonly #engine: Engine
+  /** Fields and names as they stand in memory. */
+  readonly #head: Buffer
+  readonly #words = new Words()
 
   /** `names`: well-formed, without U+FFFD, which damaged bytes decode to. */
   constructor(names: readonly string[]) {
-    this.#encoded = names.map((name) => Buffer.from(name, 'utf8'))
+    shared ??= new Engine()
+    this.#engine = shared
     this.starts = new Int32Array(names.length)
     this.ends = new Int32Array(names.length)
+    this.#head = headOf(names.map((name) => Buffer.from(name, 'utf8')))
   }
 
   /** Notes where the wanted values stand. False: JSON.parse must decide. */
@@ -107,75 +92,45 @@ export class JsonScan {
   }
 
   #pass(bytes: Buffer, start: number, end: number): boolean {
-    const view = this.#words.of(bytes)
-    const limit = bytes.length
+    const length = end - start
+    if (length > TEXT_BYTES_MAX) return false
+    const engine = this.#engine
+    const from = this.#head.length
+    engine.ensure(from + length + TEXT_ROOM)
+    if (engine.owner !== this) this.#own()
+    const shift = from - start
+    if (length >= WORD_BYTES && length < NATIVE_COPY_BYTES_MIN)
+      copyWords(engine.view, shift, this.#words.of(bytes), start, end)
+    else engine.bytes.set(bytes.subarray(start, end), from)
     const { starts, ends } = this
-    for (let i = 0; i < starts.length; i++) starts[i] = -1
-    let patience = this.#patience
-    let previous: Piece | null = null
-    let piece: Piece | null = this.#first
-    let at = start
-    for (;;) {
-      let field: number
-      if (piece && patience > 0 && piece.matches(view, at, end, limit)) {
-        if (patience < PATIENCE) patience++
-        at += piece.bytes
-        field = piece.field
-        // One blank more than the piece has.
-        if (at < end && (bytes[at] as number) <= 0x20) at = skipBlanks(bytes, at, end)
-      } else {
-        const from = at
-        const close = skipBlanks(bytes, at, end)
-        if (at > start && bytes[close] === CLOSE_BRACE) {
-          this.lastEnd = at
-          this.#patience = patience
-          return skipBlanks(bytes, close + 1, end) === end
-        }
-        at = this.#readKey(bytes, from, end, from === start)
-        if (at < 0) return false
-        this.#patience = patience
-        piece = this.#learn(bytes, from, at, from === start ? 'first' : previous)
-        patience = this.#patience
-        field = this.#field
-      }
-      if (field >= 0) starts[field] = at
-      at = bytes[at] === QUOTE ? skipString(bytes, view, at + 1, end) : skipValue(bytes, view, at, end)
-      if (at < 0) return false
-      if (field >= 0) ends[field] = at
-      previous = piece
-      piece = piece ? piece.next : null
+    const last = engine.exports.scan(starts.length, from, from + length)
+    if (last === 0) return false
+    const { view } = engine
+    for (let i = 0; i < starts.length; i++) {
+      const at = view.getInt32(i * FIELD_BYTES, true)
+      starts[i] = at === 0 ? -1 : at - shift
+      ends[i] = view.getInt32(i * FIELD_BYTES + 4, true) - shift
     }
+    this.lastEnd = last - shift
+    return true
   }
 
-  /** From `{` or `,` to the value: gives where it stands, and sets `#field`. */
-  #readKey(bytes: Buffer, from: number, end: number, first: boolean): number {
-    let at = skipBlanks(bytes, from, end)
-    if (at >= end || bytes[at] !== (first ? OPEN_BRACE : COMMA)) return UNEXPECTED
-    at = skipBlanks(bytes, at + 1, end)
-    if (at >= end || bytes[at] !== QUOTE) return UNEXPECTED
-    const name = at + 1
-    for (at = name; ; at++) {
-      if (at >= end) return UNEXPECTED
-      const byte = bytes[at] as number
-      if (byte === QUOTE) break
-      if (byte === BACKSLASH || byte < 0x20) return UNEXPECTED
-    }
-    this.#field = this.#encoded.findIndex((each) => bytes.compare(each, 0, each.length, name, at) === 0)
-    at = skipBlanks(bytes, at + 1, end)
-    if (at >= end || bytes[at] !== COLON) return UNEXPECTED
-    at = skipBlanks(bytes, at + 1, end)
-    return at < end ? at : UNEXPECTED
+  #own(): void {
+    this.#engine.bytes.set(this.#head)
+    this.#engine.owner = this
   }
+}
 
-  /** `behind`: the piece in front of it, if that is known. */
-  #learn(bytes: Buffer, from: number, to: number, behind: Piece | 'first' | null): Piece | null {
-    this.#patience -= this.#patience > 0 ? 2 : 1
-    if (this.#patience <= -PAUSE_KEYS) this.#patience = PATIENCE
-    if (this.#patience <= 0 || to - from > PIECE_BYTES_MAX) return null
-    const piece = new Piece(bytes, from, to, this.#field)
-    // Only what begins an object may be taken for its beginning.
-    if (behind === 'first') this.#first = piece
-    else if (behind) behind.next = piece
-    return piece
+/** What stands before the text. */
+function headOf(names: readonly Buffer[]): Buffer {
+  const namesBytes = names.reduce((sum, { length }) => sum + length + NAME_ROOM, 0)
+  const head = Buffer.alloc(names.length * FIELD_BYTES + namesBytes)
+  let at = names.length * FIELD_BYTES
+  for (const [index, name] of names.entries()) {
+    head.writeUInt32LE(at, index * FIELD_BYTES + NAME_AT)
+    head.writeUInt32LE(name.length, index * FIELD_BYTES + NAME_LENGTH_AT)
+    name.copy(head, at)
+    at += name.length + NAME_ROOM
   }
+  return head
 }

@@ -1,0 +1,43 @@
+// npm run wasm: compiles wasm/json-scan.ts into src/state/json-scan-module.ts. Only who changes the source needs it: the compiler
+// is 100 MB, and so it is fetched here and is no dependency.
+import { createHash } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { runCommand } from '../connectors/kafka/testing/run-command.ts'
+
+const compiler = 'assemblyscript@0.28.20'
+const root = join(import.meta.dirname, '..')
+const source = join(root, 'wasm', 'json-scan.ts')
+const target = join(root, 'src', 'state', 'json-scan-module.ts')
+const limitMs = 300_000
+const columns = 100
+
+const folder = mkdtempSync(join(tmpdir(), 'millrace-wasm-'))
+try {
+  const out = join(folder, 'module.wasm')
+  const options = ['-O3', '--noAssert', '--runtime', 'stub', '--enable', 'simd', '--initialMemory', '1']
+  const asc = ['--yes', '--package', compiler, 'asc', source, ...options, '--outFile', out]
+  const { status, stdout, stderr } = await runCommand('npx', asc, { timeoutMs: limitMs })
+  if (status !== 0) throw new Error(`the compiler failed:\n${stdout}\n${stderr}`)
+  const lines =
+    readFileSync(out)
+      .toString('base64')
+      .match(new RegExp(`.{1,${columns}}`, 'g')) ?? []
+  const hash = createHash('sha256').update(readFileSync(source)).digest('hex')
+  writeFileSync(
+    target,
+    `// Made by \`npm run wasm\` from wasm/json-scan.ts.
+
+/** Of the source, in hexadecimal. */
+export const sourceSha256: string = '${hash}'
+
+export const moduleBase64: string = [
+${lines.map((line) => `  '${line}',`).join('\n')}
+].join('')
+`,
+  )
+  process.stdout.write(`${target}: ${readFileSync(out).length} bytes of WebAssembly\n`)
+} finally {
+  rmSync(folder, { recursive: true })
+}
