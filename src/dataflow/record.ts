@@ -121,8 +121,9 @@ export class StreamRecord implements RecordContext {
     const decoded = this.#valueState === DECODED ? this.#value : undefined
     const patched = new PatchedJson(patch, batch.bytes, start, start + length, decoded)
     const fields = fieldsOf(fn(this.#readFields(patch, patched), this))
-    // A copy: a function may return the same object every time.
-    patched.fields = { ...this.#patched?.fields, ...fields } as Record<string, unknown>
+    // A copy: a function may return the same object every time. V8 copies one object as a whole, and two field by field.
+    const before = this.#patched?.fields
+    patched.fields = (before ? { ...before, ...fields } : { ...fields }) as Record<string, unknown>
     this.#patched = patched
     this.#valueState = RAW
   }
