@@ -5,26 +5,17 @@
  * is made here. `deployment.ts` starts the broker, so that without Docker this file still runs, and fails by its code.
  */
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
-import { check } from '../../checker/check.ts'
-import { KafkaAccess } from '../../checker/kafka.ts'
-import { bidTotalsModel } from '../../checker/models/bid-totals-model.ts'
-import { openReader } from '../../checker/reader.ts'
-import { verdictLine, verdictTable } from '../../checker/verdict.ts'
+import type { KafkaAccess } from '../../checker/kafka.ts'
 import { JavaAdmin, JavaProducer, javaConsume, prepareProbes } from '../../connectors/kafka/testing/index.ts'
-import { Feed } from '../../pipelines/demo/feed.ts'
-import { OutputWatch } from '../../pipelines/demo/output-watch.ts'
-import { createTopics, group, hopTopics, internalPrefix, topicsFor } from '../../pipelines/demo/topics.ts'
-import { Deployment, type WorkerContainer } from '../../scripts/images/deployment.ts'
+import { createTopics, topicsFor } from '../../pipelines/demo/topics.ts'
+import { Deployment } from '../../scripts/images/deployment.ts'
 import { docker } from '../../scripts/images/docker.ts'
-import { kafkaLibs } from '../../scripts/images/kafka-image.ts'
 import { withEnvironment } from '../support/environment.ts'
+import { bidsThroughAKill, type Workers } from './bids-through-a-kill.ts'
 
 const module = 'test/containers/pipeline.ts'
 /** A dead container is noticed after 6 s, not 10: the broker allows no less. */
 const settings = { MILLRACE_SESSION_TIMEOUT_MS: '6000', MILLRACE_CHECKPOINT_INTERVAL_MS: '200' }
-const tasks = 8
-const records = 60_000
-const rate = 1_500
 const log = (line: string): void => void process.stderr.write(`  ${line}\n`)
 
 let deployment: Deployment | undefined
@@ -70,76 +61,18 @@ test("where there is no Java, Kafka's own client runs in its image: writes, read
   expect(await docker(['ps', '-q', '--filter', 'name=millrace-probe'])).toBe('')
 }, 120_000)
 
-async function untilReady(worker: WorkerContainer, owned: number): Promise<void> {
-  const met = async (): Promise<boolean> => {
-    const { ready, tasks: have } = await worker.readiness()
-    return ready && have === owned
-  }
-  await worker.until(`running ${owned} tasks`, met)
-}
-
-/** Kills the second worker, lets the first take over, brings the second back; then both run half of the tasks again. */
-async function killAndReturn(first: WorkerContainer, second: WorkerContainer, feed: Feed): Promise<void> {
-  await first.until('fed', async () => feed.sent > records / 6)
-  const killedMs = performance.now()
-  await second.kill()
-  await untilReady(first, tasks)
-  log(`killed; the other one runs all tasks after ${Math.round(performance.now() - killedMs)} ms`)
-  const startedMs = performance.now()
-  await second.start()
-  await untilReady(second, tasks / 2)
-  await untilReady(first, tasks / 2)
-  log(`started again; both run after ${Math.round(performance.now() - startedMs)} ms`)
-}
-
-async function play(stage: Deployment): Promise<void> {
-  await using kafka = await KafkaAccess.connect({ brokers: stage.broker.brokers })
-  const topics = topicsFor('own')
-  await createTopics(kafka, topics)
-  const connection = { brokers: stage.broker.brokers }
-  const libs = await kafkaLibs()
-  const watch = new OutputWatch()
-  await using stack = new AsyncDisposableStack()
-  const over = new AbortController()
-  stack.defer(() => watch.stop())
-  stack.defer(() => over.abort(new Error('the test is over')))
-  await watch.start(await openReader({ connection, kafkaLibs: libs }), topics.totals)
-  const [first, second] = await Promise.all([
-    stage.startWorker('worker-1', module, settings),
-    stage.startWorker('worker-2', module, settings),
-  ])
-  await Promise.all([untilReady(first, tasks / 2), untilReady(second, tasks / 2)])
-  expect(await first.exec(['id', '-u'])).not.toBe('0')
-  const feed = new Feed(kafka, { topic: topics.bids, records, rate, seed: 1 })
-  await Promise.all([feed.run(over.signal), killAndReturn(first, second, feed)])
-  await first.until('done', async () => watch.records >= feed.sent)
-  expect(await Promise.all([first, second].map((each) => each.inspect('{{.State.Health.Status}}')))).toEqual([
-    'healthy',
-    'healthy',
-  ])
-  expect(await Promise.all([first.stop(), second.stop()])).toEqual([0, 0])
-  const hops = await hopTopics(kafka)
-  const verdict = await check({
-    ...{
-      connection,
-      kafkaLibs: libs,
-      inputs: [topics.bids],
-      output: topics.totals,
-      model: bidTotalsModel,
-      hops,
-      group,
-    },
-    ...{ transactionalIdPrefix: internalPrefix, committed: 'check' },
-  })
-  for (const line of verdictTable(verdict)) log(line)
-  expect(verdictLine(verdict)).toContain(`in=${records} out=${records} lost=0 duplicated=0 reordered=0 hanging=0`)
-  expect(verdict.ok).toBe(true)
-}
-
 test('a container killed, taken over and started again loses, doubles and reorders nothing', async () => {
   const stage = opened()
+  const start = async (kafka: KafkaAccess): Promise<Workers> => {
+    await createTopics(kafka, topicsFor('own'))
+    const [first, second] = await Promise.all([
+      stage.startWorker('worker-1', module, settings),
+      stage.startWorker('worker-2', module, settings),
+    ])
+    return { first, second, kill: () => second.kill(), comeBack: () => second.start() }
+  }
   try {
-    await play(stage)
+    await bidsThroughAKill({ brokers: stage.broker.brokers, records: 60_000, start, log })
   } catch (error) {
     log(await stage.logs())
     throw error
