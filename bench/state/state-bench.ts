@@ -148,8 +148,8 @@ ${table(head, rows)}
 ## LevelDB by itself
 
 Entries as above, each with its checksum, put in the order of their names, 20,000 at a time, into an empty folder; then keys got here and there, all of them in the
-processor's or the kernel's memory. CPU of the whole process. No restore is quicker than its puts: the last column is what they alone would let through of a chain
-(${chainBytesPerKey} bytes a key), and so the most that the target of 100 MB/s can come to on disk.
+processor's or the kernel's memory. CPU of the whole process, LevelDB's own thread included. The last column is what one core lets through of a chain (${chainBytesPerKey} bytes a key) by
+puts alone. A restore gathers rows on one core while another writes, and so comes to about that: the target of 100 MB/s is out of reach on disk.
 
 ${table(['keys', 'put ns', 'get ns', 'chain MB/s'], floors)}
 `
