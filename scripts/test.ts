@@ -1,6 +1,6 @@
 // npm test: types, unit, contract and property tests, then integration on real brokers, one group after the other.
 //
-//   npm test · npm run test:unit (types, unit, contract: seconds) · npm run test:containers (Docker)
+//   npm test · npm run test:unit (types, unit, contract: seconds) · npm run test:containers (Docker and its compose)
 //
 // The last line is `N passed, N failed`, with `, N skipped` where something could not run here: what and why stands above
 // it. The exit code is 0 only if something ran, nothing failed and every suite could run.
@@ -102,7 +102,10 @@ if (mode === 'all') {
   const strange = readdirSync(join(root, 'test')).filter((name) => !known.includes(name) && filesOf(name).length > 0)
   for (const name of strange) total = count(total, failure(`test/${name} belongs to no group of scripts/test.ts`))
   if (filesOf('containers').length > 0)
-    total = count(total, { ...nothing, notRun: ['test/containers: npm run test:containers, which needs Docker'] })
+    total = count(total, {
+      ...nothing,
+      notRun: ['test/containers: npm run test:containers, which needs Docker and its compose'],
+    })
 }
 total = count(total, await noProcessLeft(run))
 process.stdout.write('\n')

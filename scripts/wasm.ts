@@ -10,13 +10,15 @@ const compiler = 'assemblyscript@0.28.20'
 const root = join(import.meta.dirname, '..')
 const source = join(root, 'wasm', 'json-scan.ts')
 const target = join(root, 'src', 'state', 'json-scan-module.ts')
+/** In pages of 64 KiB; longer texts are left to JSON.parse. */
+const memory = ['--initialMemory', '64', '--maximumMemory', '64']
 const limitMs = 300_000
 const columns = 100
 
 const folder = mkdtempSync(join(tmpdir(), 'millrace-wasm-'))
 try {
   const out = join(folder, 'module.wasm')
-  const options = ['-O3', '--noAssert', '--runtime', 'stub', '--enable', 'simd', '--initialMemory', '1']
+  const options = ['-O3', '--noAssert', '--runtime', 'stub', '--enable', 'simd', ...memory]
   const asc = ['--yes', '--package', compiler, 'asc', source, ...options, '--outFile', out]
   const { status, stdout, stderr } = await runCommand('npx', asc, { timeoutMs: limitMs })
   if (status !== 0) throw new Error(`the compiler failed:\n${stdout}\n${stderr}`)
@@ -24,13 +26,16 @@ try {
     readFileSync(out)
       .toString('base64')
       .match(new RegExp(`.{1,${columns}}`, 'g')) ?? []
-  const hash = createHash('sha256').update(readFileSync(source)).digest('hex')
+  const hash = createHash('sha256')
+    .update(readFileSync(source))
+    .update(readFileSync(import.meta.filename))
+    .digest('hex')
   writeFileSync(
     target,
     `// Made by \`npm run wasm\` from wasm/json-scan.ts.
 
-/** Of the source, in hexadecimal. */
-export const sourceSha256: string = '${hash}'
+/** Of the source and the script that compiles it, in hexadecimal. */
+export const sourcesSha256: string = '${hash}'
 
 export const moduleBase64: string = [
 ${lines.map((line) => `  '${line}',`).join('\n')}

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { Janitor } from '../../connectors/kafka/testing/janitor.ts'
 import { freePorts } from '../../connectors/kafka/testing/ports.ts'
 import { runCommand } from '../../connectors/kafka/testing/run-command.ts'
-import { assertDocker, ContainerError } from './docker.ts'
+import { assertDocker, ContainerError, docker } from './docker.ts'
 import { kafkaImage } from './kafka-image.ts'
 import { nodeImage } from './node-image.ts'
 import { WorkerContainer } from './worker-container.ts'
@@ -32,19 +32,22 @@ export class Compose implements AsyncDisposable {
     const command = await composeCommand()
     const [kafka, first, second] = (await freePorts(3)) as [number, number, number]
     const ports = { KAFKA_PORT: String(kafka), WORKER_1_PORT: String(first), WORKER_2_PORT: String(second) }
-    const images = { NODE_IMAGE: await nodeImage(log), KAFKA_IMAGE: await kafkaImage(log) }
+    // One name for all runs, as in deployment.ts, and not the one that a user builds.
+    const made = { MILLRACE_IMAGE: 'millrace-local/compose:test' }
+    const images = { ...made, NODE_IMAGE: await nodeImage(log), KAFKA_IMAGE: await kafkaImage(log) }
     // As in docker.ts: the classic builder, by whatever asks for it.
     const builder = { DOCKER_BUILDKIT: '0', COMPOSE_DOCKER_CLI_BUILD: '0' }
     const compose = new Compose(command, { ...process.env, ...ports, ...images, ...builder }, kafka)
     log('docker compose up --build')
     try {
       await compose.run('up', '--build', '-d')
-      const containers = await compose.run('ps', '--quiet')
-      for (const id of containers.split('\n')) compose.#janitor.watchContainer(id)
+      const label = `label=com.docker.compose.project=${compose.#project}`
+      for (const id of (await docker(['ps', '--all', '--quiet', '--filter', label])).split('\n'))
+        compose.#janitor.watchContainer(id)
       compose.#janitor.watchNetwork(`${compose.#project}_default`)
       return compose
     } catch (error) {
-      await compose[Symbol.asyncDispose]()
+      await compose[Symbol.asyncDispose]().catch((left: unknown) => log(`not removed: ${String(left)}`))
       throw error
     }
   }

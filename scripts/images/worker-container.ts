@@ -43,7 +43,7 @@ export class WorkerContainer {
     return docker(['exec', this.name, ...args])
   }
 
-  /** Asked from inside: no port is published. Not ready while nobody answers. */
+  /** Asked from inside, where the port is known. Not ready while nobody answers. */
   async readiness(): Promise<Readiness> {
     const program = `const page = await fetch('http://127.0.0.1:9464/readyz'); console.log(JSON.stringify({ ready: page.ok, tasks: (await page.json()).tasks }))`
     try {

@@ -3,13 +3,11 @@
 // accepted that JSON.parse rejects.
 //
 // The pass is WebAssembly, which compares sixteen bytes in one go (its source and its memory's layout: wasm/json-scan.ts). All
-// scans of a process share one memory; the text is copied into it.
+// scans of a process share one memory, of a fixed size that is taken as far as it is used; the text is copied into it. Where the
+// processor cannot do it, JSON.parse decides always.
 import { copyWords, NATIVE_COPY_BYTES_MIN, Words } from '../base/words.ts'
 import { moduleBase64 } from './json-scan-module.ts'
 
-const PAGE_BYTES = 65_536
-/** Longer texts are left to JSON.parse: memory that has grown stays. */
-const TEXT_BYTES_MAX = 4 * 2 ** 20
 const FIELD_BYTES = 16
 const NAME_AT = 8
 const NAME_LENGTH_AT = 12
@@ -18,13 +16,8 @@ const TEXT_ROOM = 32
 /** Shorter texts are copied natively, too: `copyWords` wants a word. */
 const WORD_BYTES = 8
 
-interface Memory {
-  readonly buffer: ArrayBuffer
-  grow(pages: number): number
-}
-
 interface Exports {
-  readonly memory: Memory
+  readonly memory: { readonly buffer: ArrayBuffer }
   /** As in the source. Positions are in its memory. */
   scan(fields: number, from: number, end: number): number
 }
@@ -35,50 +28,51 @@ declare const WebAssembly: {
   readonly Instance: new (module: object) => { readonly exports: Exports }
 }
 
-/** The module, made with the first scan. */
+/** The module at work. */
 class Engine {
   readonly exports: Exports
+  readonly bytes: Uint8Array
+  readonly view: DataView
   /** Whose names are in memory. */
   owner: JsonScan | null = null
-  bytes: Uint8Array
-  view: DataView
 
-  constructor() {
-    const module = new WebAssembly.Module(Buffer.from(moduleBase64, 'base64'))
-    this.exports = new WebAssembly.Instance(module).exports
-    this.bytes = new Uint8Array(this.exports.memory.buffer)
-    this.view = new DataView(this.exports.memory.buffer)
-  }
-
-  /** What is there stays. */
-  ensure(bytes: number): void {
-    const missing = bytes - this.bytes.length
-    if (missing <= 0) return
-    const { memory } = this.exports
-    memory.grow(Math.ceil(missing / PAGE_BYTES))
-    this.bytes = new Uint8Array(memory.buffer)
-    this.view = new DataView(memory.buffer)
+  constructor(exports: Exports) {
+    this.exports = exports
+    this.bytes = new Uint8Array(exports.memory.buffer)
+    this.view = new DataView(exports.memory.buffer)
   }
 }
 
-let shared: Engine | undefined
+/** null: this machine cannot run it (a processor without SSE4.1, WebAssembly turned off, no address space for its memory). */
+function startEngine(): Engine | null {
+  try {
+    const module = new WebAssembly.Module(Buffer.from(moduleBase64, 'base64'))
+    return new Engine(new WebAssembly.Instance(module).exports)
+  } catch {
+    return null
+  }
+}
+
+/** Made with the first scan. */
+let shared: Engine | null | undefined
 
 export class JsonScan {
   /** Where the wanted values begin; −1: not there. A name that stands twice: its last value, as JSON.parse takes it. */
   readonly starts: Int32Array
+  /** Where they end, of those that are there. */
   readonly ends: Int32Array
   /** The last scan came to its end. */
   complete = false
   /** Where the object's last value ends. */
   lastEnd = 0
-  readonly #engine: Engine
+  readonly #engine: Engine | null
   /** Fields and names as they stand in memory. */
   readonly #head: Buffer
   readonly #words = new Words()
 
   /** `names`: well-formed, without U+FFFD, which damaged bytes decode to. */
   constructor(names: readonly string[]) {
-    shared ??= new Engine()
+    if (shared === undefined) shared = startEngine()
     this.#engine = shared
     this.starts = new Int32Array(names.length)
     this.ends = new Int32Array(names.length)
@@ -92,12 +86,11 @@ export class JsonScan {
   }
 
   #pass(bytes: Buffer, start: number, end: number): boolean {
-    const length = end - start
-    if (length > TEXT_BYTES_MAX) return false
     const engine = this.#engine
+    const length = end - start
     const from = this.#head.length
-    engine.ensure(from + length + TEXT_ROOM)
-    if (engine.owner !== this) this.#own()
+    if (!engine || from + length + TEXT_ROOM > engine.bytes.length) return false
+    if (engine.owner !== this) this.#own(engine)
     const shift = from - start
     if (length >= WORD_BYTES && length < NATIVE_COPY_BYTES_MIN)
       copyWords(engine.view, shift, this.#words.of(bytes), start, end)
@@ -115,9 +108,9 @@ export class JsonScan {
     return true
   }
 
-  #own(): void {
-    this.#engine.bytes.set(this.#head)
-    this.#engine.owner = this
+  #own(engine: Engine): void {
+    engine.bytes.set(this.#head)
+    engine.owner = this
   }
 }
 

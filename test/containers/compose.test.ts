@@ -1,6 +1,7 @@
 /**
  * Goal: `docker compose up --build`, as README and docker-compose.yml have it, runs the example exactly once, checkpoints in a topic of
- * the broker, while a worker is killed and comes back by the commands that stand there. Needs Docker and compose.
+ * the broker, while a worker is killed and comes back by the commands that stand there. Method: those commands, for a project with ports of
+ * its own; the bids and the verdict of containers.test.ts. Needs Docker and compose.
  */
 import { expect, test } from '@jest/globals'
 import { Compose } from '../../scripts/images/compose.ts'
@@ -8,7 +9,7 @@ import { bidsThroughAKill } from './bids-through-a-kill.ts'
 
 const log = (line: string): void => void process.stderr.write(`  ${line}\n`)
 
-const topics = ['/opt/kafka/bin/kafka-topics.sh', '--bootstrap-server', 'kafka:19092', '--list']
+const listTopics = ['/opt/kafka/bin/kafka-topics.sh', '--bootstrap-server', 'kafka:19092', '--list']
 
 test('docker compose: a worker killed and started again loses, doubles and reorders nothing', async () => {
   await using compose = await Compose.up(log)
@@ -20,7 +21,7 @@ test('docker compose: a worker killed and started again loses, doubles and reord
   })
   try {
     await bidsThroughAKill({ brokers: compose.brokers, records: 60_000, start, log })
-    expect(await compose.run('exec', '-T', 'kafka', ...topics)).toContain('millrace.bid-totals.checkpoints')
+    expect(await compose.run('exec', '-T', 'kafka', ...listTopics)).toContain('millrace.bid-totals.checkpoints')
   } catch (error) {
     log(await compose.run('logs', '--tail', '40'))
     throw error

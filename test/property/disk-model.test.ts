@@ -6,7 +6,18 @@
  */
 import { expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { keySerdes, keys, type ModelledBackend, moves, Pair, run, seen, states } from '../support/state-model.ts'
+import type { StateDescriptors } from '../../src/index.ts'
+import {
+  flatStates,
+  keySerdes,
+  keys,
+  type ModelledBackend,
+  moves,
+  Pair,
+  run,
+  seen,
+  states,
+} from '../support/state-model.ts'
 import { type DiskSizes, TaskOnDisk } from '../support/task-on-disk.ts'
 
 const sizes: fc.Arbitrary<DiskSizes> = fc.record({
@@ -48,20 +59,28 @@ function modelled(
   }
 }
 
-test('state on disk is what plain Maps say, at any time and after any crash', async () => {
+async function disksAgree(descriptors: StateDescriptors, numRuns: number): Promise<void> {
   const ways = fc.array(fc.constantFrom(...endings), { minLength: 1, maxLength: 4 })
   const property = fc.asyncProperty(keys, sizes, ways, moves, async (kind, size, way, sequence) => {
-    const pair = new Pair(kind, modelled(await TaskOnDisk.open(states, keySerdes[kind], size), way))
+    const pair = new Pair(kind, modelled(await TaskOnDisk.open(descriptors, keySerdes[kind], size), way))
     try {
       await run(pair, sequence)
     } finally {
       await (pair.backend as ReturnType<typeof modelled>)[Symbol.asyncDispose]()
     }
   })
-  await fc.assert(property, { numRuns: 600 })
+  await fc.assert(property, { numRuns })
+}
+
+test('state on disk is what plain Maps say, at any time and after any crash', async () => {
+  await disksAgree(states, 600)
   expect([...seen.marks].sort()).toEqual(['base-first', 'base-last', 'base-part', 'base-whole', 'delta', ''].sort())
   // Bases in many slices: chains are as long, and not longer for ever.
   expect(seen.chain).toBeGreaterThan(16)
   expect(seen.chain).toBeLessThan(150)
   expect(seen.insideBase).toBeGreaterThan(5)
+})
+
+test('so is state without lists and maps, whose batches are written while the next ones are gathered', async () => {
+  await disksAgree(flatStates, 300)
 })

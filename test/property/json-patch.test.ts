@@ -1,7 +1,7 @@
 /**
  * Goal: setting fields in a JSON text gives what decoding, setting and encoding would, for every text and every change, or
  * says that it cannot. Method: random texts with all spellings, hostile bytes on both sides, random fields to set, one patch for
- * many texts so that what it has learned is wrong most of the time; JSON.parse of what was written against a spread.
+ * many texts so that it knows other fields than these most of the time; JSON.parse of what was written against a spread.
  */
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
@@ -62,14 +62,14 @@ function check(patch: JsonPatch, read: boolean, text: Buffer, fields: object, be
 const around = fc.constantFrom(...neighbours)
 
 describe.each([[['price']], [wanted], [[]]])('a patch that reads %j', (names) => {
-  const learned = new JsonPatch(names)
+  const used = new JsonPatch(names)
 
   test('sets the fields of any object', () => {
     let written = 0
     const property = fc.property(
       fc.tuple(textArbitrary, fieldsArbitrary, fc.boolean(), around, around),
       ([text, fields, read, before, behind]) => {
-        if (check(learned, read, Buffer.from(text), fields, before, behind)) written++
+        if (check(used, read, Buffer.from(text), fields, before, behind)) written++
         if (check(new JsonPatch(names), read, Buffer.from(text), fields, before, behind)) written++
       },
     )
@@ -82,7 +82,7 @@ describe.each([[['price']], [wanted], [[]]])('a patch that reads %j', (names) =>
     const property = fc.property(
       fc.tuple(textArbitrary, damageArbitrary, fieldsArbitrary, around, around),
       ([text, damage, fields, before, behind]) => {
-        check(learned, true, Buffer.from(damaged(Buffer.from(text), damage)), fields, before, behind)
+        check(used, true, Buffer.from(damaged(Buffer.from(text), damage)), fields, before, behind)
       },
     )
     fc.assert(property, { numRuns: 2_000 })

@@ -8,7 +8,7 @@ import fc from 'fast-check'
 import { json } from '../../src/index.ts'
 import { JsonProjection } from '../../src/state/json-projection.ts'
 import { damageArbitrary, damaged } from '../support/hostile.ts'
-import { nameArbitrary, neighbours, textArbitrary, valueArbitrary, wanted } from '../support/json-texts.ts'
+import { neighbours, textArbitrary, valueArbitrary, wanted } from '../support/json-texts.ts'
 
 /** What must come out, or the message of what must be thrown. */
 function reference(text: string, names: readonly string[]): unknown {
@@ -68,22 +68,6 @@ describe.each([[wanted], [['price']], [['nested', 'a']]])('the fields %j', (name
       compare(used, names, Buffer.from(damaged(Buffer.from(text), damage)), before, behind),
     )
     fc.assert(property, { numRuns: 4_000 })
-  })
-
-  test('of records that look alike until one does not', () => {
-    const rows = fc.array(fc.tuple(nameArbitrary, valueArbitrary), { minLength: 1, maxLength: 5 })
-    const property = fc.property(
-      rows,
-      rows,
-      fc.array(fc.boolean(), { minLength: 5, maxLength: 30 }),
-      (one, two, which) => {
-        const text = (each: typeof one): Buffer => Buffer.from(`{${each.map((row) => row.join(':')).join(',')}}`)
-        const fresh = new JsonProjection(names)
-        const none = Buffer.alloc(0)
-        for (const first of which) compare(fresh, names, text(first ? one : two), none, none)
-      },
-    )
-    fc.assert(property, { numRuns: 500 })
   })
 })
 

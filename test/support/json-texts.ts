@@ -2,14 +2,33 @@
 // around them.
 import fc from 'fast-check'
 
-export const wanted: string[] = ['price', 'a', 'é\u{1f600}', '', 'nested']
+export const wanted: string[] = [
+  'price',
+  'a',
+  'é\u{1f600}',
+  '',
+  'nested',
+  'ninebytes',
+  'sixteen bytes ok',
+  'seventeen bytes o',
+]
 
 /** Names that are wanted, names like them, and others; some are spelled with escapes. */
 export const nameArbitrary: fc.Arbitrary<string> = fc
   .oneof(
     { arbitrary: fc.constantFrom(...wanted), weight: 4 },
     {
-      arbitrary: fc.constantFrom('pric', 'prices', 'Price', 'b', '__proto__', 'constructor', 'x'.repeat(80)),
+      arbitrary: fc.constantFrom(
+        'pric',
+        'prices',
+        'Price',
+        'b',
+        '__proto__',
+        'constructor',
+        'Ninebytes',
+        'sixteen Bytes ok',
+        'x'.repeat(80),
+      ),
       weight: 2,
     },
     { arbitrary: fc.string({ maxLength: 6 }), weight: 1 },

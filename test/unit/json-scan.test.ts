@@ -1,14 +1,16 @@
 /**
- * Goal: the scan's positions are right whatever its memory held before, and its module is what its source says. Method: names and texts
- * of every length around its words and pages, several scans by turns.
+ * Goal: the scan's positions are right whatever its memory held before, and its module was made from the sources that are here. Method:
+ * names and texts of every length around its words and its memory, several scans by turns; a process that cannot run the module.
  */
+import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { expect, test } from '@jest/globals'
 import { JsonProjection } from '../../src/state/json-projection.ts'
 import { JsonScan } from '../../src/state/json-scan.ts'
-import { sourceSha256 } from '../../src/state/json-scan-module.ts'
+import { sourcesSha256 } from '../../src/state/json-scan-module.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 
@@ -20,17 +22,22 @@ function found(scan: JsonScan, text: string): (string | null)[] | undefined {
   return [...scan.starts].map((start, i) => (start < 0 ? null : all.toString('utf8', start, scan.ends[i])))
 }
 
-test('the module was made from the source that is here; else: npm run wasm', () => {
-  const source = readFileSync(join(root, 'wasm', 'json-scan.ts'))
-  expect(createHash('sha256').update(source).digest('hex')).toBe(sourceSha256)
+test('the module was made from the sources that are here; else: npm run wasm', () => {
+  const hash = createHash('sha256')
+  for (const path of ['wasm/json-scan.ts', 'scripts/wasm.ts']) hash.update(readFileSync(join(root, path)))
+  expect(hash.digest('hex')).toBe(sourcesSha256)
 })
 
-test('names of any length are told apart by their first and last byte', () => {
+test('names of any length are told apart by each of their bytes', () => {
   for (let length = 0; length < 40; length++) {
     const name = 'n'.repeat(length)
-    const others = [`${name}n`, ...(length > 0 ? [`${name.slice(0, -1)}m`, `m${name.slice(1)}`, name.slice(1)] : [])]
-    const members = [...others, name].map((each, i) => `"${each}":${i}`)
-    expect(found(new JsonScan([name]), `{${members.join(',')}}`)).toEqual([String(others.length)])
+    const alike = Array.from({ length }, (_, at) => `${name.slice(0, at)}m${name.slice(at + 1)}`)
+    const others = [`${name}n`, ...alike, ...(length > 0 ? [name.slice(1)] : [])]
+    const text = (names: readonly string[]): string => `{${names.map((each, i) => `"${each}":${i}`).join(',')}}`
+    const scan = new JsonScan([name])
+    expect(found(scan, text([name, ...others]))).toEqual(['0'])
+    expect(found(scan, text([...others, name]))).toEqual([String(others.length)])
+    expect(found(scan, text(others))).toEqual([null])
   }
 })
 
@@ -61,12 +68,35 @@ test('scans take turns: each has its own names and positions', () => {
   }
 })
 
-test('texts larger than its memory are scanned, much larger ones left to JSON.parse', () => {
+test('what is nested 64 deep is passed over, deeper or endless nesting left to JSON.parse', () => {
   const scan = new JsonScan(['a'])
-  const text = (bytes: number): string => `{"b":"${'x'.repeat(bytes)}","a":7}`
-  for (const bytes of [65_000, 65_536, 200_000, 4_000_000]) expect(found(scan, text(bytes))).toEqual(['7'])
-  expect(found(scan, text(5_000_000))).toBeUndefined()
-  const large = Buffer.from(text(5_000_000))
-  expect(new JsonProjection(['a'], scan).decode(large, 0, large.length)).toEqual({ a: 7 })
-  expect(found(scan, text(10))).toEqual(['7'])
+  const nested = (depth: number): string => `{"b":${'['.repeat(depth)}${']'.repeat(depth)},"a":7}`
+  expect(found(scan, nested(64))).toEqual(['7'])
+  expect(found(scan, nested(65))).toBeUndefined()
+  expect(found(scan, `{"b":${'['.repeat(100_000)}`)).toBeUndefined()
+  const deep = Buffer.from(nested(65))
+  expect(new JsonProjection(['a'], scan).decode(deep, 0, deep.length)).toEqual({ a: 7 })
+})
+
+test('texts are scanned as far as its memory has room, longer ones left to JSON.parse', () => {
+  const scan = new JsonScan(['a'])
+  const text = (bytes: number): string => `{"b":"${'x'.repeat(bytes - 14)}","a":7}`
+  // A field, a name with its room, the room behind the text.
+  const longest = 64 * 65_536 - 16 - 9 - 32
+  for (const bytes of [65_536, longest]) expect(found(scan, text(bytes))).toEqual(['7'])
+  expect(found(scan, text(longest + 1))).toBeUndefined()
+  const long = Buffer.from(text(longest + 1))
+  expect(new JsonProjection(['a'], scan).decode(long, 0, long.length)).toEqual({ a: 7 })
+  expect(found(scan, text(20))).toEqual(['7'])
+})
+
+test('where WebAssembly does not run, JSON.parse decides', async () => {
+  const program = `
+    const { json } = await import('millrace')
+    delete globalThis.WebAssembly
+    const bytes = Buffer.from('{"b":1,"a":[2]}')
+    console.log(JSON.stringify(json().only('a').decode(bytes, 0, bytes.length)))`
+  const flags = ['--conditions=source', '--disable-warning=ExperimentalWarning', '--input-type=module']
+  const { stdout } = await promisify(execFile)(process.execPath, [...flags, '-e', program], { cwd: root })
+  expect(stdout).toBe('{"a":[2]}\n')
 })

@@ -289,7 +289,7 @@ export class LevelTaskDisk implements TaskDisk {
         this.#sizes.pageBytes,
       )
     let writes = begin()
-    // Rows of lists and maps look at what the disk has.
+    // Rows of lists and maps look at what the disk has. Known from here on: the reader asks for all states of the segment at once.
     let looks = false
     const reader = new SegmentReader(segment, (saved) => {
       const found = read(saved)
@@ -305,11 +305,12 @@ export class LevelTaskDisk implements TaskDisk {
     try {
       for (let done = false; !done; ) {
         done = reader.replay(this.#sizes.rowsPerTurn, which)
-        if (this.#closed) throw this.#closedError()
+        this.#checkOpen()
         if (done || writes.full || writes.length >= this.#sizes.writesPerBatch) {
           if (writes.end()) await writing
           const batch = await this.#gather(writes)
           await writing
+          this.#checkOpen()
           if (done) Object.assign(marker, { applied: ref, applying: null })
           writing = traced(this.#onStep, done ? 'apply' : 'apply-part', () => this.#write(batch))
           // One that fails while rows are gathered is told at the next `await`.
@@ -318,8 +319,9 @@ export class LevelTaskDisk implements TaskDisk {
           writes = begin()
         } else await yieldToLoop()
       }
-    } finally {
       await writing
+    } finally {
+      await writing.catch(() => {})
     }
   }
 
@@ -330,14 +332,16 @@ export class LevelTaskDisk implements TaskDisk {
       await yieldToLoop()
       if (!this.#closed) continue
       await batch.discard()
-      throw this.#closedError()
+      break
     }
+    this.#checkOpen()
     return batch
   }
 
   /** The task is somewhere else, or rolled back, or must be: who opens it next goes on from the marker. */
-  #closedError(): MillraceError {
-    return new MillraceError('STATE_DISK', `the local state of task ${this.#task} was opened anew meanwhile`)
+  #checkOpen(): void {
+    if (this.#closed)
+      throw new MillraceError('STATE_DISK', `the local state of task ${this.#task} was opened anew meanwhile`)
   }
 
   #target(identity: StateIdentity, writes: () => Writes): RowTarget {
