@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { Janitor } from '../../connectors/kafka/testing/janitor.ts'
 import { freePorts } from '../../connectors/kafka/testing/ports.ts'
 import { runCommand } from '../../connectors/kafka/testing/run-command.ts'
-import { assertDocker, ContainerError, docker } from './docker.ts'
+import { assertDocker, ContainerError, docker, runDocker } from './docker.ts'
 import { kafkaImage } from './kafka-image.ts'
 import { nodeImage } from './node-image.ts'
 import { WorkerContainer } from './worker-container.ts'
@@ -35,9 +35,7 @@ export class Compose implements AsyncDisposable {
     // One name for all runs, as in deployment.ts, and not the one that a user builds.
     const made = { MILLRACE_IMAGE: 'millrace-local/compose:test' }
     const images = { ...made, NODE_IMAGE: await nodeImage(log), KAFKA_IMAGE: await kafkaImage(log) }
-    // As in docker.ts: the classic builder, by whatever asks for it.
-    const builder = { DOCKER_BUILDKIT: '0', COMPOSE_DOCKER_CLI_BUILD: '0' }
-    const compose = new Compose(command, { ...process.env, ...ports, ...images, ...builder }, kafka)
+    const compose = new Compose(command, { ...ports, ...images }, kafka)
     log('docker compose up --build')
     try {
       await compose.run('up', '--build', '-d')
@@ -53,14 +51,9 @@ export class Compose implements AsyncDisposable {
   }
 
   /** `docker compose <args>`, and what it wrote to stdout. @throws ContainerError DOCKER_FAILED */
-  async run(...args: readonly string[]): Promise<string> {
-    const [program, ...first] = this.#command as [string, ...string[]]
+  run(...args: readonly string[]): Promise<string> {
     const place = ['--project-name', this.#project, '--file', join(root, 'docker-compose.yml')]
-    const settings = { timeoutMs: commandLimitMs, env: this.#env }
-    const { status, stdout, stderr } = await runCommand(program, [...first, ...place, ...args], settings)
-    if (status === 0) return stdout.trim()
-    const said = `${stdout}\n${stderr}`.trim().slice(-4000)
-    throw new ContainerError('DOCKER_FAILED', `docker compose ${args.join(' ')} (exit code ${status}):\n${said}`)
+    return runDocker([...this.#command, ...place, ...args], commandLimitMs, this.#env)
   }
 
   /** Of a service that was started. */

@@ -19,13 +19,24 @@ export class ContainerError extends Error {
 }
 
 /** Runs `docker` and gives what it wrote to stdout. @throws ContainerError DOCKER_FAILED */
-export async function docker(args: readonly string[], timeoutMs = 60_000): Promise<string> {
+export function docker(args: readonly string[], timeoutMs = 60_000): Promise<string> {
+  return runDocker(['docker', ...args], timeoutMs)
+}
+
+/** The same of `docker`, its compose or `docker-compose`. `env`: besides this process's own. */
+export async function runDocker(
+  command: readonly string[],
+  timeoutMs: number,
+  env: NodeJS.ProcessEnv = {},
+): Promise<string> {
+  const [program, ...args] = command as [string, ...string[]]
   // The classic builder is asked for by name: machines without buildx have no other, and our files need no more.
-  const env = { ...process.env, DOCKER_BUILDKIT: '0' }
-  const { status, stdout, stderr } = await runCommand('docker', args, { timeoutMs, env })
+  const builder = { DOCKER_BUILDKIT: '0', COMPOSE_DOCKER_CLI_BUILD: '0' }
+  const settings = { timeoutMs, env: { ...process.env, ...builder, ...env } }
+  const { status, stdout, stderr } = await runCommand(program, args, settings)
   if (status === 0) return stdout.trim()
   const said = `${stdout}\n${stderr}`.trim().slice(-4000)
-  throw new ContainerError('DOCKER_FAILED', `docker ${args.join(' ')} (exit code ${status}):\n${said}`)
+  throw new ContainerError('DOCKER_FAILED', `${command.join(' ')} (exit code ${status}):\n${said}`)
 }
 
 /** @throws ContainerError DOCKER_UNAVAILABLE */

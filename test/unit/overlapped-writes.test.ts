@@ -2,6 +2,7 @@
  * Goal: where a task's batches are written while the next ones are gathered, the disk gets them one after the other, each made from what
  * was written before it, and a write that fails is told. Method: a real LevelDB whose writes take their time, and are counted; batches of one row.
  */
+import { setImmediate as turn } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import { f64, type Serde, utf8, type ValueState, valueState } from '../../src/index.ts'
 import { LevelBatch } from '../../src/state/leveldb/database.ts'
@@ -31,7 +32,7 @@ afterEach(() => {
 async function slowWrite(this: LevelBatch): Promise<void> {
   writingMax = Math.max(writingMax, ++writing)
   const failed = ++writes === failing
-  for (let turn = 0; turn < (failed ? 1 : WRITE_TURNS); turn++) await new Promise((resolve) => setImmediate(resolve))
+  for (let turns = failed ? 1 : WRITE_TURNS; turns > 0; turns--) await turn()
   writing--
   if (failed) throw new Error('the disk fails')
   await write.call(this)
