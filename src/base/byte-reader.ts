@@ -58,10 +58,14 @@ export class ByteReader {
     return this.buffer.readBigInt64BE(this.take(8))
   }
 
-  f64(): number {
+  get view(): DataView {
     const { buffer } = this
     this.#words ??= new DataView(buffer.buffer, buffer.byteOffset, buffer.length)
-    return this.#words.getFloat64(this.take(8))
+    return this.#words
+  }
+
+  f64(): number {
+    return this.view.getFloat64(this.take(8))
   }
 
   uvarint(): number {

@@ -3,9 +3,7 @@
 // Replaying the segments of a chain in order gives the state; so does replaying some of them again from any point on, in
 // order: no row counts on what is there already. One format for all backends.
 import { assert } from '../base/assert.ts'
-import { ByteReader } from '../base/byte-reader.ts'
-import { ByteWriter, bytesOf } from '../base/byte-writer.ts'
-import { MillraceError } from '../base/errors.ts'
+import { ByteWriter } from '../base/byte-writer.ts'
 import { Words } from '../base/words.ts'
 import type { StateDescriptor } from './descriptors.ts'
 import { type Conversion, conversionFrom, formatOf } from './formats.ts'
@@ -13,19 +11,19 @@ import type { Serde } from './serde.ts'
 
 export const Row = { PUT: 0, DELETE: 1, MAP_PUT: 2, MAP_DELETE: 3, LIST_APPEND: 4 } as const
 /** Beside an operation: the row has the key of the row before and does not write it again. */
-const SAME_KEY = 0x10
+export const SAME_KEY: number = 0x10
 
 /** Rows are written into pieces of about this size: what has grown to millions of bytes is never copied. */
 const PIECE_BYTES = 256 * 1024
 /** Room behind it for the last row. */
 const SPARE_BYTES = 4 * 1024
-const NUMBER_BYTES = 8
+export const NUMBER_BYTES: number = 8
 /** State, operation, length and the number. */
-const NUMBER_ROW_BYTES = 3 + NUMBER_BYTES
+export const NUMBER_ROW_BYTES: number = 3 + NUMBER_BYTES
 /** Of one row's value: it is written as a whole at each change, and read as a whole. */
 export const VALUE_BYTES_MAX: number = 64 * 2 ** 20
 /** Smaller lengths and indices take one byte. */
-const ONE_BYTE = 128
+export const ONE_BYTE: number = 128
 
 /** Identity of a state and of its byte format. */
 export interface StateIdentity {
@@ -67,53 +65,6 @@ export function readable(
 /** The format, for messages. */
 export function describeFormat({ kind, key, serde, mapKey }: StateIdentity): string {
   return `${kind} of ${mapKey ? `${mapKey} → ` : ''}${serde}, key ${key}`
-}
-
-const NOTHING = Buffer.alloc(0)
-
-/** The key of a row: bytes of the segment, where they stand. One object for all rows of a segment; good until the next row. */
-export class RowKey {
-  bytes: Buffer = NOTHING
-  start = 0
-  end = 0
-  #view: Buffer | null = null
-
-  move(bytes: Buffer, start: number, end: number): void {
-    this.bytes = bytes
-    this.start = start
-    this.end = end
-    this.#view = null
-  }
-
-  /** One and the same for all rows that share the key. */
-  get view(): Buffer {
-    this.#view ??= this.bytes.subarray(this.start, this.end)
-    return this.#view
-  }
-}
-
-/** Where rows of a segment are delivered on restore, per state. */
-export interface RowTarget {
-  /** `at`: of MAP_PUT and MAP_DELETE the entry's key, of LIST_APPEND the index of its first item (`indexOf`). The bytes are views. */
-  apply(op: number, key: RowKey, at: Buffer | null, value: Buffer | null): void
-  /** The same of a PUT of an `f64`, where the target is one: no view of its bytes is made. */
-  number?(key: RowKey, value: number): void
-  /** About so many keys are to come. */
-  expect?(keys: number): void
-}
-
-/** Gives `target` rows in the format of today. */
-export function converting(target: RowTarget, { identity, convert }: ReadableState): RowTarget {
-  if (!convert) return target
-  return { apply: (op, key, at, value) => target.apply(op, key, at, value && convert(identity.kind, value)) }
-}
-
-/**
- * What `at` of a LIST_APPEND says: items from there on come once more. A shorter list is one of a base whose slice with this key
- * comes later in the chain: the append changes nothing.
- */
-export function indexOf(at: Buffer | null): number {
-  return new ByteReader(at ?? Buffer.alloc(0)).uvarint()
 }
 
 /** Memory that is kept for later segments. */
@@ -321,99 +272,4 @@ export class SegmentWriter extends SegmentRows {
     out.uvarint(this.rowCount)
     return [out.view(), ...this.base.parts, ...this.parts]
   }
-}
-
-/** Reads a segment's rows, as many at a time as wanted. Its parts may be those that `finish` gave: no row lies across two. */
-export class SegmentReader {
-  readonly #parts: readonly Buffer[]
-  #reader: ByteReader
-  #part = 0
-  readonly #targets: RowTarget[] = []
-  readonly #rows: number
-  readonly #baseRows: number
-  #row = 0
-  readonly #key = new RowKey()
-
-  /** `target` resolves a state of the dictionary, or throws STATE_INCOMPATIBLE. @throws CHECKPOINT_CORRUPT */
-  constructor(parts: readonly Buffer[], target: (identity: StateIdentity) => RowTarget) {
-    this.#parts = parts
-    this.#reader = new ByteReader(parts[0] ?? Buffer.alloc(0))
-    const [base, rows] = this.#checked(() => {
-      const states = this.#reader.count(this.#reader.uvarint(), 6)
-      for (let i = 0; i < states; i++) this.#targets.push(target(readIdentity(this.#reader)))
-      return [this.#reader.uvarint(), this.#reader.uvarint()]
-    })
-    this.#baseRows = base
-    this.#rows = base + rows
-    // Of other states a key may have any number of rows.
-    if (this.#targets.every((each) => each.number)) this.#announce()
-  }
-
-  /** Hands up to `rows` on to their targets; true when none is left. `changes`: passes over what was there before. @throws CHECKPOINT_CORRUPT */
-  replay(rows: number, which: 'all' | 'changes' = 'all'): boolean {
-    const end = Math.min(this.#row + rows, this.#rows)
-    this.#checked(() => {
-      for (; this.#row < end; this.#row++) this.#next(which === 'all' || this.#row >= this.#baseRows)
-    })
-    if (this.#row < this.#rows) return false
-    const left = this.#reader.remaining + bytesOf(this.#parts.slice(this.#part + 1))
-    if (left > 0) throw new MillraceError('CHECKPOINT_CORRUPT', `${left} bytes behind the last row`)
-    return true
-  }
-
-  #next(wanted: boolean): void {
-    while (this.#reader.remaining === 0 && this.#part < this.#parts.length - 1)
-      this.#reader = new ByteReader(this.#parts[++this.#part] as Buffer)
-    const reader = this.#reader
-    const to = this.#targets[reader.uvarint()]
-    const byte = reader.uint8()
-    const op = byte & ~SAME_KEY
-    if ((byte & SAME_KEY) === 0) this.#readKey()
-    if (!to || this.#key.bytes === NOTHING || op > Row.LIST_APPEND)
-      throw new MillraceError('CHECKPOINT_CORRUPT', `row ${this.#row} has operation ${byte}`)
-    if (op === Row.PUT && to.number) {
-      if (reader.uvarint() !== NUMBER_BYTES)
-        throw new MillraceError('CHECKPOINT_CORRUPT', `row ${this.#row} is no number`)
-      const value = reader.f64()
-      if (wanted) to.number(this.#key, value)
-      return
-    }
-    const at = op === Row.PUT || op === Row.DELETE ? null : reader.lengthPrefixed()
-    const value = op === Row.DELETE || op === Row.MAP_DELETE ? null : reader.lengthPrefixed()
-    if (wanted) to.apply(op, this.#key, at, value)
-  }
-
-  #announce(): void {
-    // A number of rows that cannot be true reserves no memory.
-    const keys = Math.ceil(Math.min(this.#rows / this.#targets.length, bytesOf(this.#parts) / NUMBER_ROW_BYTES))
-    for (const each of this.#targets) each.expect?.(keys)
-  }
-
-  #readKey(): void {
-    const reader = this.#reader
-    const length = reader.uvarint()
-    const start = reader.skip(length)
-    this.#key.move(reader.buffer, start, start + length)
-  }
-
-  #checked<T>(read: () => T): T {
-    try {
-      return read()
-    } catch (error) {
-      if (error instanceof MillraceError && error.code === 'BYTES_MALFORMED') {
-        throw new MillraceError('CHECKPOINT_CORRUPT', `a state segment ends early: ${error.message}`, { cause: error })
-      }
-      throw error
-    }
-  }
-}
-
-/** Replays a whole segment. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE */
-export function replaySegment(segment: Buffer, target: (identity: StateIdentity) => RowTarget): void {
-  new SegmentReader([segment], target).replay(Number.POSITIVE_INFINITY)
-}
-
-function readIdentity(reader: ByteReader): StateIdentity {
-  const [operator, name, kind, key, serde, mapKey] = [0, 0, 0, 0, 0, 0].map(() => reader.lengthPrefixedUtf8())
-  return { operator, name, kind, key, serde, mapKey } as StateIdentity
 }

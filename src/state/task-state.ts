@@ -8,7 +8,8 @@ import { MillraceError } from '../base/errors.ts'
 import type { SegmentMark } from '../base/messages.ts'
 import type { BaseSlice, ChainPart, TaskDisk } from './disk.ts'
 import type { HeapStore } from './heap/store.ts'
-import { releaseSegment, replaySegment, SegmentWriter, type StateIdentity } from './segment.ts'
+import { releaseSegment, SegmentWriter, type StateIdentity } from './segment.ts'
+import { replaySegment } from './segment-reader.ts'
 
 /** Segments of a chain at most, where the state is small: less than BASE_BYTES_LARGE. */
 export const CHAIN_SEGMENTS_MAX = 16
@@ -280,19 +281,29 @@ export class TaskState {
 
   /** @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE, STATE_DISK */
   async restore(chain: readonly ChainPart[]): Promise<void> {
-    if (!this.#disk) {
-      for (const part of chain) this.replay(await part.read(), part.mark)
-      return
-    }
-    await this.#disk.restore(chain, (identity) => this.#storeOf(identity).readable(identity))
+    if (!this.#disk) return this.#restoreHeap(chain)
+    await this.#disk.restore(chain, (identity) => this.#storeOf(identity).replay.readable(identity))
     for (const store of this.#stores) store.attach()
     for (const { mark, bytes } of chain) this.#chained(mark, bytes)
   }
 
-  /** The next segment of the chain that is restored on the heap. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE */
-  replay(segment: Buffer, mark: SegmentMark): void {
-    replaySegment(segment, (identity) => this.#storeOf(identity).target(identity))
-    for (const store of this.#stores) store.replayed()
+  /** While a segment is replayed, the next one is read. */
+  async #restoreHeap(chain: readonly ChainPart[]): Promise<void> {
+    const expected = bytesOfKeys(chain)
+    let reading = chain[0]?.read()
+    for (const [index, { mark }] of chain.entries()) {
+      const segment = (await reading) as Buffer
+      reading = chain[index + 1]?.read()
+      // Told when it is its turn.
+      reading?.catch(() => {})
+      this.replay(segment, mark, expected)
+    }
+  }
+
+  /** The next segment of the chain that is restored on the heap. `expected`: see `SegmentReader`. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE */
+  replay(segment: Buffer, mark: SegmentMark, expected?: number): void {
+    replaySegment(segment, (identity) => this.#storeOf(identity).replay.target(identity), expected)
+    for (const store of this.#stores) store.replay.ended()
     this.#chained(mark, segment.length)
   }
 
@@ -302,6 +313,12 @@ export class TaskState {
     const text = `the checkpoint has state '${name}' of operator '${operator}', which the pipeline does not have; restore the old code, or start again with \`millrace reset --state drop\``
     throw new MillraceError('STATE_INCOMPATIBLE', text)
   }
+}
+
+/** In segments that have about each key once: those of the base, or, where there is none, all. */
+function bytesOfKeys(chain: readonly ChainPart[]): number {
+  const base = chain.filter(({ mark }) => mark !== 'delta')
+  return (base.length > 0 ? base : chain).reduce((sum, { bytes }) => sum + bytes, 0)
 }
 
 const isLast = (mark: SegmentMark): boolean => mark === 'base-last' || mark === 'base-whole'

@@ -5,16 +5,8 @@ import { readSegments, type SavedTask, type Savepoint } from '../checkpoint/save
 import { taskKey, unit } from '../state/broadcast.ts'
 import { joinItems } from '../state/collections.ts'
 import type { StateDescriptor } from '../state/descriptors.ts'
-import {
-  converting,
-  type ReadableState,
-  Row,
-  type RowTarget,
-  readable,
-  SegmentReader,
-  SegmentWriter,
-  type StateIdentity,
-} from '../state/segment.ts'
+import { type ReadableState, Row, readable, SegmentWriter, type StateIdentity } from '../state/segment.ts'
+import { converting, type RowTarget, SegmentReader } from '../state/segment-reader.ts'
 import { nameOf, readsHop, refused } from './savepoint.ts'
 import { type DeclaredState, statesOfStage } from './savepoint-plan.ts'
 import { Rows } from './state-rows.ts'

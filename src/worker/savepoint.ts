@@ -15,7 +15,8 @@ import {
   writeSavepoint,
 } from '../checkpoint/savepoint.ts'
 import type { Cluster, CommittedOffset } from '../dataflow/ports.ts'
-import { SegmentReader, type StateIdentity } from '../state/segment.ts'
+import type { StateIdentity } from '../state/segment.ts'
+import { SegmentReader } from '../state/segment-reader.ts'
 import type { Plan, Settings, Stage } from './job.ts'
 import { Recovery, type RestoredTask } from './recovery.ts'
 import { checkStopped, isEmpty } from './stop-request.ts'

@@ -2,18 +2,8 @@
 import { MillraceError } from '../base/errors.ts'
 import { inOrder, splitItems } from '../state/collections.ts'
 import type { StateDescriptor } from '../state/descriptors.ts'
-import {
-  converting,
-  describeFormat,
-  identityOf,
-  indexOf,
-  type ReadableState,
-  Row,
-  type RowKey,
-  readable,
-  replaySegment,
-  type StateIdentity,
-} from '../state/segment.ts'
+import { describeFormat, identityOf, type ReadableState, Row, readable, type StateIdentity } from '../state/segment.ts'
+import { converting, indexOf, type RowKey, replaySegment } from '../state/segment-reader.ts'
 import { decodeState, type Serde } from '../state/serde.ts'
 import { STAMP_BYTES } from '../state/stamp.ts'
 import type { Plan } from './job.ts'

@@ -8,7 +8,7 @@ import fc from 'fast-check'
 import { f64, type Serde, utf8, type ValueState, valueState } from '../../src/index.ts'
 import { NumberPack } from '../../src/state/heap/number-pack.ts'
 import { HeapStore } from '../../src/state/heap/store.ts'
-import { replaySegment } from '../../src/state/segment.ts'
+import { replaySegment } from '../../src/state/segment-reader.ts'
 import { nextChain, TaskState } from '../../src/state/task-state.ts'
 import type { ChainSegment } from '../support/task-on-heap.ts'
 
@@ -132,16 +132,23 @@ class Pair {
 
 /** Counts the slots that were written in one go. */
 let packed = 0
-const { encode } = NumberPack.prototype
+/** And that were read so. */
+let restored = 0
+const { encode, restore } = NumberPack.prototype
 beforeAll(() => {
   NumberPack.prototype.encode = function (this: NumberPack, slot, awaitsBase) {
     const done = packing && encode.call(this, slot, awaitsBase)
     if (done) packed++
     return done
   }
+  NumberPack.prototype.restore = function (this: NumberPack, ...given) {
+    restored++
+    restore.apply(this, given)
+  }
 })
 afterAll(() => {
   NumberPack.prototype.encode = encode
+  NumberPack.prototype.restore = restore
 })
 
 test('segments are equal to the byte, and give back what was there at their barriers', () => {
@@ -156,5 +163,6 @@ test('segments are equal to the byte, and give back what was there at their barr
   })
   fc.assert(property, { numRuns: 100 })
   expect(packed).toBeGreaterThan(1_000)
+  expect(restored).toBeGreaterThan(1_000)
   expect(bases).toContain('base-part')
 })

@@ -9,7 +9,8 @@ import { listState, mapState, valueState } from '../../src/state/descriptors.ts'
 import { hashOf, KeyIndex } from '../../src/state/heap/key-index.ts'
 import { Rows } from '../../src/state/heap/rows.ts'
 import { HeapStore } from '../../src/state/heap/store.ts'
-import { replaySegment, SegmentWriter } from '../../src/state/segment.ts'
+import { SegmentWriter } from '../../src/state/segment.ts'
+import { replaySegment } from '../../src/state/segment-reader.ts'
 import { bytes, f64, json, nullable, type Serde, utf8 } from '../../src/state/serde.ts'
 import { randomOf } from '../support/feed.ts'
 
@@ -287,7 +288,7 @@ test.each([1, 24, 25, 127, 128, 1_000])('rows of one key of %i bytes are restore
   const segment = Buffer.concat(writer.finish('keep-empty') ?? [])
   expect(segment.toString('latin1').split('q'.repeat(length)).length - 1).toBe(1)
   const restored = new HeapStore('op', descriptors, utf8 as Serde<unknown>)
-  replaySegment(segment, (identity) => restored.target(identity))
+  replaySegment(segment, (identity) => restored.replay.target(identity))
   for (const [n, key] of keys.entries()) {
     restored.setKey(key)
     const { a, b, c } = handlesOf(restored)

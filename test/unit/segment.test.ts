@@ -7,11 +7,11 @@ import {
   type KeyWriter,
   Row,
   releaseSegment,
-  replaySegment,
   SegmentWriter,
   type StateIdentity,
   VALUE_BYTES_MAX,
 } from '../../src/state/segment.ts'
+import { replaySegment } from '../../src/state/segment-reader.ts'
 import { TaskOnHeap } from '../support/task-on-heap.ts'
 
 /** A slot for each name. */
@@ -116,7 +116,7 @@ test('a number of rows that the bytes cannot hold reserves no memory for them, a
   const claims = Buffer.concat([head.subarray(0, -1), Buffer.from([0xff, 0xff, 0xff, 0xff, 0x07]), ...rows])
   const restored = new HeapStore('op', states, utf8 as Serde<unknown>)
   const before = restored.rows.words.length
-  const replay = (): void => replaySegment(claims, (each) => restored.target(each))
+  const replay = (): void => replaySegment(claims, (each) => restored.replay.target(each))
   expect(replay).toThrow('a state segment ends early')
   expect(restored.rows.words.length).toBe(before)
 })

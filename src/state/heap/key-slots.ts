@@ -78,19 +78,28 @@ export class KeySlots implements KeyWriter {
     return this.#seek(bytes, start + mark, end - start - mark, mark > 0 && bytes[start] === 0)
   }
 
+  /** The same for a key of which the hash is known, and that no serde marks. */
+  seekHashed(bytes: Buffer, start: number, length: number, hash: number): number {
+    this.#bytes = bytes
+    this.#start = start
+    this.#length = length
+    this.#isNull = false
+    this.#hash = hash
+    return this.#index.find(bytes, start, length, hash)
+  }
+
   /** Room for the rows of so many keys, which takes memory when they come. The index grows by itself: small, it stays in the processor's cache. */
   expect(keys: number): void {
     if (keys > 0) this.#rows.ensure(keys - 1)
   }
 
   #seek(bytes: Buffer, start: number, length: number, isNull: boolean): number {
-    this.#bytes = bytes
-    this.#start = start
-    this.#length = length
-    this.#isNull = isNull
-    if (isNull) return this.#nullSlot
-    this.#hash = hashOf(bytes, start, length)
-    return this.#index.find(bytes, start, length, this.#hash)
+    if (!isNull) return this.seekHashed(bytes, start, length, hashOf(bytes, start, length))
+    this.#isNull = true
+    this.#bytes = NOTHING
+    this.#start = 0
+    this.#length = 0
+    return this.#nullSlot
   }
 
   /** No `claim` follows: the memory of the key that was looked for last is let go of. */

@@ -1,6 +1,6 @@
-// Where all states of an operator are numbers, what a snapshot has to write of a slot is written in one go, from its row alone:
-// a short key's bytes stand there, too, and nothing else in memory is touched.
-import type { SegmentWriter } from '../segment.ts'
+// Where all states of an operator are numbers, what a snapshot has to write of a slot is written in one go, from its row alone, and
+// read in one go: a short key's bytes stand there, too, and nothing else in memory is touched.
+import { NUMBER_ROW_BYTES, type SegmentWriter } from '../segment.ts'
 import type { Serde } from '../serde.ts'
 import { KEY_BYTES_INLINE, type Rows } from './rows.ts'
 
@@ -59,5 +59,14 @@ export class NumberPack {
     if (!this.#writer.numbers(this.#firstIndex, numbers, row >> 1, states, bytes, keyBytesAt, keyLength)) return false
     for (let state = 0; state < states; state++) words[row + epochsAt + state] = -current
     return true
+  }
+
+  /** What `SegmentRows.numbers` wrote of the slot's key. `at`: behind the key. */
+  restore(slot: number, view: DataView, at: number): void {
+    const { words, numbers, stride, flagsAt } = this.#rows
+    const row = slot * stride
+    words[row + flagsAt] = this.#present
+    for (let state = 0; state < this.#states; state++)
+      numbers[(row >> 1) + state] = view.getFloat64(at + 1 + state * NUMBER_ROW_BYTES)
   }
 }

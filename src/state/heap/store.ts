@@ -4,31 +4,19 @@
 import { assert } from '../../base/assert.ts'
 import type { ByteWriter } from '../../base/byte-writer.ts'
 import { wallMs } from '../../base/clock.ts'
-import { MillraceError } from '../../base/errors.ts'
 import { type MapHead, type MapPage, readMap } from '../collections.ts'
 import type { StateDescriptor, StateDescriptors } from '../descriptors.ts'
 import type { CacheBudget, CachedStore, FoundOnDisk, TaskDisk } from '../disk.ts'
-import {
-  converting,
-  describeFormat,
-  identityOf,
-  type ReadableState,
-  Row,
-  type RowKey,
-  type RowTarget,
-  readable,
-  type SegmentWriter,
-  type StateIdentity,
-} from '../segment.ts'
+import { identityOf, type SegmentWriter, type StateIdentity } from '../segment.ts'
 import { f64, type Serde } from '../serde.ts'
 import { UNKNOWN_MS } from '../stamp.ts'
-import { TIMERS } from '../timers.ts'
 import { type Expiring, type ExpiringState, expiring, keptAs } from '../ttl.ts'
 import { ClockHand } from './clock-hand.ts'
 import { type FoldedValue, foldInto } from './fold.ts'
 import { KeySlots, NO_SLOT } from './key-slots.ts'
 import { MapTable } from './map-table.ts'
 import { NumberPack } from './number-pack.ts'
+import { Replay } from './replay.ts'
 import { Rows } from './rows.ts'
 import type { SlotOwner, StateTable } from './table.ts'
 import { type Cursor, ListTable, NumberTable, ValueTable } from './tables.ts'
@@ -43,15 +31,6 @@ const isNumber = ({ kind, serde, ttl }: StateDescriptor<unknown>): boolean =>
 /** Reducing and aggregating states are values, too, that only change in another way. */
 const tableOf = { value: ValueTable, reducing: ValueTable, aggregating: ValueTable, list: ListTable, map: MapTable }
 
-/** Of a row whose key has a slot. */
-interface RowPlace {
-  bytes: Buffer
-  start: number
-  slot: number
-}
-
-const noRow = (): RowPlace => ({ bytes: Buffer.alloc(0), start: 0, slot: NO_SLOT })
-
 export class HeapStore implements Cursor, CachedStore, SlotOwner {
   readonly operator: string
   readonly keySerde: Serde<unknown>
@@ -59,7 +38,6 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   readonly handles: Readonly<Record<string, unknown>>
   readonly rows: Rows
   readonly #rowsPerLook: number
-  readonly #descriptors: StateDescriptors
   readonly #tables: StateTable[] = []
   readonly #expiring: (Expiring<unknown> & Omit<ExpiringState, 'id'> & { readonly column: number })[] = []
   readonly #pack: NumberPack | null
@@ -85,8 +63,8 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   /** Of `cacheBytes`, what the budget knows of. */
   #charged = 0
   #disposed = false
-  /** The key of the last row that was replayed. */
-  #row = noRow()
+  /** How checkpoints come back. */
+  readonly replay: Replay
 
   constructor(
     operator: string,
@@ -95,7 +73,6 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
     rowsPerLook: number = ROWS_PER_LOOK,
     disk: TaskDisk | null = null,
   ) {
-    this.#descriptors = descriptors
     this.#disk = disk
     this.#rowsPerLook = rowsPerLook
     this.operator = operator
@@ -118,6 +95,14 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
       handles[name] = descriptor.fold ? foldInto(handle as FoldedValue, descriptor.fold) : handle
     }
     this.handles = handles
+    this.replay = new Replay({
+      descriptors,
+      tables: this.#tables,
+      keys: this.#keys,
+      pack: this.#pack,
+      claim: () => this.#claim(),
+      released: (slot) => this.released(slot),
+    })
     disk?.budget.join(this)
   }
 
@@ -433,59 +418,5 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   encodeFrozen(slot: number): void {
     if (this.#pack?.encode(slot, this.awaitsBase(slot))) return
     for (const table of this.#tables) table.touch(slot)
-  }
-
-  /** How a state that a checkpoint has is read. @throws STATE_INCOMPATIBLE */
-  readable(identity: StateIdentity): ReadableState & { readonly table: StateTable } {
-    const table = this.#tables.find((each) => each.identity.name === identity.name)
-    if (!table && identity.name === TIMERS) {
-      const text = `the checkpoint has timers of operator '${identity.operator}', and its function has no onTimer any more: keep one that does nothing, or restore the old code`
-      throw new MillraceError('STATE_INCOMPATIBLE', text)
-    }
-    const descriptor = this.#descriptors[identity.name]
-    const found = table && descriptor && readable(identity, table.identity, descriptor)
-    if (!found) {
-      const is = table ? describeFormat(table.identity) : 'not declared'
-      const text = `operator '${identity.operator}', state '${identity.name}': the checkpoint has ${describeFormat(identity)}; the pipeline has it ${is}. Say how old values become new ones (withMigration), give the changed state a new name, or restore the old code`
-      throw new MillraceError('STATE_INCOMPATIBLE', text)
-    }
-    return { ...found, table }
-  }
-
-  /** The target of restored rows of one state. @throws STATE_INCOMPATIBLE */
-  target(identity: StateIdentity): RowTarget {
-    const found = this.readable(identity)
-    const target: RowTarget = {
-      apply: (op, key, at, value) => {
-        const slot = this.#slotOfRow(key)
-        found.table.restore(slot, op, at, value)
-        // A row that puts something in keeps its slot.
-        if (op !== Row.PUT) this.released(slot)
-      },
-    }
-    const { table } = found
-    if (found.convert || !(table instanceof NumberTable)) return converting(target, found)
-    return {
-      ...target,
-      number: (key, value) => table.restoreNumber(this.#slotOfRow(key), value),
-      expect: (keys) => this.#keys.expect(keys),
-    }
-  }
-
-  /** Rows of one key follow each other, and share its bytes. */
-  #slotOfRow({ bytes, start, end }: RowKey): number {
-    const row = this.#row
-    if (bytes === row.bytes && start === row.start && this.#keys.has(row.slot)) return row.slot
-    const found = this.#keys.seekInState(bytes, start, end)
-    row.bytes = bytes
-    row.start = start
-    row.slot = found < 0 ? this.#claim() : found
-    return row.slot
-  }
-
-  /** A segment has been replayed, and nothing looks at its memory any more. */
-  replayed(): void {
-    this.#row = noRow()
-    this.#keys.forgetSought()
   }
 }

@@ -14,15 +14,8 @@ import type { TaskId } from '../../base/ids.ts'
 import { type StepListener, traced } from '../../base/messages.ts'
 import { type MapHead, type MapPage, readHead, readMap, readMapHead } from '../collections.ts'
 import type { BaseSlice, CacheBudget, ChainPart, FoundOnDisk, SegmentStates, TaskDisk } from '../disk.ts'
-import {
-  converting,
-  type ReadableState,
-  Row,
-  type RowTarget,
-  SegmentReader,
-  type SegmentRows,
-  type StateIdentity,
-} from '../segment.ts'
+import { type ReadableState, Row, type SegmentRows, type StateIdentity } from '../segment.ts'
+import { converting, type RowTarget, SegmentReader } from '../segment-reader.ts'
 import { f64 } from '../serde.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
 import { chunkOf, readList } from './lists.ts'

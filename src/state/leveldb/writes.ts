@@ -1,7 +1,8 @@
 // Rows of a segment on their way into one batch. What a batch changes several times, or knows only in part, is put together before
 // it is written: lists, maps, and numbers side by side.
 import { murmur2 } from '../../base/murmur2.ts'
-import { indexOf, Row } from '../segment.ts'
+import { Row } from '../segment.ts'
+import { indexOf } from '../segment-reader.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
 import { ListWrite } from './lists.ts'
 import { MapWrite, PAGE_BYTES } from './maps.ts'
