@@ -248,7 +248,7 @@ function readIdentity(reader: ByteReader): StateIdentity {
 /** Behind the numbers of the key whose rows begin at `at`: `states` PUTs, the first one for `first`; −1: there is something else. */
 function numbersEnd(bytes: Buffer, at: number, first: number, states: number): number {
   const keyLength = bytes[at + KEY_AT - 1] as number
-  if (bytes[at + 1] !== Row.PUT || keyLength >= ONE_BYTE) return -1
+  if (bytes[at] !== first || bytes[at + 1] !== Row.PUT || keyLength >= ONE_BYTE) return -1
   // Each one's length, then itself; between them the next state and that it has the same key.
   let next = at + KEY_AT + keyLength
   for (let state = 1; state < states; state++) {

@@ -134,3 +134,34 @@ function caught(run: () => unknown): unknown {
   }
   throw new Error('nothing was thrown')
 }
+
+test('rows of another operator that look like theirs are not theirs', () => {
+  const one = { total: valueState(f64) }
+  const made = ['first', 'second', 'third'].map((operator) => new HeapStore(operator, one, utf8 as Serde<unknown>))
+  for (const [turn, store] of made.entries())
+    for (let index = 0; index < 10; index++) {
+      store.setKey(`k${index}`)
+      totalOf(store).set(100 * turn + index)
+    }
+  const writer = new SegmentWriter()
+  for (const store of made) store.freeze(writer, 0, 0)
+  for (const store of made) while (!store.encode(() => true));
+  const restored = made.map(({ operator }) => new HeapStore(operator, one, utf8 as Serde<unknown>))
+  const bytes = Buffer.concat(writer.finish('keep-empty') ?? [])
+  const target = ({ operator, ...identity }: StateIdentity): RowTarget => {
+    const store = restored.find((each) => each.operator === operator) as HeapStore
+    return store.replay.target({ operator, ...identity })
+  }
+  while (!new SegmentReader([bytes], target).replay(100_000));
+  expect(taken).toBe(30)
+  for (const [turn, store] of restored.entries()) {
+    expect(store.keyCount).toBe(10)
+    for (let index = 0; index < 10; index++) {
+      store.setKey(`k${index}`)
+      expect(totalOf(store).get()).toBe(100 * turn + index)
+    }
+  }
+})
+
+const totalOf = (store: HeapStore): ValueState<number, undefined> =>
+  store.handles.total as ValueState<number, undefined>
