@@ -201,6 +201,8 @@ await restoring.state.restore(
   chain.map(({ ref, mark, bytes }) => ({ ref, mark, bytes, read: () => readFile(fileOf(ref)) })),
 )
 const restoreMs = performance.now() - began
+await restoring.state.settled()
+const filledMs = performance.now() - began
 await restoring.close()
 
 const diskBytes = (place: string): number => {
@@ -216,6 +218,7 @@ const result: CaseResult = {
   deltaPerDirty: (deltaBytes - before.deltaBytes) / (deltaDirtyBytes - before.deltaDirtyBytes),
   allPerDirty: (segmentBytes - before.segmentBytes) / (dirtyBytes - before.dirtyBytes),
   restoreMbPerS: chainBytes / 1e6 / (restoreMs / 1_000),
+  filledMbPerS: chainBytes / 1e6 / (filledMs / 1_000),
   peakRssMb: peakRssBytes / 2 ** 20,
   ownMb: ownBytesMax / 2 ** 20,
   cachedKeys,

@@ -455,8 +455,7 @@ export class Task {
   /** An orderly end: runs the `close` hooks. */
   async close(): Promise<void> {
     for (const operator of this.#chain.keyed) this.#guard(() => operator.close())
-    // What failed is read from the checkpoint at the next start.
-    await this.#state.settled().catch(() => undefined)
+    await this.#state.close()
     this.dispose()
     for (const operator of this.#chain.twoPhase) await operator.sink.close()
   }

@@ -45,6 +45,10 @@ export class SharedBudget implements CacheBudget {
     this.#used += bytes
   }
 
+  hasRoom(bytes: number): boolean {
+    return this.#used + bytes <= this.#bytesMax
+  }
+
   relieve(): void {
     if (this.#used <= this.#tryAgainAt) return
     const step = Math.min(this.#bytesMax * FREED_SHARE, FREED_BYTES_MAX)

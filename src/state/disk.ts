@@ -12,12 +12,29 @@ export interface ChainPart {
   read(): Promise<Buffer>
 }
 
+/** The segments in their order; while one is used, the next one is read. */
+export async function* segmentsOf(chain: readonly ChainPart[]): AsyncGenerator<readonly [ChainPart, Buffer]> {
+  let reading = chain[0]?.read()
+  for (const [index, part] of chain.entries()) {
+    const segment = (await reading) as Buffer
+    reading = chain[index + 1]?.read()
+    // Told when it is its turn.
+    reading?.catch(() => {})
+    yield [part, segment]
+  }
+}
+
+/** How a state that a checkpoint has is read. @throws STATE_INCOMPATIBLE */
+export type ReadState = (identity: StateIdentity) => ReadableState
+
 /** Memory for state that is on disk, shared by all stores of a worker. */
 export interface CacheBudget {
   join(store: CachedStore): void
   leave(store: CachedStore): void
   /** A store's cache has grown by so many bytes. */
   charge(bytes: number): void
+  /** So much more is within the limit. */
+  hasRoom(bytes: number): boolean
   /** Over the limit: what can go goes. */
   relieve(): void
   /** More can go than before: it is on disk now. */
@@ -59,6 +76,8 @@ export interface TaskDisk {
   readonly stagger: number
   /** The number of a state, given at its first use. */
   stateId(identity: StateIdentity): number
+  /** @throws KEY_INVALID: it cannot keep a key of so many bytes */
+  checkKey(bytes: number): void
   /** Gives what it has of a key, for those of `states` (an array that stays the same) of which it has something. */
   read(states: readonly number[], key: Buffer, found: FoundOnDisk): void
   /** The first `count` items of a key's list. */
@@ -71,9 +90,13 @@ export interface TaskDisk {
   each(state: number, found: (key: Buffer, bytes: Buffer) => void): Promise<void>
   /** Goes through some entries behind `after` (null: from the first one); gives where it stopped, null at the end. Numbers of packs are left out. */
   page(after: Buffer | null, found: (state: number, key: Buffer, bytes: Buffer) => void): Promise<Buffer | null>
-  /** Brings it to where the chain ends; what of it is there already is not read, unless `read` says that its format is another one now. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE, STATE_DISK */
-  restore(chain: readonly ChainPart[], read: (identity: StateIdentity) => ReadableState): Promise<void>
-  /** Takes over what a committed checkpoint changed; the memory of the parts is then used again. Resolves when it can be read. */
+  /** Gives how many segments of the chain it has. What is of another history, or has another format by what `read` says, is removed. @throws STATE_DISK */
+  prepare(chain: readonly ChainPart[], read: ReadState): Promise<number>
+  /** Removes all that there may be. */
+  clear(): Promise<void>
+  /** Takes over the next segment of the chain. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE, STATE_DISK */
+  follow(ref: string, segment: Buffer, read: ReadState): Promise<void>
+  /** Takes over what a committed checkpoint changed, or all that it had if there is nothing here; the memory of the parts is then used again. Resolves when it can be read. */
   apply(ref: string, segment: readonly Buffer[]): Promise<void>
   /** `ended`: nothing is left for a slice behind it. @throws STATE_DISK, STATE_DAMAGED */
   writeBase(rows: SegmentRows, states: SegmentStates, slice: BaseSlice): Promise<'ended' | 'more'>

@@ -6,7 +6,7 @@ import { bytesOf } from '../base/byte-writer.ts'
 import { yieldToLoop } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
 import type { SegmentMark } from '../base/messages.ts'
-import type { BaseSlice, ChainPart, TaskDisk } from './disk.ts'
+import { type BaseSlice, type ChainPart, type ReadState, segmentsOf, type TaskDisk } from './disk.ts'
 import type { HeapStore } from './heap/store.ts'
 import { releaseSegment, SegmentWriter, type StateIdentity } from './segment.ts'
 import { replaySegment } from './segment-reader.ts'
@@ -23,6 +23,9 @@ const CHAIN_TIMES_MAX = 3
 /** What a checkpoint holds in memory, and writes, beyond the changes. */
 const BASE_SLICE_SLOTS = 50_000
 const BASE_SLICE_BYTES = 8 * 2 ** 20
+
+/** Memory that a restored state takes, with the segment that fills the disk, for each byte of its chain's base: about. */
+const MEMORY_PER_BYTE = 2
 
 interface Base {
   /** Fewer than meant if the disk has fewer. */
@@ -70,8 +73,11 @@ export class TaskState {
   /** The segment taken last, which the disk will want when it is committed. */
   #taken: readonly Buffer[] | null = null
   #applying: Promise<void> = Promise.resolve()
-  /** The disk has not yet all that is committed. */
-  #behind = false
+  /** Segments that are committed and that the disk has not yet. */
+  #behind = 0
+  /** Bytes of the one with which the disk is being filled after a restore. */
+  #filling = 0
+  #disposed = false
   #encoded = false
 
   constructor(stores: readonly HeapStore[], options: TaskStateOptions = {}) {
@@ -99,7 +105,7 @@ export class TaskState {
 
   /** So much more that no record may come before some of it can go: a checkpoint or the disk is on the way. */
   get mustWait(): boolean {
-    return this.#disk?.budget.full === true && (this.changed || this.#behind)
+    return this.#disk?.budget.full === true && (this.changed || this.#behind > 0)
   }
 
   /** All that can be encoded is; the disk is still being read. */
@@ -141,13 +147,17 @@ export class TaskState {
     const index = this.#base.next++
     const of = this.#base.slices
     this.#mark = of === 1 ? 'base-whole' : index === 0 ? 'base-first' : index === of - 1 ? 'base-last' : 'base-part'
-    return { index, of, bytes: (this.#disk?.bytes ?? 0) / of }
+    return { index, of, bytes: this.#diskBytes / of }
+  }
+
+  get #diskBytes(): number {
+    return Math.max(this.#disk?.bytes ?? 0, this.#filling)
   }
 
   #beginBase(): Base | null {
     const slots = this.#stores.map((store) => store.slotCount)
     const total = slots.reduce((sum, count) => sum + count, 0)
-    const size = this.#disk ? this.#disk.bytes / this.#baseSliceBytes : total / this.#baseSliceSlots
+    const size = this.#disk ? this.#diskBytes / this.#baseSliceBytes : total / this.#baseSliceSlots
     const wanted = Math.max(1, Math.ceil(size))
     const longer = this.#lastSlices > BASE_SLICES_FEW ? 2 * this.#lastSlices + (this.#disk?.stagger ?? 0) : 0
     const begin = (CHAIN_BEFORE_BASE + longer) * (this.#baseCanWait ? CHAIN_TIMES_MAX : 1)
@@ -240,15 +250,21 @@ export class TaskState {
    */
   async committed(ref: string | null): Promise<void> {
     const segment = this.#taken
-    const disk = this.#disk
     this.#taken = null
-    await this.#applying
-    if (!disk) return
+    // Checkpoints do not wait for a disk that is filled after a restore: it takes over what they have when it is through.
+    if (this.#filling === 0) await this.#applying
+    if (this.#disk) this.#handOn(this.#disk, ref, segment)
+  }
+
+  #handOn(disk: TaskDisk, ref: string | null, segment: readonly Buffer[] | null): void {
     const epochs = this.#stores.map((store) => store.epoch)
-    this.#behind = true
-    this.#applying = this.#apply(disk, ref, segment, epochs)
+    this.#behind++
+    this.#applying = this.#applying.then(() => this.#apply(disk, ref, segment, epochs))
     // At once: nobody may come here for long, and a rebalance would keep the task as if all were well.
-    this.#applying.catch((error: Error) => this.#onFailure(error))
+    this.#applying.catch((error: Error) => {
+      this.#filling = 0
+      if (!this.#disposed) this.#onFailure(error)
+    })
   }
 
   async #apply(
@@ -262,7 +278,8 @@ export class TaskState {
       releaseSegment(segment)
     }
     for (const [index, store] of this.#stores.entries()) store.applied(epochs[index] as number)
-    this.#behind = false
+    this.#filling = 0
+    this.#behind--
     disk.budget.applied()
     // A look is at some keys only. While more than twice the limit is held no record comes, and so nobody else looks.
     for (disk.budget.relieve(); disk.budget.full && !disk.budget.over; disk.budget.relieve()) await yieldToLoop()
@@ -274,37 +291,61 @@ export class TaskState {
     return this.#applying
   }
 
+  /** An orderly end: the disk gets what is committed, but is not filled any more. What it lacks is read from the chain at the next start. */
+  async close(): Promise<void> {
+    if (this.#filling === 0) await this.#applying.catch(() => {})
+    this.dispose()
+  }
+
   /** Nothing is read from it any more. */
   dispose(): void {
+    this.#disposed = true
     for (const store of this.#stores) store.dispose()
   }
 
   /** @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE, STATE_DISK */
   async restore(chain: readonly ChainPart[]): Promise<void> {
-    if (!this.#disk) return this.#restoreHeap(chain)
-    await this.#disk.restore(chain, (identity) => this.#storeOf(identity).replay.readable(identity))
-    for (const store of this.#stores) store.attach()
+    if (this.#disk) await this.#restoreDisk(this.#disk, chain)
+    else await this.#restoreMemory(chain)
     for (const { mark, bytes } of chain) this.#chained(mark, bytes)
   }
 
-  /** While a segment is replayed, the next one is read. */
-  async #restoreHeap(chain: readonly ChainPart[]): Promise<void> {
-    const expected = bytesOfKeys(chain)
-    let reading = chain[0]?.read()
-    for (const [index, { mark }] of chain.entries()) {
-      const segment = (await reading) as Buffer
-      reading = chain[index + 1]?.read()
-      // Told when it is its turn.
-      reading?.catch(() => {})
-      this.replay(segment, mark, expected)
-    }
+  async #restoreDisk(disk: TaskDisk, chain: readonly ChainPart[]): Promise<void> {
+    const read: ReadState = (identity) => this.#storeOf(identity).replay.readable(identity)
+    const there = await disk.prepare(chain, read)
+    const whole = there === 0 && disk.budget.hasRoom(MEMORY_PER_BYTE * bytesOfKeys(chain))
+    if (whole) await disk.clear()
+    else for await (const [{ ref }, segment] of segmentsOf(chain.slice(there))) await disk.follow(ref, segment, read)
+    for (const store of this.#stores) store.attach(whole)
+    const last = chain.at(-1)
+    if (whole && last) await this.#restoreThroughMemory(disk, chain, last.ref)
   }
 
-  /** The next segment of the chain that is restored on the heap. `expected`: see `SegmentReader`. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE */
-  replay(segment: Buffer, mark: SegmentMark, expected?: number): void {
+  /** Memory is read in a fraction of the time that a disk takes to be written, which is done from there when records flow again. */
+  async #restoreThroughMemory(disk: TaskDisk, chain: readonly ChainPart[], ref: string): Promise<void> {
+    await this.#restoreMemory(chain)
+    const writer = new SegmentWriter()
+    for (const store of this.#stores) store.freeze(writer, 0, store.slotCount)
+    for (const store of this.#stores) while (!store.encode(() => true)) await yieldToLoop()
+    const segment = writer.finish('keep-empty')
+    this.#filling = bytesOf(segment ?? [])
+    this.#handOn(disk, ref, segment)
+  }
+
+  async #restoreMemory(chain: readonly ChainPart[]): Promise<void> {
+    const expected = bytesOfKeys(chain)
+    for await (const [, segment] of segmentsOf(chain)) this.#replay(segment, expected)
+  }
+
+  /** The next segment of the chain that is restored on the heap.  @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE */
+  replay(segment: Buffer, mark: SegmentMark): void {
+    this.#replay(segment, segment.length)
+    this.#chained(mark, segment.length)
+  }
+
+  #replay(segment: Buffer, expected: number): void {
     replaySegment(segment, (identity) => this.#storeOf(identity).replay.target(identity), expected)
     for (const store of this.#stores) store.replay.ended()
-    this.#chained(mark, segment.length)
   }
 
   #storeOf({ name, operator }: StateIdentity): HeapStore {

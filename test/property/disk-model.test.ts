@@ -51,6 +51,7 @@ function modelled(
     encodeSome: () => task.encodeSome(),
     complete: () => (way === 'settled, same disk' ? task.complete() : task.commit()),
     async crash() {
+      if (way === 'settled, same disk') await task.settled()
       const next = await task.crash(way === 'empty disk' ? 'empty disk' : 'same disk')
       if (way === 'settled, same disk') expect(next.read).toEqual([])
       return modelled(next, ways, turn + 1)

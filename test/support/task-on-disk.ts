@@ -45,6 +45,8 @@ export class TaskOnDisk implements Omit<StateBackend, 'crash' | 'restored'> {
   readonly disk: Awaited<ReturnType<LevelBackend['open']>>
   /** Segments that the last restore had to read. */
   readonly read: string[] = []
+  /** What was told of the disk. */
+  readonly failures: string[] = []
   readonly #states: StateDescriptors
   readonly #key: Serde<unknown>
   readonly #sizes: DiskSizes
@@ -71,7 +73,11 @@ export class TaskOnDisk implements Omit<StateBackend, 'crash' | 'restored'> {
     this.#chain = chain
     this.disk = disk
     this.store = new HeapStore('operator', states, key, sizes.rowsPerLook, disk)
-    this.#state = new TaskState([this.store], { ...sizes, disk })
+    this.#state = new TaskState([this.store], {
+      ...sizes,
+      disk,
+      onFailure: ({ message }) => this.failures.push(message),
+    })
   }
 
   /** In this folder; in one of its own, which goes with it, if none is given. */
@@ -163,6 +169,11 @@ export class TaskOnDisk implements Omit<StateBackend, 'crash' | 'restored'> {
 
   settled(): Promise<void> {
     return this.#state.settled()
+  }
+
+  /** The task ends, and its process goes on. */
+  close(): Promise<void> {
+    return this.#state.close()
   }
 
   get overBudget(): boolean {

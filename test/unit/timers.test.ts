@@ -182,7 +182,11 @@ test('names that begin with $ are not the user’s', () => {
   expect(plan).toThrow(/PLAN_INVALID[\s\S]*'\$mine' of 'o': names that begin with \$/)
 })
 
-describe.each(['heap', 'leveldb'] as const)('after a crash, on %s', (backend) => {
+describe.each([
+  ['heap', 0],
+  ['leveldb', 1],
+  ['leveldb', 2 ** 20],
+] as const)('after a crash, on %s with a cache of %d bytes', (backend, cacheBytesMax) => {
   let folder = ''
   const opened: LevelBackend[] = []
   beforeEach(async () => {
@@ -196,7 +200,7 @@ describe.each(['heap', 'leveldb'] as const)('after a crash, on %s', (backend) =>
   async function options(instance: string): Promise<RunnerOptions> {
     if (backend === 'heap') return {}
     const level = await LevelBackend.open({
-      ...{ folder, pipeline: 'p', instance, cacheBytesMax: 1, log: silentLogger },
+      ...{ folder, pipeline: 'p', instance, cacheBytesMax, log: silentLogger },
     })
     opened.push(level)
     return { disk: await level.open(taskId('in', 0)) }

@@ -118,6 +118,11 @@ export class KeySlots implements KeyWriter {
     return slot
   }
 
+  /** Of the same key, without a mark. */
+  get soughtBytes(): number {
+    return this.#length
+  }
+
   /** The key that was looked for last, as state has it. Here and below: good until the next one is asked for. */
   get soughtInState(): Buffer {
     const out = this.#inState

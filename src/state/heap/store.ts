@@ -55,6 +55,8 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   #stateIds: readonly number[] = []
   /** Of the key that is being read from there. */
   #loading = NO_SLOT
+  /** What is not here is not on disk either: it need not be asked. Until something goes. */
+  #whole = false
   readonly #clock = new ClockHand()
   /** The epoch whose changes, and all before, are on disk. */
   #applied = 0
@@ -149,7 +151,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   async eachMapKey(state: string, found: (key: Buffer, mapKey: unknown) => void): Promise<void> {
     const column = this.#tables.findIndex(({ identity }) => identity.name === state)
     const table = this.#tables[column] as MapTable
-    if (!this.#disk) {
+    if (!this.#disk || this.#whole) {
       for (let slot = 0; slot < this.slotCount; slot++)
         for (const mapKey of table.keysOf(slot)) found(this.#keys.inState(slot), mapKey)
       return
@@ -159,9 +161,10 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
     })
   }
 
-  /** The disk is restored: its states have their numbers. */
-  attach(): void {
+  /** The disk is restored: its states have their numbers. `whole`: all that it has, or is to have, is here, too. */
+  attach(whole: boolean): void {
     const disk = this.#disk
+    this.#whole = whole
     if (disk) this.#stateIds = this.#tables.map(({ identity }) => disk.stateId(identity))
   }
 
@@ -193,6 +196,10 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
 
   /** −1: the disk has nothing of the key that was looked for. */
   #load(disk: TaskDisk): number {
+    if (this.#whole) {
+      disk.checkKey(this.#keys.soughtBytes)
+      return NO_SLOT
+    }
     this.#loading = NO_SLOT
     disk.read(this.#stateIds, this.#keys.soughtInState, this.#found)
     return this.#loading
@@ -300,6 +307,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
       const before = this.cacheBytes
       for (const table of this.#tables) table.evict(slot)
       this.#keys.forget(slot)
+      this.#whole = false
       freed += before - this.cacheBytes
       this.#clock.found()
     }

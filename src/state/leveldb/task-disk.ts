@@ -13,8 +13,8 @@ import { isCode, MillraceError } from '../../base/errors.ts'
 import type { TaskId } from '../../base/ids.ts'
 import { type StepListener, traced } from '../../base/messages.ts'
 import { type MapHead, type MapPage, readHead, readMap, readMapHead } from '../collections.ts'
-import type { BaseSlice, CacheBudget, ChainPart, FoundOnDisk, SegmentStates, TaskDisk } from '../disk.ts'
-import { type ReadableState, Row, type SegmentRows, type StateIdentity } from '../segment.ts'
+import type { BaseSlice, CacheBudget, ChainPart, FoundOnDisk, ReadState, SegmentStates, TaskDisk } from '../disk.ts'
+import { Row, type SegmentRows, type StateIdentity } from '../segment.ts'
 import { converting, type RowTarget, SegmentReader } from '../segment-reader.ts'
 import { f64 } from '../serde.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
@@ -60,8 +60,6 @@ const STAGGER_MAX = 8
 
 /** Numbers of states are below. */
 const FIRST_PACK = 0x8000
-
-type Reading = (identity: StateIdentity) => ReadableState
 
 interface Place {
   readonly pack: number
@@ -223,13 +221,16 @@ export class LevelTaskDisk implements TaskDisk {
     return plan
   }
 
+  checkKey(bytes: number): void {
+    if (bytes <= KEY_BYTES_MAX) return
+    const text = `a key of ${bytes} bytes; with state on disk ${KEY_BYTES_MAX} are the limit: use a shorter key, or its hash`
+    throw new MillraceError('KEY_INVALID', text)
+  }
+
   /** A view that is good until the next one is asked for. */
   #keyOf(state: number, key: Buffer): Buffer {
     const length = PREFIX_BYTES + 2 + key.length + STATE_BYTES
-    if (key.length > KEY_BYTES_MAX) {
-      const text = `a key of ${key.length} bytes; with state on disk ${KEY_BYTES_MAX} are the limit: use a shorter key, or its hash`
-      throw new MillraceError('KEY_INVALID', text)
-    }
+    this.checkKey(key.length)
     if (this.#scratch.length < length) this.#scratch = Buffer.alloc(length * 2)
     const out = this.#scratch
     out.writeUInt32BE(this.#marker.prefix, 0)
@@ -239,14 +240,22 @@ export class LevelTaskDisk implements TaskDisk {
     return out.subarray(0, length)
   }
 
-  async restore(chain: readonly ChainPart[], read: Reading): Promise<void> {
+  async prepare(chain: readonly ChainPart[], read: ReadState): Promise<number> {
     const marker = this.#marker
     const from = marker.applied === null ? 0 : chain.findIndex(({ ref }) => ref === marker.applied) + 1
     const known = marker.applied === null || from > 0
     const follows = marker.applying === null || marker.applying === chain[from]?.ref
-    const kept = known && follows && marker.states.every((identity) => isAsItIs(identity, read))
-    if (!kept) await this.#wipe()
-    for (const part of chain.slice(kept ? from : 0)) await this.#replay(part.ref, [await part.read()], 'all', read)
+    if (known && follows && marker.states.every((identity) => isAsItIs(identity, read))) return from
+    await this.#wipe()
+    return 0
+  }
+
+  async clear(): Promise<void> {
+    if (this.#marker.applied !== null || this.#marker.applying !== null) await this.#wipe()
+  }
+
+  follow(ref: string, segment: Buffer, read: ReadState): Promise<void> {
+    return this.#replay(ref, [segment], 'all', read)
   }
 
   /** Begins anew; a crash on the way leaves nothing that could be taken for something. */
@@ -271,7 +280,7 @@ export class LevelTaskDisk implements TaskDisk {
     return running
   }
 
-  async #replay(ref: string, segment: readonly Buffer[], which: 'all' | 'changes', read: Reading): Promise<void> {
+  async #replay(ref: string, segment: readonly Buffer[], which: 'all' | 'changes', read: ReadState): Promise<void> {
     const marker = this.#marker
     marker.applying = ref
     const begin = (): Writes =>
@@ -428,7 +437,7 @@ export class LevelTaskDisk implements TaskDisk {
 }
 
 /** What the disk has of it can stay. What cannot be read at all is refused by the chain, if it is there still. */
-function isAsItIs(identity: StateIdentity, read: Reading): boolean {
+function isAsItIs(identity: StateIdentity, read: ReadState): boolean {
   try {
     return read(identity).convert === null
   } catch (error) {
