@@ -1,4 +1,4 @@
-/** A topic to read, written once for all runs, and what each workload must make of it. */
+/** Topics to read, written once for all runs, and what each workload must make of them. */
 import type { Expected } from './output-check.ts'
 import type { Progress } from './progress.ts'
 import type { Scenario } from './scenarios/scenario.ts'
@@ -12,27 +12,62 @@ export interface Input {
   readonly expected: ReadonlyMap<string, Expected>
 }
 
+interface Place {
+  readonly stage: Stage
+  readonly progress: Progress
+}
+
+/** Written, and read once by each workload. */
 export async function prepareInput(
-  { stage, progress }: { readonly stage: Stage; readonly progress: Progress },
+  place: Place,
   name: string,
   shape: InputShape,
   workloads: readonly Scenario[],
 ): Promise<Input> {
+  const input = await writeInput(place, name, shape)
+  const expected = new Map<string, Expected>()
+  for (const scenario of workloads) expected.set(scenario.id, await expectedFrom(place, input, scenario))
+  return { ...input, expected }
+}
+
+async function writeInput({ stage, progress }: Place, name: string, shape: InputShape): Promise<Input> {
   const { records } = shape
   const topic = stage.name(name)
   await stage.writeInput(topic, shape, (written) =>
     progress.live(`${name} · ${Math.round((written / records) * 100)} %`),
   )
-  const expected = new Map<string, Expected>()
-  for (const scenario of workloads) {
-    progress.live(`what ${scenario.id} must give`)
-    const must = await scenario.expect(stage.reader, topic)
-    if (must.records !== records) throw new Error(`the input has ${must.records} records`)
-    expected.set(scenario.id, must)
-  }
-  const input = { topic, records, partitions: shape.partitions ?? partitions, expected }
+  const input = { topic, records, partitions: shape.partitions ?? partitions, expected: new Map() }
   progress.say(`${name} · ${records} records in ${input.partitions} partitions`)
   return input
+}
+
+async function expectedFrom(
+  { stage, progress }: Place,
+  { topic, records }: Input,
+  scenario: Scenario,
+): Promise<Expected> {
+  progress.live(`what ${scenario.id} must give`)
+  const must = await scenario.expect(stage.reader, topic)
+  if (must.records !== records) throw new Error(`the input has ${must.records} records`)
+  return must
+}
+
+/** Inputs of several sizes: each is written when it is first wanted, and read by a workload when that first wants it. */
+export class Inputs {
+  readonly #place: Place
+  readonly #bySize = new Map<number, Input>()
+
+  constructor(place: Place) {
+    this.#place = place
+  }
+
+  async of(records: number, scenario: Scenario): Promise<Input> {
+    const known = this.#bySize.get(records) ?? (await writeInput(this.#place, `input-${records}`, { records }))
+    const must = known.expected.get(scenario.id) ?? (await expectedFrom(this.#place, known, scenario))
+    const input = { ...known, expected: new Map([...known.expected, [scenario.id, must]]) }
+    this.#bySize.set(records, input)
+    return input
+  }
 }
 
 /** @throws RangeError if the input was not prepared for the workload */

@@ -19,6 +19,7 @@ const drainMs = 20_000
 export interface LatencyRun {
   readonly scenario: string
   readonly candidate: string
+  readonly run: number
   readonly recordsPerSecond: number
   readonly records: number
   readonly recordsOut: number
@@ -34,8 +35,9 @@ export async function measureLatency(
   scenario: Scenario,
   candidate: Candidate,
   load: Load,
+  run = 1,
 ): Promise<LatencyRun> {
-  const name = stage.name(scenario.id, candidate.id, 'latency')
+  const name = stage.name(scenario.id, candidate.id, 'latency', `r${run}`)
   const input = `${name}-in`
   const output = `${name}-out`
   await stage.createTopic(input)
@@ -66,6 +68,7 @@ export async function measureLatency(
     return {
       scenario: scenario.id,
       candidate: candidate.id,
+      run,
       recordsPerSecond: load.recordsPerSecond,
       records,
       recordsOut,

@@ -34,11 +34,12 @@ export const workloadsDefault: readonly string[] = ['W0', 'W1', 'W2']
 /** Of a profile, and beside the peers. */
 const workloadsAll: readonly string[] = [...workloadsDefault, 'W3', 'W4']
 
-/** Compilers are at work during the first millions, ours and the JVMs'; a stream runs for months. */
-const recordsDefault = 10_000_000
+/** To begin with: compilers are at work during the first millions, ours and the JVMs'. */
+const recordsDefault = 4_000_000
 
 export const help = `npm run bench -- [options]: Millrace beside a kafkajs loop
-  --records N        records of the input (default 10,000,000, the loop reads a quarter; with --quick 800,000)
+  --records N        records of the input (default 4,000,000, the loop reads a quarter; with --quick 800,000)
+  --window-s N       where 80 % of a run take less, it is made again with up to 8 times as many records (default 20; with --quick 0)
   --runs N           runs of each system and workload (default 3; with --quick 1)
   --workloads W0,W1  default W0,W1,W2, for a profile W3 and W4, too; of some only, or without latencies, nothing is written into the repository
   --latency-s N      seconds of each latency run (default 14; 0: none)
@@ -51,8 +52,8 @@ export const help = `npm run bench -- [options]: Millrace beside a kafkajs loop
 npm run bench -- peers [options]: Millrace beside Kafka Streams, Flink and two loops; needs a JDK and Maven
   --parts A,B        default throughput,latency,recovery; the others keep the figures of their last run
   --records N        as above; the loops read a quarter, W3 with a tenth in memory a half
-  --runs, --foreign, --repeats, --quick   as above
-  --rate N, --seconds N   records per second and length of a latency or recovery run (default 10,000 and 24)
+  --runs, --window-s, --foreign, --repeats, --quick   as above
+  --rate N, --seconds N   records per second and length of a latency or recovery run, as many as --runs (default 10,000 and 24)
   --workloads W0,W1  default W0,W1,W2,W3,W4; the others keep their last figures if these are of as many records and runs
   --systems A,B      of some only nothing is written into the repository; default all: millrace, millrace-fields, millrace-tenth, kafka-streams, kafka-streams-tuned, flink, flink-tuned, kafkajs, platformatic
 
@@ -68,6 +69,7 @@ npm run bench -- pause: how long records stand still for a checkpoint of a milli
 const seriesFlags = {
   records: { type: 'string' },
   runs: { type: 'string' },
+  'window-s': { type: 'string' },
   foreign: { type: 'string', default: '0.2' },
   repeats: { type: 'string', default: '1' },
   quick: { type: 'boolean', default: false },
@@ -76,6 +78,7 @@ const seriesFlags = {
 interface SeriesValues {
   readonly records?: string
   readonly runs?: string
+  readonly 'window-s'?: string
   readonly foreign: string
   readonly repeats: string
   readonly quick: boolean
@@ -140,10 +143,12 @@ function partOf(text: string): PeersPart {
   throw new TypeError(`--parts ${text}: there are ${peersParts.join(', ')}`)
 }
 
-function series({ records, runs, foreign, repeats, quick }: SeriesValues): SeriesOptions {
+function series(values: SeriesValues): SeriesOptions {
+  const { records, runs, foreign, repeats, quick } = values
   return {
     records: number('records', records ?? String(quick ? 800_000 : recordsDefault), 10_000),
     runs: number('runs', runs ?? (quick ? '1' : '3'), 1),
+    windowMsMin: number('window-s', values['window-s'] ?? (quick ? '0' : '20'), 0) * 1_000,
     foreignCoresMax: number('foreign', foreign, 0),
     repeats: number('repeats', repeats, 0),
   }

@@ -13,6 +13,8 @@ export interface SeriesSettings {
   readonly partitions: number
   readonly broker: string
   readonly brokerHeapMb: number
+  /** Undefined in results of before: it did not matter. */
+  readonly windowMsMin?: number
   readonly foreignCoresMax: number
   readonly repeats: number
 }
@@ -68,6 +70,7 @@ const head = [
   'k records/s',
   'broker µs/record',
   'peak RSS MB',
+  'M records',
   'window s',
   'others, cores',
   'exact',
@@ -87,6 +90,7 @@ export function throughputTable(results: SeriesResults, scenario: Scenario, cand
       middle((run) => run.recordsPerSecond / 1_000, 0),
       middle((run) => run.brokerUsPerRecord, 2),
       middle((run) => run.peakRssMb, 0),
+      middle((run) => run.records / 1e6, 0),
       middle((run) => run.windowMs / 1_000, 0),
       spread(runs, disturbedCores, 2),
       `${runs.filter((run) => run.exact).length} of ${runs.length}`,
@@ -94,6 +98,12 @@ export function throughputTable(results: SeriesResults, scenario: Scenario, cand
     return [row]
   })
   return table(head, rows)
+}
+
+/** On why runs are of different lengths. */
+export function lengthening({ windowMsMin = 0 }: SeriesSettings): string {
+  if (windowMsMin === 0) return ''
+  return ` Where the window was shorter than ${windowMsMin / 1_000} s, the run was made again, and all of its kind, with 2, 4 or 8 times as many: *M records*.`
 }
 
 /** On runs that others disturbed, and on those that failed. */

@@ -1,16 +1,23 @@
 /** All runs at full speed of some candidates on some workloads: in which order, on which input, and repeated when. */
 import { Random } from '../pipelines/nexmark/generator.ts'
 import { type Candidate, canRun } from './candidates.ts'
-import { type Input, prepareInput } from './input.ts'
+import { type Input, Inputs } from './input.ts'
 import type { Progress } from './progress.ts'
 import type { Scenario } from './scenarios/scenario.ts'
 import type { Stage } from './stage.ts'
 import { disturbedCores } from './tables.ts'
 import { measureThroughput, type ThroughputRun } from './throughput.ts'
 
+/** Times the first input: with what is written of it the page cache of a small machine is full then. */
+const lengthsMax = 8
+/** One run is quicker than another. */
+const spareLength = 1.15
+
 export interface SeriesOptions {
   readonly records: number
   readonly runs: number
+  /** Where a window is shorter, more records are read; 0: it does not matter. */
+  readonly windowMsMin: number
   /** Cores that others may use in a run's window before it is repeated. */
   readonly foreignCoresMax: number
   /** How often at most. */
@@ -41,14 +48,12 @@ export interface Planned {
 /** A system that fails ends its run, not the series: what the others did is kept. */
 export async function measureSeries(order: SeriesOrder): Promise<Series> {
   const { progress } = order
-  const inputs = await prepareInputs(order)
+  const tools = { inputs: new Inputs(order), lengths: new Lengths(order.options.windowMsMin) }
   const throughputRuns: ThroughputRun[] = []
   const failures: string[] = []
   await progress.series(planned(order), async (next) => {
-    const input = inputs.get(next.candidate.inputShare)
-    if (!input) throw new RangeError('no input of that size')
     try {
-      throughputRuns.push(...(await measureQuietly(order, next, input)))
+      throughputRuns.push(...(await measureLongEnough(order, next, tools)))
     } catch (error) {
       if (progress.interrupted) return
       const failure = `${labelOf(next)}: ${error instanceof Error ? error.message : error}`
@@ -60,17 +65,51 @@ export async function measureSeries(order: SeriesOrder): Promise<Series> {
   return { throughputRuns, failures }
 }
 
-/** One input for each size that a candidate reads. */
-async function prepareInputs(order: SeriesOrder): Promise<ReadonlyMap<number, Input>> {
-  const { options, workloads, candidates } = order
-  const inputs = new Map<number, Input>()
-  for (const share of new Set(candidates.map((candidate) => candidate.inputShare))) {
-    const readers = candidates.filter((candidate) => candidate.inputShare === share)
-    const read = workloads.filter((scenario) => readers.some((candidate) => canRun(candidate, scenario)))
-    const name = share === 1 ? 'input' : `input-${share}th`
-    inputs.set(share, await prepareInput(order, name, { records: Math.ceil(options.records / share) }, read))
+/** How many times its first input each candidate reads of each workload, so that its window is long enough. */
+class Lengths {
+  readonly #windowMsMin: number
+  readonly #factors = new Map<string, number>()
+
+  constructor(windowMsMin: number) {
+    this.#windowMsMin = windowMsMin
   }
-  return inputs
+
+  of(next: Planned): number {
+    return this.#factors.get(titleOf(next)) ?? 1
+  }
+
+  /** False: it is to be measured again, with more. */
+  isEnough(next: Planned, windowMs: number): boolean {
+    const factor = this.of(next)
+    const longer = lengthened(factor, windowMs, this.#windowMsMin)
+    this.#factors.set(titleOf(next), longer)
+    return longer === factor
+  }
+}
+
+/** What a window of `windowMs` says of how many times the first input is needed: a power of two, so that inputs are few. */
+export function lengthened(factor: number, windowMs: number, windowMsMin: number): number {
+  if (windowMs >= windowMsMin) return factor
+  const wanted = 2 ** Math.ceil(Math.log2((windowMsMin * spareLength) / windowMs))
+  return Math.min(lengthsMax, factor * Math.max(2, wanted))
+}
+
+/** A run whose window is too short tells how much is needed, and does not count. */
+async function measureLongEnough(
+  order: SeriesOrder,
+  next: Planned,
+  { inputs, lengths }: { readonly inputs: Inputs; readonly lengths: Lengths },
+): Promise<readonly ThroughputRun[]> {
+  for (;;) {
+    const records = Math.ceil((order.options.records * lengths.of(next)) / next.candidate.inputShare)
+    const runs = await measureQuietly(order, next, await inputs.of(records, next.scenario))
+    const windowMs = runs.at(-1)?.windowMs ?? 0
+    if (lengths.isEnough(next, windowMs)) return runs
+    const seconds = (windowMs / 1_000).toFixed(1)
+    order.progress.say(
+      `${labelOf(next)} · a window of ${seconds} s is too short · from here on ${lengths.of(next)} times as many records`,
+    )
+  }
 }
 
 /** Another order in each run: none has the quiet start, the full page cache, or what another one left behind, every time. */
@@ -87,6 +126,8 @@ function planned({ options, workloads, candidates }: SeriesOrder): Planned[] {
   )
 }
 
+/** Of what is run several times. */
+const titleOf = ({ scenario, candidate }: Planned): string => `${scenario.id} ${candidate.title}`
 const labelOf = ({ run, scenario, candidate }: Planned): string => `${scenario.id} run ${run} · ${candidate.title}`
 
 /** Whether every run came to its end with an exact output. */

@@ -66,7 +66,8 @@ export interface ThroughputOrder {
 export async function measureThroughput(order: ThroughputOrder): Promise<ThroughputRun> {
   const { stage, scenario, candidate, run, attempt, input } = order
   const { records } = input
-  const name = stage.name(scenario.id, candidate.id, `r${run}`, `a${attempt}`)
+  // Nothing of a run with fewer records is met again.
+  const name = stage.name(scenario.id, candidate.id, `r${run}`, `a${attempt}`, `n${records}`)
   const output = `${name}-out`
   await stage.createTopic(output, input.partitions)
   try {

@@ -73,17 +73,27 @@ function save(measured: PeersResults, { quick, systems }: PeersOptions): void {
   writeFileSync(fileOf('../PEERS.md'), renderPeers(results, readFileSync(fileOf('./not-measured.md'), 'utf8')))
 }
 
+/** One system after the other, then all of them again. */
+function repeated(
+  candidates: readonly Candidate[],
+  times: number,
+): { readonly run: number; readonly candidate: Candidate }[] {
+  const numbers = Array.from({ length: times }, (_, index) => index + 1)
+  return numbers.flatMap((run) => candidates.map((candidate) => ({ run, candidate })))
+}
+
 async function measureLatencies(
   stage: Stage,
   progress: Progress,
-  { load }: PeersOptions,
+  { load, runs: times }: PeersOptions,
   candidates: readonly Candidate[],
 ): Promise<LatencyRun[]> {
   const runs: LatencyRun[] = []
-  await progress.series(candidates, async (candidate) => {
-    const run = await measureLatency(stage, scenarioOf(timedWorkload), candidate, load)
-    runs.push(run)
-    progress.say(`latency · ${candidate.title} · p50 ${run.p50Ms} ms · p99 ${run.p99Ms} ms · p99.9 ${run.p999Ms} ms`)
+  await progress.series(repeated(candidates, times), async ({ run, candidate }) => {
+    const result = await measureLatency(stage, scenarioOf(timedWorkload), candidate, load, run)
+    runs.push(result)
+    const { p50Ms, p99Ms, p999Ms } = result
+    progress.say(`latency run ${run} · ${candidate.title} · p50 ${p50Ms} ms · p99 ${p99Ms} ms · p99.9 ${p999Ms} ms`)
   })
   return runs
 }
@@ -95,9 +105,7 @@ async function measureRecoveries(
   candidates: readonly Candidate[],
 ): Promise<RecoveryRun[]> {
   const runs: RecoveryRun[] = []
-  const numbers = Array.from({ length: times }, (_, index) => index + 1)
-  const planned = numbers.flatMap((run) => candidates.map((candidate) => ({ run, candidate })))
-  await progress.series(planned, async ({ run, candidate }) => {
+  await progress.series(repeated(candidates, times), async ({ run, candidate }) => {
     const result = await measureRecovery(stage, scenarioOf(timedWorkload), candidate, run, load)
     runs.push(result)
     const complete = `${result.recordsOut} of ${result.records} out`

@@ -3,7 +3,7 @@ import { workerHeapFlags } from '../../src/cli/heap-flags.ts'
 import type { Candidate, Setting } from '../candidates.ts'
 import { scenarioOf } from '../scenarios/all.ts'
 import type { Scenario } from '../scenarios/scenario.ts'
-import { counted, disturbance, figure, medianOf, table, throughputTable, workloadsOf } from '../tables.ts'
+import { counted, disturbance, figure, lengthening, medianOf, table, throughputTable, workloadsOf } from '../tables.ts'
 import type { ThroughputRun } from '../throughput.ts'
 import { loopShare, ours, oursNaming, oursTenth, peersCandidates, timedWorkload } from './candidates.ts'
 import { flink, flinkTuned, jvmFlags, jvmFlagsTuned, jvmPeers, kafkaStreams, kafkaStreamsTuned } from './jvm-peers.ts'
@@ -158,7 +158,7 @@ function conditions(results: Throughput): string {
   const broker =
     settings.broker === 'java' ? `one node, heap ${settings.brokerHeapMb} MB, on the same cores` : settings.broker
   return `- Broker: ${broker}; replication 1, no TLS.
-- Input: ${settings.records.toLocaleString('en')} bids, 210 bytes of JSON each, key = auction, 100,000 keys evenly, ${settings.partitions} partitions, no compression. The loops read 1/${loopShare} of it, W3 with a tenth in memory 1/${oursTenth.inputShare}: they are slower.
+- Input: ${settings.records.toLocaleString('en')} bids, 210 bytes of JSON each, key = auction, 100,000 keys evenly, ${settings.partitions} partitions, no compression; the loops read 1/${loopShare} of it, W3 with a tenth in memory 1/${oursTenth.inputShare}.${lengthening(settings)}
 - Every system is one process of its own, started anew for each run, exactly-once, with one thread or slot of work, reading from the beginning into a topic of its own; it commits or checkpoints once a second, the loops with every transaction. ${settings.runs} runs each, in another order each time; medians [smallest–largest] of those that count: *exact* has their number.
 - Window: from 10 % to 90 % of the output, by high watermarks sampled every 50 ms. *Late half*: 50 % to 90 %, with less of the compilers' work in it; its ratio is held to the same target. CPU: user and system time of all threads of all processes of a system, as the kernel counts it; peak RSS likewise.
 - ${disturbance(results)}

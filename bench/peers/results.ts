@@ -21,7 +21,9 @@ export interface Throughput extends About, SeriesResults {
 
 function alike(one: Throughput, other: Throughput): boolean {
   const isSame = one.machine.cpu === other.machine.cpu && one.machine.cores === other.machine.cores
-  return isSame && one.settings.records === other.settings.records && one.settings.runs === other.settings.runs
+  const { records, runs, windowMsMin } = one.settings
+  const { settings } = other
+  return isSame && records === settings.records && runs === settings.runs && windowMsMin === settings.windowMsMin
 }
 
 export interface Origin {

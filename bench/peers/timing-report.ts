@@ -13,19 +13,26 @@ type Part<Name extends keyof PeersResults> = NonNullable<PeersResults[Name]>
 const amiss = ({ records, recordsOut }: { readonly records: number; readonly recordsOut: number }): string =>
   recordsOut === records ? '' : ` (${recordsOut} of ${records} came)`
 
+/** Median [smallest–largest]. */
+function middleOf(values: readonly number[]): string {
+  if (values.length < 2) return figure(values[0], 0)
+  return `${figure(median(values), 0)} [${figure(Math.min(...values), 0)}–${figure(Math.max(...values), 0)}]`
+}
+
 export function latencySection({ load, runs }: Part<'latency'>): string[] {
-  const rows = latencyCandidates.flatMap((candidate) =>
-    runs
-      .filter((run) => run.candidate === candidate.id)
-      .map((run) => [
-        `${candidate.title}${amiss(run)}`,
-        ...[run.p50Ms, run.p99Ms, run.p999Ms, run.maxMs].map((ms) => figure(ms, 0)),
-        figure(run.foreignCores, 2),
-      ]),
-  )
+  const of = (candidate: Candidate) => runs.filter((run) => run.candidate === candidate.id)
+  const rows = latencyCandidates.flatMap((candidate) => {
+    const mine = of(candidate)
+    if (mine.length === 0) return []
+    const picks = [...mine.map(({ p50Ms, p99Ms, p999Ms, maxMs }) => [p50Ms, p99Ms, p999Ms, maxMs])]
+    const middles = [0, 1, 2, 3].map((index) => middleOf(picks.flatMap((run) => run[index] ?? [])))
+    const others = Math.max(...mine.map(({ foreignCores }) => foreignCores))
+    return [[`${candidate.title}${mine.map(amiss).join('')}`, ...middles, figure(others, 2)]]
+  })
+  const times = Math.max(...latencyCandidates.map((candidate) => of(candidate).length))
   return [
     `## Output latency at ${load.recordsPerSecond.toLocaleString('en')} records/s`,
-    `From the timestamp that the producer gave a record to its output at a \`read_committed\` reader, by one machine's clock; ${load.seconds} s each, the first 4 not counted. Commits or checkpoints once a second unless it says otherwise.`,
+    `From the timestamp that the producer gave a record to its output at a \`read_committed\` reader, by one machine's clock; ${load.seconds} s each, the first 4 not counted; ${times} runs of each, medians [smallest–largest] of the runs' figures, of *others* the most. Commits or checkpoints once a second unless it says otherwise.`,
     table(['ms', 'p50', 'p99', 'p99.9', 'max', 'others, cores'], rows),
   ]
 }
@@ -38,8 +45,7 @@ export function recoverySection({ load, repeated, runs }: Part<'recovery'>): str
       const values = mine.flatMap((run) => pick(run) ?? [])
       const without = mine.length - values.length
       if (values.length === 0) return none
-      const found = `${figure(median(values), 0)} [${figure(Math.min(...values), 0)}–${figure(Math.max(...values), 0)}]`
-      return without === 0 ? found : `${found}, ${without} of ${mine.length} ${none}`
+      return without === 0 ? middleOf(values) : `${middleOf(values)}, ${without} of ${mine.length} ${none}`
     }
     const exact = mine.filter((run) => run.exact).length
     const row = [

@@ -5,6 +5,7 @@
 import { describe, expect, test } from '@jest/globals'
 import { expectBytes } from '../../bench/output-check.ts'
 import { scenarioOf } from '../../bench/scenarios/all.ts'
+import { lengthened } from '../../bench/throughput-series.ts'
 import type { Reader } from '../../checker/reader.ts'
 import type { RecordChunk } from '../../checker/record-log.ts'
 
@@ -86,4 +87,16 @@ describe('outputs that keep their place', () => {
     const expected = await expectBytes(readerOf({ input, output }), 'input', (_key, value) => value)
     expect((await expected.check('output')).exact).toBe(exact)
   })
+})
+
+test('a run whose window is too short is made with as many records as a power of two that makes it long enough, within limits', () => {
+  expect(lengthened(1, 20_000, 20_000)).toBe(1)
+  expect(lengthened(4, 30_000, 20_000)).toBe(4)
+  expect(lengthened(1, 19_900, 20_000)).toBe(2)
+  expect(lengthened(1, 11_000, 20_000)).toBe(4)
+  expect(lengthened(1, 3_000, 20_000)).toBe(8)
+  expect(lengthened(2, 6_000, 20_000)).toBe(8)
+  expect(lengthened(4, 19_000, 20_000)).toBe(8)
+  expect(lengthened(8, 10_000, 20_000)).toBe(8)
+  expect(lengthened(1, 10, 20_000)).toBe(8)
 })
