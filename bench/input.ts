@@ -63,6 +63,7 @@ export class Inputs {
 
   async of(records: number, scenario: Scenario): Promise<Input> {
     const known = this.#bySize.get(records) ?? (await writeInput(this.#place, `input-${records}`, { records }))
+    this.#bySize.set(records, known)
     const must = known.expected.get(scenario.id) ?? (await expectedFrom(this.#place, known, scenario))
     const input = { ...known, expected: new Map([...known.expected, [scenario.id, must]]) }
     this.#bySize.set(records, input)

@@ -48,12 +48,12 @@ export interface Planned {
 /** A system that fails ends its run, not the series: what the others did is kept. */
 export async function measureSeries(order: SeriesOrder): Promise<Series> {
   const { progress } = order
-  const tools = { inputs: new Inputs(order), lengths: new Lengths(order.options.windowMsMin) }
+  const lengths: Lengths = { inputs: new Inputs(order), factors: new Map() }
   const throughputRuns: ThroughputRun[] = []
   const failures: string[] = []
   await progress.series(planned(order), async (next) => {
     try {
-      throughputRuns.push(...(await measureLongEnough(order, next, tools)))
+      throughputRuns.push(...(await measureLongEnough(order, next, lengths)))
     } catch (error) {
       if (progress.interrupted) return
       const failure = `${labelOf(next)}: ${error instanceof Error ? error.message : error}`
@@ -65,28 +65,6 @@ export async function measureSeries(order: SeriesOrder): Promise<Series> {
   return { throughputRuns, failures }
 }
 
-/** How many times its first input each candidate reads of each workload, so that its window is long enough. */
-class Lengths {
-  readonly #windowMsMin: number
-  readonly #factors = new Map<string, number>()
-
-  constructor(windowMsMin: number) {
-    this.#windowMsMin = windowMsMin
-  }
-
-  of(next: Planned): number {
-    return this.#factors.get(titleOf(next)) ?? 1
-  }
-
-  /** False: it is to be measured again, with more. */
-  isEnough(next: Planned, windowMs: number): boolean {
-    const factor = this.of(next)
-    const longer = lengthened(factor, windowMs, this.#windowMsMin)
-    this.#factors.set(titleOf(next), longer)
-    return longer === factor
-  }
-}
-
 /** What a window of `windowMs` says of how many times the first input is needed: a power of two, so that inputs are few. */
 export function lengthened(factor: number, windowMs: number, windowMsMin: number): number {
   if (windowMs >= windowMsMin) return factor
@@ -94,20 +72,33 @@ export function lengthened(factor: number, windowMs: number, windowMsMin: number
   return Math.min(lengthsMax, factor * Math.max(2, wanted))
 }
 
-/** A run whose window is too short tells how much is needed, and does not count. */
+interface Lengths {
+  readonly inputs: Inputs
+  /** How many times its first input a candidate reads of a workload: found with its first run, and the same for all that follow. */
+  readonly factors: Map<string, number>
+}
+
+/** A first run whose window is too short tells how much is needed, and does not count. */
 async function measureLongEnough(
   order: SeriesOrder,
   next: Planned,
-  { inputs, lengths }: { readonly inputs: Inputs; readonly lengths: Lengths },
+  { inputs, factors }: Lengths,
 ): Promise<readonly ThroughputRun[]> {
-  for (;;) {
-    const records = Math.ceil((order.options.records * lengths.of(next)) / next.candidate.inputShare)
-    const runs = await measureQuietly(order, next, await inputs.of(records, next.scenario))
-    const windowMs = runs.at(-1)?.windowMs ?? 0
-    if (lengths.isEnough(next, windowMs)) return runs
-    const seconds = (windowMs / 1_000).toFixed(1)
+  const { records, windowMsMin } = order.options
+  const known = factors.get(titleOf(next))
+  for (let factor = known ?? 1; ; ) {
+    const input = await inputs.of(Math.ceil((records * factor) / next.candidate.inputShare), next.scenario)
+    const runs = await measureQuietly(order, next, input)
+    const last = runs.at(-1)
+    // What is wrong is never left out.
+    if (!last?.exact || known !== undefined) return runs
+    const longer = lengthened(factor, last.windowMs, windowMsMin)
+    factors.set(titleOf(next), longer)
+    if (longer === factor) return runs
+    factor = longer
+    const seconds = (last.windowMs / 1_000).toFixed(1)
     order.progress.say(
-      `${labelOf(next)} · a window of ${seconds} s is too short · from here on ${lengths.of(next)} times as many records`,
+      `${labelOf(next)} · a window of ${seconds} s is too short · from here on ${factor} times as many records`,
     )
   }
 }

@@ -24,7 +24,7 @@ export function latencySection({ load, runs }: Part<'latency'>): string[] {
   const rows = latencyCandidates.flatMap((candidate) => {
     const mine = of(candidate)
     if (mine.length === 0) return []
-    const picks = [...mine.map(({ p50Ms, p99Ms, p999Ms, maxMs }) => [p50Ms, p99Ms, p999Ms, maxMs])]
+    const picks = mine.map(({ p50Ms, p99Ms, p999Ms, maxMs }) => [p50Ms, p99Ms, p999Ms, maxMs])
     const middles = [0, 1, 2, 3].map((index) => middleOf(picks.flatMap((run) => run[index] ?? [])))
     const others = Math.max(...mine.map(({ foreignCores }) => foreignCores))
     return [[`${candidate.title}${mine.map(amiss).join('')}`, ...middles, figure(others, 2)]]

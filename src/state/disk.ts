@@ -96,10 +96,12 @@ export interface TaskDisk {
   clear(): Promise<void>
   /** Takes over the next segment of the chain. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE, STATE_DISK */
   follow(ref: string, segment: Buffer, read: ReadState): Promise<void>
-  /** Takes over what a committed checkpoint changed, or all that it had if there is nothing here; the memory of the parts is then used again. Resolves when it can be read. */
-  apply(ref: string, segment: readonly Buffer[]): Promise<void>
+  /** Takes over what a committed checkpoint changed, or all that it had if there is nothing here. Resolves when it can be read. `hurry`: in longer steps. @throws STATE_DISK */
+  apply(ref: string, segment: readonly Buffer[], hurry: boolean): Promise<void>
   /** `ended`: nothing is left for a slice behind it. @throws STATE_DISK, STATE_DAMAGED */
   writeBase(rows: SegmentRows, states: SegmentStates, slice: BaseSlice): Promise<'ended' | 'more'>
+  /** What is under way ends with STATE_DISK; nothing is written any more when it resolves. */
+  close(): Promise<void>
 }
 
 /** Where a worker's tasks keep their state. */

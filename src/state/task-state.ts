@@ -3,7 +3,7 @@
 
 import { assert } from '../base/assert.ts'
 import { bytesOf } from '../base/byte-writer.ts'
-import { yieldToLoop } from '../base/clock.ts'
+import { monotonicMs, yieldToLoop } from '../base/clock.ts'
 import { MillraceError } from '../base/errors.ts'
 import type { SegmentMark } from '../base/messages.ts'
 import { type BaseSlice, type ChainPart, type ReadState, segmentsOf, type TaskDisk } from './disk.ts'
@@ -24,8 +24,14 @@ const CHAIN_TIMES_MAX = 3
 const BASE_SLICE_SLOTS = 50_000
 const BASE_SLICE_BYTES = 8 * 2 ** 20
 
-/** Memory that a restored state takes, with the segment that fills the disk, for each byte of its chain's base: about. */
+/** Memory that numbers take, for each byte of the chain's base. What takes more is seen on the way. */
 const MEMORY_PER_BYTE = 2
+/** Segments of a chain that is restored in memory while the disk has nothing of it. */
+const CACHED_CHAIN_MAX = 200
+/** Committed segments that a disk which is being filled may be behind. */
+const BEHIND_MAX = 16
+/** Of encoding, between two looks at what else is to be done. */
+const SLICE_MS = 4
 
 interface Base {
   /** Fewer than meant if the disk has fewer. */
@@ -75,9 +81,11 @@ export class TaskState {
   #applying: Promise<void> = Promise.resolve()
   /** Segments that are committed and that the disk has not yet. */
   #behind = 0
-  /** Bytes of the one with which the disk is being filled after a restore. */
-  #filling = 0
+  /** The disk is being filled after a restore, and gets what was committed meanwhile. */
+  #catchingUp = false
   #disposed = false
+  /** The disk's last one. */
+  #failure: Error | null = null
   #encoded = false
 
   constructor(stores: readonly HeapStore[], options: TaskStateOptions = {}) {
@@ -100,7 +108,7 @@ export class TaskState {
 
   /** More is held in memory than it may; a checkpoint lets go of it. */
   get overBudget(): boolean {
-    return this.#disk?.budget.over === true && this.changed
+    return this.#disk?.budget.over === true && this.changed && !this.#catchingUp
   }
 
   /** So much more that no record may come before some of it can go: a checkpoint or the disk is on the way. */
@@ -147,17 +155,15 @@ export class TaskState {
     const index = this.#base.next++
     const of = this.#base.slices
     this.#mark = of === 1 ? 'base-whole' : index === 0 ? 'base-first' : index === of - 1 ? 'base-last' : 'base-part'
-    return { index, of, bytes: this.#diskBytes / of }
-  }
-
-  get #diskBytes(): number {
-    return Math.max(this.#disk?.bytes ?? 0, this.#filling)
+    return { index, of, bytes: (this.#disk?.bytes ?? 0) / of }
   }
 
   #beginBase(): Base | null {
+    // It would wait for the disk.
+    if (this.#catchingUp) return null
     const slots = this.#stores.map((store) => store.slotCount)
     const total = slots.reduce((sum, count) => sum + count, 0)
-    const size = this.#disk ? this.#diskBytes / this.#baseSliceBytes : total / this.#baseSliceSlots
+    const size = this.#disk ? this.#disk.bytes / this.#baseSliceBytes : total / this.#baseSliceSlots
     const wanted = Math.max(1, Math.ceil(size))
     const longer = this.#lastSlices > BASE_SLICES_FEW ? 2 * this.#lastSlices + (this.#disk?.stagger ?? 0) : 0
     const begin = (CHAIN_BEFORE_BASE + longer) * (this.#baseCanWait ? CHAIN_TIMES_MAX : 1)
@@ -246,44 +252,46 @@ export class TaskState {
 
   /**
    * The segment taken last is committed, under the name `ref`; null: there was none. The disk follows, while records flow; resolves when it
-   * has taken over the one before. What goes wrong later is told by `onFailure`, the next call, and `settled`. @throws STATE_DISK
+   * has taken over the one before, or, while it is filled after a restore, most of them. What goes wrong later is told by `onFailure`, the
+   * next call, and `settled`. @throws STATE_DISK
    */
   async committed(ref: string | null): Promise<void> {
     const segment = this.#taken
     this.#taken = null
-    // Checkpoints do not wait for a disk that is filled after a restore: it takes over what they have when it is through.
-    if (this.#filling === 0) await this.#applying
+    if (!this.#catchingUp || this.#behind >= BEHIND_MAX) await this.#applying
     if (this.#disk) this.#handOn(this.#disk, ref, segment)
   }
 
   #handOn(disk: TaskDisk, ref: string | null, segment: readonly Buffer[] | null): void {
     const epochs = this.#stores.map((store) => store.epoch)
+    // What waits is memory, too.
+    const bytes = this.#catchingUp ? bytesOf(segment ?? []) : 0
+    disk.budget.charge(bytes)
     this.#behind++
-    this.#applying = this.#applying.then(() => this.#apply(disk, ref, segment, epochs))
+    const applied = this.#applying
+      .then(() => (segment && ref !== null ? disk.apply(ref, segment, this.#catchingUp) : undefined))
+      .finally(() => disk.budget.charge(-bytes))
+    this.#applying = applied.then(() => this.#applied(disk, segment, epochs))
     // At once: nobody may come here for long, and a rebalance would keep the task as if all were well.
-    this.#applying.catch((error: Error) => {
-      this.#filling = 0
-      if (!this.#disposed) this.#onFailure(error)
-    })
+    this.#applying.catch((error: Error) => this.#failed(error))
   }
 
-  async #apply(
-    disk: TaskDisk,
-    ref: string | null,
-    segment: readonly Buffer[] | null,
-    epochs: readonly number[],
-  ): Promise<void> {
-    if (segment && ref !== null) {
-      await disk.apply(ref, segment)
-      releaseSegment(segment)
-    }
+  async #applied(disk: TaskDisk, segment: readonly Buffer[] | null, epochs: readonly number[]): Promise<void> {
+    if (segment) releaseSegment(segment)
     for (const [index, store] of this.#stores.entries()) store.applied(epochs[index] as number)
-    this.#filling = 0
     this.#behind--
+    if (this.#behind === 0) this.#catchingUp = false
     disk.budget.applied()
     // A look is at some keys only. While more than twice the limit is held no record comes, and so nobody else looks.
     for (disk.budget.relieve(); disk.budget.full && !disk.budget.over; disk.budget.relieve()) await yieldToLoop()
     this.#wake()
+  }
+
+  /** Those behind it fail for the same reason. */
+  #failed(error: Error): void {
+    this.#catchingUp = false
+    if (!this.#disposed && this.#failure !== error) this.#onFailure(error)
+    this.#failure = error
   }
 
   /** The disk has all that is committed. */
@@ -291,59 +299,83 @@ export class TaskState {
     return this.#applying
   }
 
-  /** An orderly end: the disk gets what is committed, but is not filled any more. What it lacks is read from the chain at the next start. */
+  /** An orderly end: the disk gets what is committed, unless it is being filled: then the next start begins anew, or goes on. */
   async close(): Promise<void> {
-    if (this.#filling === 0) await this.#applying.catch(() => {})
+    if (!this.#catchingUp) await this.#applying.catch(() => {})
     this.dispose()
+    await this.#applying.catch(() => {})
   }
 
   /** Nothing is read from it any more. */
   dispose(): void {
     this.#disposed = true
     for (const store of this.#stores) store.dispose()
+    if (this.#catchingUp) void this.#disk?.close()
   }
 
   /** @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE, STATE_DISK */
   async restore(chain: readonly ChainPart[]): Promise<void> {
     if (this.#disk) await this.#restoreDisk(this.#disk, chain)
-    else await this.#restoreMemory(chain)
+    else await this.#restoreMemory(chain, () => true)
     for (const { mark, bytes } of chain) this.#chained(mark, bytes)
   }
 
   async #restoreDisk(disk: TaskDisk, chain: readonly ChainPart[]): Promise<void> {
     const read: ReadState = (identity) => this.#storeOf(identity).replay.readable(identity)
     const there = await disk.prepare(chain, read)
-    const whole = there === 0 && disk.budget.hasRoom(MEMORY_PER_BYTE * bytesOfKeys(chain))
-    if (whole) await disk.clear()
-    else for await (const [{ ref }, segment] of segmentsOf(chain.slice(there))) await disk.follow(ref, segment, read)
-    for (const store of this.#stores) store.attach(whole)
-    const last = chain.at(-1)
-    if (whole && last) await this.#restoreThroughMemory(disk, chain, last.ref)
+    if (there > 0 || !(await this.#restoreIntoCache(disk, chain)))
+      for await (const [{ ref }, segment] of segmentsOf(chain.slice(there))) await disk.follow(ref, segment, read)
+    for (const store of this.#stores) store.attach()
   }
 
-  /** Memory is read in a fraction of the time that a disk takes to be written, which is done from there when records flow again. */
-  async #restoreThroughMemory(disk: TaskDisk, chain: readonly ChainPart[], ref: string): Promise<void> {
-    await this.#restoreMemory(chain)
+  /**
+   * Memory is read in a fraction of the time that a disk takes to be written, which is done from there when records flow again. False: the
+   * cache has no room for all of it, and nothing was restored.
+   */
+  async #restoreIntoCache(disk: TaskDisk, chain: readonly ChainPart[]): Promise<boolean> {
+    const { budget } = disk
+    // A long one is that of a disk which never came to its first base: it is to get further each time.
+    if (chain.length > CACHED_CHAIN_MAX || !budget.hasRoom(MEMORY_PER_BYTE * bytesOfKeys(chain))) return false
+    await disk.clear()
+    for (const store of this.#stores) store.hold()
+    const fits = await this.#restoreMemory(chain, () => budget.hasRoom(0))
+    if (fits) await this.#fill(disk, chain.at(-1)?.ref ?? null)
+    else for (const store of this.#stores) store.letGo()
+    return fits
+  }
+
+  /** The disk gets all that is in memory now, under the name of the chain's last segment. */
+  async #fill(disk: TaskDisk, ref: string | null): Promise<void> {
     const writer = new SegmentWriter()
     for (const store of this.#stores) store.freeze(writer, 0, store.slotCount)
-    for (const store of this.#stores) while (!store.encode(() => true)) await yieldToLoop()
-    const segment = writer.finish('keep-empty')
-    this.#filling = bytesOf(segment ?? [])
-    this.#handOn(disk, ref, segment)
+    for (const store of this.#stores) {
+      for (let complete = false; !complete; await yieldToLoop()) {
+        const untilMs = monotonicMs() + SLICE_MS
+        complete = store.encode(() => monotonicMs() >= untilMs)
+      }
+    }
+    this.#catchingUp = true
+    this.#handOn(disk, ref, writer.finish('drop-empty'))
   }
 
-  async #restoreMemory(chain: readonly ChainPart[]): Promise<void> {
-    const expected = bytesOfKeys(chain)
-    for await (const [, segment] of segmentsOf(chain)) this.#replay(segment, expected)
+  /** False: it was given up, as `goesOn` said after a segment. */
+  async #restoreMemory(chain: readonly ChainPart[], goesOn: () => boolean): Promise<boolean> {
+    let expected: number | undefined = bytesOfKeys(chain)
+    for await (const [, segment] of segmentsOf(chain)) {
+      this.#replay(segment, expected)
+      expected = undefined
+      if (!goesOn()) return false
+    }
+    return true
   }
 
-  /** The next segment of the chain that is restored on the heap.  @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE */
+  /** The next segment of the chain that is restored on the heap. @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE */
   replay(segment: Buffer, mark: SegmentMark): void {
-    this.#replay(segment, segment.length)
+    this.#replay(segment, undefined)
     this.#chained(mark, segment.length)
   }
 
-  #replay(segment: Buffer, expected: number): void {
+  #replay(segment: Buffer, expected: number | undefined): void {
     replaySegment(segment, (identity) => this.#storeOf(identity).replay.target(identity), expected)
     for (const store of this.#stores) store.replay.ended()
   }

@@ -32,12 +32,14 @@ interface Circumstances {
   readonly env?: Readonly<Record<string, string>>
   /** Of a wave of as many records before the death; default: none. */
   readonly keys?: number
+  /** The other worker runs before the victim starts: no rebalance comes between the victim's points. */
+  readonly otherFirst?: boolean
 }
 
 /** Two workers, one with these lives, under load until the last planned death; then everything must add up. */
 async function survives(
   lives: readonly (readonly Point[])[],
-  { key = 'hop', env: asked = {}, keys = 0 }: Circumstances = {},
+  { key = 'hop', env: asked = {}, keys = 0, otherFirst = false }: Circumstances = {},
 ): Promise<void> {
   const backend = turn++ % 2 === 0 ? 'heap' : 'leveldb'
   const env = { MILLRACE_STATE_BACKEND: backend, MILLRACE_STATE_FOLDER: join(folder, `${turn}`), ...asked }
@@ -45,8 +47,9 @@ async function survives(
   // Above 64 KiB: a fetch response whose memory is used again.
   await job.feed.wave(60, 4_000)
   if (keys > 0) await job.feed.wave(keys, 0, keys)
+  if (otherFirst) await job.start('b').reachedEvent('running')
   const victim = job.start('a', { lives })
-  job.start('b')
+  if (!otherFirst) job.start('b')
   job.feed.stream()
   const deaths = lives.filter((points) => points.some((point) => point.do === 'kill')).length
   await victim.deaths(deaths)
@@ -86,11 +89,11 @@ describe('F01 crash-every-await: in the middle of the work', () => {
   )
 
   test.each(sides('drain'))('SIGKILL %s, asked to stop', (at) =>
-    survives([[{ at: 'after:inject', nth: 4, do: 'term' }, kill(at)]]),
+    survives([[{ at: 'after:inject', nth: 4, do: 'term' }, kill(at)]], { otherFirst: true }),
   )
 
   test.each(sides('leave'))('SIGKILL %s, asked to leave the group', (at) =>
-    survives([[{ at: 'after:inject', nth: 4, do: 'leave' }, kill(at)]]),
+    survives([[{ at: 'after:inject', nth: 4, do: 'leave' }, kill(at)]], { otherFirst: true }),
   )
 })
 

@@ -24,7 +24,7 @@ async function main(folder: string): Promise<void> {
   const backend = await LevelBackend.open(place)
   let segments = 0
   const keeps = (disk: LevelTaskDisk, bytes = 10): Promise<string> =>
-    disk.apply(`segment-${segments++}`, segment(bytes)).then(
+    disk.apply(`segment-${segments++}`, segment(bytes), false).then(
       () => 'kept',
       (error: unknown) => (isCode(error, 'STATE_DISK') ? 'STATE_DISK' : String(error)),
     )

@@ -24,7 +24,7 @@ export interface DiskSizes {
   readonly pageBytes?: number
 }
 
-interface NamedSegment extends ChainSegment {
+export interface NamedSegment extends ChainSegment {
   readonly ref: string
 }
 
@@ -137,6 +137,11 @@ export class TaskOnDisk implements Omit<StateBackend, 'crash' | 'restored'> {
   }
 
   get segments(): readonly ChainSegment[] {
+    return this.#chain
+  }
+
+  /** The same with their names. */
+  get chain(): readonly NamedSegment[] {
     return this.#chain
   }
 

@@ -4,6 +4,8 @@
  */
 import { setImmediate as turn } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
+import { taskId } from '../../src/base/ids.ts'
+import { silentLogger } from '../../src/base/log.ts'
 import {
   f64,
   json,
@@ -11,13 +13,18 @@ import {
   listState,
   type MapState,
   mapState,
+  nullable,
   type Serde,
   utf8,
   type ValueState,
   valueState,
 } from '../../src/index.ts'
+import { HeapStore } from '../../src/state/heap/store.ts'
+import { LevelBackend } from '../../src/state/leveldb/backend.ts'
 import { LevelBatch } from '../../src/state/leveldb/database.ts'
-import type { DiskSizes, TaskOnDisk } from '../support/task-on-disk.ts'
+import { TaskState } from '../../src/state/task-state.ts'
+import { type DiskSizes, TaskOnDisk } from '../support/task-on-disk.ts'
+import { TaskOnHeap } from '../support/task-on-heap.ts'
 import { TasksOnDisk } from '../support/tasks-on-disk.ts'
 
 interface Handles {
@@ -37,7 +44,7 @@ const KEYS = 200
 const roomy: DiskSizes = { cacheBytesMax: 2 ** 22, rowsPerTurn: 10, writesPerBatch: 20 }
 
 const { write } = LevelBatch.prototype
-/** Writes that have begun since the gate was closed. */
+/** Writes that have begun since the gate was closed last. */
 let waiting = 0
 let gate: Promise<void> | null = null
 let letThrough: () => void = () => {}
@@ -57,7 +64,7 @@ function closeGate(): void {
 beforeEach(() => {
   Object.assign(LevelBatch.prototype, {
     async write(this: LevelBatch) {
-      if (gate) waiting++
+      waiting++
       await gate
       if (fails) throw new Error('the disk fails')
       await write.call(this)
@@ -72,12 +79,14 @@ afterEach(() => {
 /** Behind the hooks above: it closes what waits for the gate. */
 const tasks = new TasksOnDisk()
 
-function at(task: TaskOnDisk, key: string): Handles {
+type Keyed = Pick<TaskOnDisk, 'setKey' | 'handles'>
+
+function at(task: Keyed, key: string): Handles {
   task.setKey(key)
   return task.handles as unknown as Handles
 }
 
-const all = (task: TaskOnDisk): unknown[] =>
+const all = (task: Keyed): unknown[] =>
   Array.from({ length: KEYS + 10 }, (_, i) => {
     const { count, note, items, seen } = at(task, `key-${i}`)
     return [i, count.get(), note.get(), [...items.get()], [...seen.entries()]]
@@ -172,17 +181,141 @@ test('a process that ends while the disk is filled begins anew, and mixes nothin
   const now = all(again)
   expect(now[1]).toEqual([1, -1, ...(second as unknown[]).slice(2)])
   expect(now.toSpliced(1, 1)).toEqual(before.toSpliced(1, 1))
+  await again.settled()
+  const last = tasks.keep(await again.crash('same disk'))
+  expect(last.read).toEqual([])
+  expect(all(last)).toEqual(now)
 })
 
-test('an orderly end does not wait until the disk is filled', async () => {
-  const { task } = await filling()
-  await task.close()
-  // The disk has not even begun.
-  expect(waiting).toBe(0)
+test('a part of what fills the disk, under the name of the only segment of the chain, does no harm to what is then read by that name', async () => {
+  const first = await tasks.open(states, utf8 as Serde<unknown>, roomy)
+  for (let i = 0; i < KEYS; i++) {
+    at(first, `key-${i}`).count.set(i)
+    for (let n = 0; n < i % 4; n++) at(first, `key-${i}`).items.add(`item ${n}`)
+    at(first, `key-${i}`).seen.set('entry', `${i}`)
+  }
+  await checkpoint(first)
+  const before = all(first)
+  await first.leave()
+  closeGate()
+  const folder = `${tasks.folder}/second`
+  const second = tasks.keep(await first.comeTo(folder))
+  while (waiting === 0) await turn()
+  letThrough()
+  await turn()
+  closeGate()
+  while (waiting === 0) await turn()
+  const ending = second.leave()
+  letThrough()
+  await ending
+  // Now there is no room for it in memory.
+  const tight = { ...roomy, cacheBytesMax: 1 }
+  const third = tasks.keep(await TaskOnDisk.open(states, utf8 as Serde<unknown>, tight, folder, second.chain))
+  expect(third.keyCount).toBe(0)
+  expect(all(third)).toEqual(before)
 })
 
-test('a disk that fails while it is filled is told at once, and by the next checkpoint', async () => {
+/** Tasks of one worker, restored from the same chain. */
+class Worker implements AsyncDisposable {
+  readonly failures: string[] = []
+  readonly backend: LevelBackend
+  readonly #chain: TaskOnDisk['chain']
+
+  private constructor(backend: LevelBackend, chain: TaskOnDisk['chain']) {
+    this.backend = backend
+    this.#chain = chain
+  }
+
+  static async open(cacheBytesMax: number, chain: TaskOnDisk['chain']): Promise<Worker> {
+    const place = { folder: `${tasks.folder}/worker`, pipeline: 'tested', instance: 'worker', log: silentLogger }
+    const sizes = { rowsPerTurn: 10, writesPerBatch: 20, pageBytes: 4_096 }
+    return new Worker(await LevelBackend.open({ ...place, cacheBytesMax, sizes }), chain)
+  }
+
+  async task(partition: number) {
+    const disk = await this.backend.open(taskId('stage', partition))
+    const store = new HeapStore('operator', states, utf8 as Serde<unknown>, undefined, disk)
+    const state = new TaskState([store], { disk, onFailure: ({ message }) => this.failures.push(message) })
+    const parts = this.#chain.map(({ ref, mark, bytes }) => ({
+      ref,
+      mark,
+      bytes: bytes.length,
+      read: async () => bytes,
+    }))
+    await state.restore(parts)
+    return { disk, store, state, setKey: (key: unknown) => store.setKey(key), handles: store.handles }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.backend.close()
+  }
+}
+
+test('a task that is closed while its disk is filled, and opened again by the same worker, begins anew, and nobody is told of a failure', async () => {
+  const first = await history()
+  const before = all(first)
+  await using worker = await Worker.open(2 ** 22, first.chain)
+  closeGate()
+  const one = await worker.task(0)
+  while (waiting === 0) await turn()
+  // Behind what fills the disk.
+  at(one, 'key-1').count.set(-1)
+  one.state.begin()
+  one.state.freeze(one.store)
+  while (!one.state.encode(() => false)) await turn()
+  one.state.take()
+  await one.state.committed('never in the chain')
+  const closed = one.state.close()
+  letThrough()
+  await closed
+  const two = await worker.task(0)
+  expect(all(two)).toEqual(before)
+  await two.state.settled()
+  await two.state.close()
+  const three = await worker.task(0)
+  expect(three.store.keyCount).toBe(0)
+  expect(all(three)).toEqual(before)
+  expect(worker.failures).toEqual([])
+})
+
+test('tasks of one worker share the room: those behind the first ones go to the disk', async () => {
+  const first = await tasks.open(states, utf8 as Serde<unknown>, roomy)
+  for (let i = 0; i < KEYS; i++) at(first, `key-${i}`).note.set({ i, text: 'x'.repeat(500) })
+  await checkpoint(first)
+  const before = all(first)
+  const cacheBytesMax = 2 ** 20
+  await using worker = await Worker.open(cacheBytesMax, first.chain)
+  const opened: Awaited<ReturnType<Worker['task']>>[] = []
+  for (let partition = 0; partition < 8; partition++) opened.push(await worker.task(partition))
+  const inMemory = opened.filter(({ store }) => store.keyCount > 0).length
+  expect(inMemory).toBeGreaterThan(0)
+  expect(inMemory).toBeLessThan(4)
+  expect(opened.reduce((sum, { store }) => sum + store.cacheBytes, 0)).toBeLessThan(1.5 * cacheBytesMax)
+  for (const task of opened) expect(all(task)).toEqual(before)
+  for (const { state } of opened) await state.settled()
+  for (const task of opened) expect(all(task)).toEqual(before)
+})
+
+test('an orderly end waits for what is being written, and not until the disk is filled', async () => {
+  const { task, before } = await filling()
+  while (waiting === 0) await turn()
+  const closing = task.close()
+  const begun = waiting
+  letThrough()
+  await closing
+  expect(waiting).toBe(begun)
+  const again = tasks.keep(await task.crash('same disk'))
+  expect(again.read.length).toBeGreaterThan(0)
+  expect(all(again)).toEqual(before)
+  expect(task.failures).toEqual([])
+})
+
+test('a disk that fails while it is filled is told once, however much waits for it, and by the next checkpoint', async () => {
   const { task } = await filling()
+  for (let i = 0; i < 3; i++) {
+    at(task, 'key-1').count.set(-1 - i)
+    await checkpoint(task)
+  }
   fails = true
   letThrough()
   await expect(task.settled()).rejects.toThrow('the disk fails')
@@ -191,7 +324,7 @@ test('a disk that fails while it is filled is told at once, and by the next chec
   await expect(checkpoint(task)).rejects.toThrow('the disk fails')
 })
 
-test('a base that begins while the disk is filled has all of the state', async () => {
+test('no base begins while the disk is filled; the next one has all of the state', async () => {
   const first = await history({ ...roomy, baseSliceBytes: 500 })
   for (let round = 3; round < 12; round++) {
     at(first, `key-${round}`).count.set(round)
@@ -202,13 +335,13 @@ test('a base that begins while the disk is filled has all of the state', async (
   await first.leave()
   closeGate()
   const task = tasks.keep(await first.crash('empty disk'))
-  at(task, 'key-1').count.set(-1)
-  task.freeze()
-  const commit = task.commit()
-  while (waiting === 0) await turn()
+  for (let i = 0; i < 5; i++) {
+    at(task, 'key-1').count.set(-1 - i)
+    await checkpoint(task)
+    expect(task.segments.at(-1)?.mark).toBe('delta')
+  }
   letThrough()
-  await commit
-  expect(task.segments.at(-1)?.mark).toBe('base-first')
+  await task.settled()
   for (let i = 0; !['base-last', 'base-whole'].includes(task.segments.at(-1)?.mark ?? ''); i++) {
     at(task, 'key-1').count.set(-1 - i)
     await checkpoint(task)
@@ -243,8 +376,10 @@ test('objects that just fit take no more than twice the limit', async () => {
     await first.complete()
     const task = tasks.keep(await first.crash('empty disk'))
     expect(task.store.cacheBytes).toBeLessThan(2 * cacheBytesMax)
+    expect([0, keys]).toContain(task.keyCount)
     if (task.keyCount === keys) seen.whole++
-    else if (task.keyCount === 0) seen.onDisk++
+    else seen.onDisk++
+    for (let i = 0; i < keys; i += 10) expect(at(task, `key-${i}`).note.get()).toMatchObject({ i })
   }
   expect(seen.whole).toBeGreaterThan(0)
   expect(seen.onDisk).toBeGreaterThan(0)
@@ -266,4 +401,67 @@ test('once a key has gone, what is not here is looked for on disk', async () => 
   expect(there).toBeGreaterThan(KEYS / 2)
   expect(task.keyCount).toBeLessThan(there + 1_000)
   expect(all(task)).toEqual(before)
+})
+
+/** What takes more memory than its chain says. */
+const small = { flag: valueState(f64) }
+const flagOf = (task: TaskOnDisk, key: string): ValueState<number, undefined> => {
+  task.setKey(key)
+  return (task.handles as { flag: ValueState<number, undefined> }).flag
+}
+
+test.each([300_000, 400_000, 500_000, 600_000])(
+  'rows that take more in memory than in their chain, with a cache of %d bytes: none is lost, wherever they go',
+  async (cacheBytesMax) => {
+    const sizes = { cacheBytesMax, rowsPerTurn: 1_000, writesPerBatch: 5_000 }
+    const first = await tasks.open(small, utf8 as Serde<unknown>, sizes)
+    const keys = Array.from({ length: 10_000 }, (_, i) => String(i).padStart(6, '0'))
+    for (const [i, key] of keys.entries()) {
+      flagOf(first, key).set(i)
+      if (i % 1_000 < 999) continue
+      first.freeze()
+      await first.complete()
+    }
+    const task = tasks.keep(await first.crash('empty disk'))
+    expect(task.store.cacheBytes).toBeLessThan(2 * cacheBytesMax)
+    expect(keys.filter((key, i) => flagOf(task, key).get() !== i)).toEqual([])
+    await task.settled()
+    const again = tasks.keep(await task.crash('same disk'))
+    expect(again.read).toEqual([])
+    expect(keys.filter((key, i) => flagOf(again, key).get() !== i)).toEqual([])
+  },
+)
+
+test('many more keys than the base had: none is lost, wherever they go', async () => {
+  const sizes = { cacheBytesMax: 150_000, rowsPerTurn: 1_000, writesPerBatch: 5_000, baseSliceBytes: 100_000 }
+  const first = await tasks.open(states, utf8 as Serde<unknown>, sizes)
+  let keys = 0
+  const add = async (count: number): Promise<void> => {
+    for (const end = keys + count; keys < end; keys++) at(first, `key-${keys}`).note.set({ keys, text: 'x'.repeat(50) })
+    first.freeze()
+    await first.complete()
+  }
+  // A base comes.
+  for (let i = 0; i < 20; i++) await add(5)
+  expect(first.segments.some(({ mark }) => mark !== 'delta')).toBe(true)
+  for (let i = 0; i < 8; i++) await add(200)
+  const task = tasks.keep(await first.crash('empty disk'))
+  expect(task.store.cacheBytes).toBeLessThan(2 * sizes.cacheBytesMax)
+  for (let i = 0; i < keys; i++) expect(at(task, `key-${i}`).note.get()).toMatchObject({ keys: i })
+})
+
+test.each([
+  [utf8 as Serde<unknown>, 65_536],
+  [nullable(utf8) as Serde<unknown>, 65_535],
+])('a chain with a key that the disk cannot keep is refused before anything runs', async (serde, length) => {
+  const onHeap = new TaskOnHeap(small, serde)
+  for (const key of ['short', 'k'.repeat(length)]) {
+    onHeap.setKey(key)
+    ;(onHeap.handles.flag as ValueState<number, undefined>).set(1)
+  }
+  onHeap.freeze()
+  onHeap.complete()
+  const chain = onHeap.segments.map((segment, index) => ({ ...segment, ref: `of the heap ${index}` }))
+  const opened = TaskOnDisk.open(small, serde, roomy, `${tasks.folder}/other`, chain)
+  await expect(opened).rejects.toThrow(/^KEY_INVALID: a key of 65536 bytes/)
 })

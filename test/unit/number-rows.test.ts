@@ -110,10 +110,23 @@ test('states that are declared in another order, or beside a new one, get their 
   expect(taken).toBe(0)
 })
 
-test('what has been restored is over what was there', () => {
+test('what is restored goes over what was there', () => {
+  const other = storeOf(['a', 'b', 'c'])
+  for (const key of expected.keys()) {
+    other.setKey(key)
+    for (const name of ['a', 'b', 'c'] as const)
+      if (expected.get(key)?.[name] !== undefined) handle(other, name).set(-7)
+  }
+  const writer = new SegmentWriter()
+  other.freeze(writer, 0, 0)
+  while (!other.encode(() => true));
   const store = storeOf(['a', 'b', 'c'])
-  replayed(store, 100_000, (identity) => store.replay.target(identity))
-  expectRestored(replayed(store, 100_000, (identity) => store.replay.target(identity)))
+  const target = (identity: StateIdentity): RowTarget => store.replay.target(identity)
+  replayed(store, 100_000, target, Buffer.concat(writer.finish('keep-empty') ?? []))
+  store.setKey('k0')
+  expect(handle(store, 'a').get()).toBe(-7)
+  expectRestored(replayed(store, 100_000, target))
+  expect(taken).toBe(2 * together)
 })
 
 test('a segment that ends anywhere before its end is refused, and none of what it has is read beyond', () => {

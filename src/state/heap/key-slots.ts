@@ -118,9 +118,9 @@ export class KeySlots implements KeyWriter {
     return slot
   }
 
-  /** Of the same key, without a mark. */
+  /** How many bytes the key takes in state that was looked for last. */
   get soughtBytes(): number {
-    return this.#length
+    return this.#length + (this.#serde.nullable ? 1 : 0)
   }
 
   /** The key that was looked for last, as state has it. Here and below: good until the next one is asked for. */

@@ -20,6 +20,8 @@ export interface ReplayedStore {
   claim(): number
   /** A value is gone: nothing may keep the slot any more. */
   released(slot: number): void
+  /** A segment is through: what came is counted. */
+  ended(): void
 }
 
 /** Of a row whose key has a slot. */
@@ -68,6 +70,7 @@ export class Replay implements NumbersTarget {
       apply: (op, key, at, value) => {
         const slot = this.#slotOf(key)
         found.table.restore(slot, op, at, value)
+        found.table.restored(slot, op, (at?.length ?? 0) + (value?.length ?? 0))
         // A row that puts something in keeps its slot.
         if (op !== Row.PUT) this.#store.released(slot)
       },
@@ -117,5 +120,6 @@ export class Replay implements NumbersTarget {
   ended(): void {
     this.#row = noRow()
     this.#store.keys.forgetSought()
+    this.#store.ended()
   }
 }

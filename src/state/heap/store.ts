@@ -24,6 +24,9 @@ import { type Cursor, ListTable, NumberTable, ValueTable } from './tables.ts'
 /** Rows between two looks at the clock. */
 const ROWS_PER_LOOK = 64
 
+/** No epoch is as low: not that of a slot which was restored either. */
+const NOTHING_APPLIED = -1
+
 /** The serde itself, not one that calls itself so. */
 const isNumber = ({ kind, serde, ttl }: StateDescriptor<unknown>): boolean =>
   kind !== 'list' && kind !== 'map' && serde === f64 && !ttl
@@ -104,6 +107,9 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
       pack: this.#pack,
       claim: () => this.#claim(),
       released: (slot) => this.released(slot),
+      ended: () => {
+        if (disk) this.#charge(disk.budget)
+      },
     })
     disk?.budget.join(this)
   }
@@ -161,11 +167,29 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
     })
   }
 
-  /** The disk is restored: its states have their numbers. `whole`: all that it has, or is to have, is here, too. */
-  attach(whole: boolean): void {
+  /** The disk is restored: its states have their numbers. */
+  attach(): void {
     const disk = this.#disk
-    this.#whole = whole
     if (disk) this.#stateIds = this.#tables.map(({ identity }) => disk.stateId(identity))
+  }
+
+  /** All that the disk is to have comes here first, and stays until the disk has it (`applied`). */
+  hold(): void {
+    this.#whole = true
+    this.#applied = NOTHING_APPLIED
+  }
+
+  /** It does not: what came is forgotten, and the disk gets it by itself. */
+  letGo(): void {
+    for (let slot = 0; slot < this.slotCount; slot++) {
+      if (!this.#keys.has(slot)) continue
+      for (const table of this.#tables) table.evict(slot)
+      this.#keys.forget(slot)
+    }
+    this.#emptied = []
+    this.#whole = false
+    this.#applied = 0
+    if (this.#disk) this.#charge(this.#disk.budget)
   }
 
   get cached(): boolean {
@@ -262,6 +286,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
 
   /** For the key that was looked for last. */
   #claim(): number {
+    this.#disk?.checkKey(this.#keys.soughtBytes)
     // Before there is a slot that nothing keeps yet.
     this.#disk?.budget.relieve()
     const slot = this.#keys.claim()

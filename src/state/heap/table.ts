@@ -215,6 +215,9 @@ export abstract class StateTable {
 
   abstract restore(slot: number, op: number, at: Buffer | null, value: Buffer | null): void
 
+  /** A row of so many bytes was: until a snapshot writes the value, it takes what its rows did. */
+  restored(_slot: number, _op: number, _bytes: number): void {}
+
   clear(slot: number): void {
     if (!this.has(slot)) return
     this.mark(slot)

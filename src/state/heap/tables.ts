@@ -59,6 +59,12 @@ export abstract class ObjectTable extends StateTable {
     if (this.#sizes) this.grow(slot, this.#estimate(value) + beside)
   }
 
+  override restored(slot: number, op: number, bytes: number): void {
+    if (!this.#sizes) return
+    const before = op === Row.PUT || op === Row.DELETE ? 0 : (this.#sizes[slot] ?? 0) / OBJECT_FACTOR
+    this.resize(slot, before + (op === Row.DELETE || op === Row.MAP_DELETE ? 0 : bytes))
+  }
+
   /** A value took the place of another one: what that one took is as good a guess as any. */
   protected replaced(slot: number, value: unknown): void {
     if (!this.#sizes) return

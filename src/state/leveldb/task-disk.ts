@@ -1,7 +1,7 @@
 // The state of one task in its worker's LevelDB, as of the newest committed checkpoint; nothing newer is ever in it.
 //
-// It follows the task's chain segment by segment, and a marker says how far: `applied`, and `applying` while rows of the next
-// one may be there in part. What is found at a start is kept only if the chain has the one, directly followed by the other:
+// It follows the task's chain segment by segment, or begins with one that has all up to there, and a marker says how far: `applied`,
+// and `applying` while rows of the next one may be there in part. What is found at a start is kept only if the chain has the one, directly followed by the other:
 // rows may be replayed again (segment.ts), but those of another history never mix in. Else it is read again from the chain.
 //
 //   key    u32 prefix of the task · u16 length of the key · key · u16 number of the state, or of a pack of them (· u32 of a list's chunk or a map's page)
@@ -53,6 +53,16 @@ interface Marker {
   states: StateIdentity[]
   /** States that stand side by side, by the pack's number below FIRST_PACK. */
   packs: { readonly operator: string; readonly states: number[] }[]
+}
+
+/** Times as many rows in a turn: a millisecond or two. */
+const HURRY = 10
+
+/** How rows of a segment are taken over. */
+interface Replaying {
+  readonly which: 'all' | 'changes'
+  readonly hurry: boolean
+  readonly read: ReadState
 }
 
 /** Checkpoints over which the tasks of a worker spread the beginnings of their bases. */
@@ -255,7 +265,7 @@ export class LevelTaskDisk implements TaskDisk {
   }
 
   follow(ref: string, segment: Buffer, read: ReadState): Promise<void> {
-    return this.#replay(ref, [segment], 'all', read)
+    return this.#replay(ref, [segment], { which: 'all', hurry: false, read })
   }
 
   /** Begins anew; a crash on the way leaves nothing that could be taken for something. */
@@ -274,14 +284,16 @@ export class LevelTaskDisk implements TaskDisk {
     await batch.write()
   }
 
-  apply(ref: string, segment: readonly Buffer[]): Promise<void> {
-    const running = this.#replay(ref, segment, 'changes', (identity) => ({ identity, convert: null }))
+  apply(ref: string, segment: readonly Buffer[], hurry: boolean): Promise<void> {
+    const asItIs: ReadState = (identity) => ({ identity, convert: null })
+    const running = this.#replay(ref, segment, { which: 'changes', hurry, read: asItIs })
     this.#running = running.catch(() => {})
     return running
   }
 
-  async #replay(ref: string, segment: readonly Buffer[], which: 'all' | 'changes', read: ReadState): Promise<void> {
+  async #replay(ref: string, segment: readonly Buffer[], { which, hurry, read }: Replaying): Promise<void> {
     const marker = this.#marker
+    const rowsPerTurn = this.#sizes.rowsPerTurn * (hurry ? HURRY : 1)
     marker.applying = ref
     const begin = (): Writes =>
       new Writes(
@@ -306,11 +318,11 @@ export class LevelTaskDisk implements TaskDisk {
     let writing: Promise<void> = Promise.resolve()
     try {
       for (let done = false; !done; ) {
-        done = reader.replay(this.#sizes.rowsPerTurn, which)
+        done = reader.replay(rowsPerTurn, which)
         this.#checkOpen()
         if (done || writes.full || writes.length >= this.#sizes.writesPerBatch) {
           if (writes.end()) await writing
-          const batch = await this.#gather(writes)
+          const batch = await this.#gather(writes, rowsPerTurn)
           await writing
           this.#checkOpen()
           if (done) Object.assign(marker, { applied: ref, applying: null })
@@ -327,10 +339,10 @@ export class LevelTaskDisk implements TaskDisk {
     }
   }
 
-  async #gather(writes: Writes): Promise<LevelBatch> {
+  async #gather(writes: Writes, rowsPerTurn: number): Promise<LevelBatch> {
     writes.finish()
     const batch = this.#db.batch()
-    while (!writes.emit(batch, this.#sizes.rowsPerTurn)) {
+    while (!writes.emit(batch, rowsPerTurn)) {
       await yieldToLoop()
       if (!this.#closed) continue
       await batch.discard()
