@@ -91,7 +91,7 @@ async function measureLongEnough(
     const runs = await measureQuietly(order, next, input)
     const last = runs.at(-1)
     // What is wrong is never left out.
-    if (!last?.exact || known !== undefined) return runs
+    if (!last || known !== undefined || !runs.every(({ exact }) => exact)) return runs
     const longer = lengthened(factor, last.windowMs, windowMsMin)
     factors.set(titleOf(next), longer)
     if (longer === factor) return runs

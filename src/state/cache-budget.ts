@@ -13,6 +13,8 @@ export class SharedBudget implements CacheBudget {
   #used = 0
   /** What cannot go is not looked through again for every new key. */
   #tryAgainAt: number
+  /** Segments that wait for disks being filled. */
+  #waiting = 0
   /** The last look found nothing more that can go. */
   #held = false
 
@@ -25,8 +27,22 @@ export class SharedBudget implements CacheBudget {
     return this.#used
   }
 
+  get held(): boolean {
+    return this.#held
+  }
+
   get over(): boolean {
-    return this.#held && this.#used > this.#bytesMax
+    return this.#held && this.#used > this.#bytesMax && this.#waiting === 0
+  }
+
+  wait(bytes: number): void {
+    this.#waiting++
+    this.#used += bytes
+  }
+
+  waited(bytes: number): void {
+    this.#waiting--
+    this.#used -= bytes
   }
 
   get full(): boolean {

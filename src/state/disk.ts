@@ -39,7 +39,13 @@ export interface CacheBudget {
   relieve(): void
   /** More can go than before: it is on disk now. */
   applied(): void
-  /** More than the limit is held, and a checkpoint must come before any of it can go. */
+  /** Bytes wait for a disk that is being filled, … */
+  wait(bytes: number): void
+  /** … and do not any more. */
+  waited(bytes: number): void
+  /** All was looked at, and nothing more can go. */
+  readonly held: boolean
+  /** More than the limit is held, and a checkpoint must come before any of it can go: one that need not wait for a disk being filled. */
   readonly over: boolean
   /** Twice the limit: no more records until some of it can go. */
   readonly full: boolean

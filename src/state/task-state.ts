@@ -26,10 +26,6 @@ const BASE_SLICE_BYTES = 8 * 2 ** 20
 
 /** Memory that numbers take, for each byte of the chain's base. What takes more is seen on the way. */
 const MEMORY_PER_BYTE = 2
-/** Segments of a chain that is restored in memory while the disk has nothing of it. */
-const CACHED_CHAIN_MAX = 200
-/** Committed segments that a disk which is being filled may be behind. */
-const BEHIND_MAX = 16
 /** Of encoding, between two looks at what else is to be done. */
 const SLICE_MS = 4
 
@@ -81,8 +77,8 @@ export class TaskState {
   #applying: Promise<void> = Promise.resolve()
   /** Segments that are committed and that the disk has not yet. */
   #behind = 0
-  /** The disk is being filled after a restore, and gets what was committed meanwhile. */
-  #catchingUp = false
+  /** The disk is being filled after a restore. */
+  #filling = false
   #disposed = false
   /** The disk's last one. */
   #failure: Error | null = null
@@ -108,7 +104,7 @@ export class TaskState {
 
   /** More is held in memory than it may; a checkpoint lets go of it. */
   get overBudget(): boolean {
-    return this.#disk?.budget.over === true && this.changed && !this.#catchingUp
+    return this.#disk?.budget.over === true && this.changed
   }
 
   /** So much more that no record may come before some of it can go: a checkpoint or the disk is on the way. */
@@ -159,15 +155,13 @@ export class TaskState {
   }
 
   #beginBase(): Base | null {
-    // It would wait for the disk.
-    if (this.#catchingUp) return null
+    // It would wait for what the disk lacks after a restore.
+    if (this.#filling || this.#behind > 1) return null
     const slots = this.#stores.map((store) => store.slotCount)
     const total = slots.reduce((sum, count) => sum + count, 0)
     const size = this.#disk ? this.#disk.bytes / this.#baseSliceBytes : total / this.#baseSliceSlots
     const wanted = Math.max(1, Math.ceil(size))
-    const longer = this.#lastSlices > BASE_SLICES_FEW ? 2 * this.#lastSlices + (this.#disk?.stagger ?? 0) : 0
-    const begin = (CHAIN_BEFORE_BASE + longer) * (this.#baseCanWait ? CHAIN_TIMES_MAX : 1)
-    if (this.#chainLength < begin) return null
+    if (this.#chainLength < this.#chainDue) return null
     // After a base that a crash cut short its slices are in the chain already. A new one gets what is left; of many slices half as many,
     // and so on, so that a chain stays bounded whatever happens, and a slice does not become the whole at once.
     const cut = this.#cutSlices
@@ -175,6 +169,12 @@ export class TaskState {
     const halved = Math.ceil(wanted / 2 ** Math.floor(cut / Math.max(BASE_SLICES_FEW, last)))
     const slices = wanted > BASE_SLICES_FEW ? halved : Math.min(wanted, BASE_SLICES_FEW - cut)
     return { slices: Math.max(1, slices), slots, next: 0 }
+  }
+
+  /** Segments of the chain from which on a base is due. */
+  get #chainDue(): number {
+    const longer = this.#lastSlices > BASE_SLICES_FEW ? 2 * this.#lastSlices + (this.#disk?.stagger ?? 0) : 0
+    return (CHAIN_BEFORE_BASE + longer) * (this.#baseCanWait ? CHAIN_TIMES_MAX : 1)
   }
 
   get #baseCanWait(): boolean {
@@ -252,25 +252,25 @@ export class TaskState {
 
   /**
    * The segment taken last is committed, under the name `ref`; null: there was none. The disk follows, while records flow; resolves when it
-   * has taken over the one before, or, while it is filled after a restore, most of them. What goes wrong later is told by `onFailure`, the
-   * next call, and `settled`. @throws STATE_DISK
+   * has taken over the one before, at once while it is filled after a restore: then what waits counts as memory, and that is bounded. What
+   * goes wrong later is told by `onFailure`, the next call, and `settled`. @throws STATE_DISK
    */
   async committed(ref: string | null): Promise<void> {
     const segment = this.#taken
     this.#taken = null
-    if (!this.#catchingUp || this.#behind >= BEHIND_MAX) await this.#applying
+    if (!this.#filling) await this.#applying
     if (this.#disk) this.#handOn(this.#disk, ref, segment)
   }
 
   #handOn(disk: TaskDisk, ref: string | null, segment: readonly Buffer[] | null): void {
     const epochs = this.#stores.map((store) => store.epoch)
-    // What waits is memory, too.
-    const bytes = this.#catchingUp ? bytesOf(segment ?? []) : 0
-    disk.budget.charge(bytes)
+    const waits = this.#filling
+    const bytes = bytesOf(segment ?? [])
+    if (waits) disk.budget.wait(bytes)
     this.#behind++
     const applied = this.#applying
-      .then(() => (segment && ref !== null ? disk.apply(ref, segment, this.#catchingUp) : undefined))
-      .finally(() => disk.budget.charge(-bytes))
+      .then(() => (segment && ref !== null ? disk.apply(ref, segment, waits) : undefined))
+      .finally(() => waits && disk.budget.waited(bytes))
     this.#applying = applied.then(() => this.#applied(disk, segment, epochs))
     // At once: nobody may come here for long, and a rebalance would keep the task as if all were well.
     this.#applying.catch((error: Error) => this.#failed(error))
@@ -279,17 +279,17 @@ export class TaskState {
   async #applied(disk: TaskDisk, segment: readonly Buffer[] | null, epochs: readonly number[]): Promise<void> {
     if (segment) releaseSegment(segment)
     for (const [index, store] of this.#stores.entries()) store.applied(epochs[index] as number)
+    this.#filling = false
     this.#behind--
-    if (this.#behind === 0) this.#catchingUp = false
     disk.budget.applied()
     // A look is at some keys only. While more than twice the limit is held no record comes, and so nobody else looks.
-    for (disk.budget.relieve(); disk.budget.full && !disk.budget.over; disk.budget.relieve()) await yieldToLoop()
+    for (disk.budget.relieve(); disk.budget.full && !disk.budget.held; disk.budget.relieve()) await yieldToLoop()
     this.#wake()
   }
 
   /** Those behind it fail for the same reason. */
   #failed(error: Error): void {
-    this.#catchingUp = false
+    this.#filling = false
     if (!this.#disposed && this.#failure !== error) this.#onFailure(error)
     this.#failure = error
   }
@@ -299,9 +299,9 @@ export class TaskState {
     return this.#applying
   }
 
-  /** An orderly end: the disk gets what is committed, unless it is being filled: then the next start begins anew, or goes on. */
+  /** An orderly end: the disk gets what is committed, unless it is being filled: then the next start begins anew. */
   async close(): Promise<void> {
-    if (!this.#catchingUp) await this.#applying.catch(() => {})
+    if (!this.#filling) await this.#applying.catch(() => {})
     this.dispose()
     await this.#applying.catch(() => {})
   }
@@ -310,14 +310,14 @@ export class TaskState {
   dispose(): void {
     this.#disposed = true
     for (const store of this.#stores) store.dispose()
-    if (this.#catchingUp) void this.#disk?.close()
+    if (this.#filling) void this.#disk?.close()
   }
 
   /** @throws CHECKPOINT_CORRUPT, STATE_INCOMPATIBLE, STATE_DISK */
   async restore(chain: readonly ChainPart[]): Promise<void> {
+    for (const { mark, bytes } of chain) this.#chained(mark, bytes)
     if (this.#disk) await this.#restoreDisk(this.#disk, chain)
     else await this.#restoreMemory(chain, () => true)
-    for (const { mark, bytes } of chain) this.#chained(mark, bytes)
   }
 
   async #restoreDisk(disk: TaskDisk, chain: readonly ChainPart[]): Promise<void> {
@@ -334,18 +334,27 @@ export class TaskState {
    */
   async #restoreIntoCache(disk: TaskDisk, chain: readonly ChainPart[]): Promise<boolean> {
     const { budget } = disk
-    // A long one is that of a disk which never came to its first base: it is to get further each time.
-    if (chain.length > CACHED_CHAIN_MAX || !budget.hasRoom(MEMORY_PER_BYTE * bytesOfKeys(chain))) return false
+    // Lives that ended before the disk was filled, one after the other, had no base: on the disk each gets further.
+    const overdue = this.#chainLength > 2 * this.#chainDue
+    if (overdue || !budget.hasRoom(MEMORY_PER_BYTE * bytesOfKeys(chain))) return false
     await disk.clear()
     for (const store of this.#stores) store.hold()
-    const fits = await this.#restoreMemory(chain, () => budget.hasRoom(0))
-    if (fits) await this.#fill(disk, chain.at(-1)?.ref ?? null)
-    else for (const store of this.#stores) store.letGo()
-    return fits
+    const restored = await this.#restoreMemory(chain, () => budget.hasRoom(0))
+    const segment = restored ? await this.#encodeAll() : null
+    for (const store of this.#stores) store.count()
+    // What values take is known better now.
+    if (!restored || !budget.hasRoom(0)) {
+      for (const store of this.#stores) store.letGo()
+      budget.applied()
+      return false
+    }
+    this.#filling = true
+    // Under the name of the chain's last one it has all up to there.
+    this.#handOn(disk, chain.at(-1)?.ref ?? null, segment)
+    return true
   }
 
-  /** The disk gets all that is in memory now, under the name of the chain's last segment. */
-  async #fill(disk: TaskDisk, ref: string | null): Promise<void> {
+  async #encodeAll(): Promise<readonly Buffer[] | null> {
     const writer = new SegmentWriter()
     for (const store of this.#stores) store.freeze(writer, 0, store.slotCount)
     for (const store of this.#stores) {
@@ -354,8 +363,7 @@ export class TaskState {
         complete = store.encode(() => monotonicMs() >= untilMs)
       }
     }
-    this.#catchingUp = true
-    this.#handOn(disk, ref, writer.finish('drop-empty'))
+    return writer.finish('drop-empty')
   }
 
   /** False: it was given up, as `goesOn` said after a segment. */

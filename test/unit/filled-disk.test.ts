@@ -48,8 +48,8 @@ const { write } = LevelBatch.prototype
 let waiting = 0
 let gate: Promise<void> | null = null
 let letThrough: () => void = () => {}
-/** The next write fails instead. */
-let fails = false
+/** After so many writes the next ones fail. */
+let failsAfter = Number.POSITIVE_INFINITY
 
 function closeGate(): void {
   waiting = 0
@@ -66,14 +66,14 @@ beforeEach(() => {
     async write(this: LevelBatch) {
       waiting++
       await gate
-      if (fails) throw new Error('the disk fails')
+      if (failsAfter-- <= 0) throw new Error('the disk fails')
       await write.call(this)
     },
   })
 })
 afterEach(() => {
   letThrough()
-  fails = false
+  failsAfter = Number.POSITIVE_INFINITY
   Object.assign(LevelBatch.prototype, { write })
 })
 /** Behind the hooks above: it closes what waits for the gate. */
@@ -215,6 +215,30 @@ test('a part of what fills the disk, under the name of the only segment of the c
   expect(all(third)).toEqual(before)
 })
 
+test('a disk that was left with a part of the first segment is emptied before it is filled: what went later in the chain does not come back', async () => {
+  const first = await tasks.open(states, utf8 as Serde<unknown>, roomy)
+  for (let i = 0; i < KEYS; i++) at(first, `key-${i}`).note.set({ i })
+  await checkpoint(first)
+  for (let i = 0; i < KEYS; i += 2) at(first, `key-${i}`).note.clear()
+  await checkpoint(first)
+  await first.settled()
+  const before = all(first)
+  const folder = `${tasks.folder}/second`
+  const opened = (cacheBytesMax: number): Promise<TaskOnDisk> =>
+    TaskOnDisk.open(states, utf8 as Serde<unknown>, { ...roomy, cacheBytesMax }, folder, first.chain)
+  // Two batches of the first segment.
+  failsAfter = 2
+  await expect(opened(1)).rejects.toThrow('the disk fails')
+  failsAfter = Number.POSITIVE_INFINITY
+  const second = tasks.keep(await opened(2 ** 22))
+  expect(second.keyCount).toBe(KEYS / 2)
+  await second.settled()
+  await second.leave()
+  const third = tasks.keep(await opened(2 ** 22))
+  expect([third.read, third.keyCount]).toEqual([[], 0])
+  expect(all(third)).toEqual(before)
+})
+
 /** Tasks of one worker, restored from the same chain. */
 class Worker implements AsyncDisposable {
   readonly failures: string[] = []
@@ -316,7 +340,7 @@ test('a disk that fails while it is filled is told once, however much waits for 
     at(task, 'key-1').count.set(-1 - i)
     await checkpoint(task)
   }
-  fails = true
+  failsAfter = 0
   letThrough()
   await expect(task.settled()).rejects.toThrow('the disk fails')
   expect(task.failures).toEqual(['the disk fails'])
@@ -410,9 +434,14 @@ const flagOf = (task: TaskOnDisk, key: string): ValueState<number, undefined> =>
   return (task.handles as { flag: ValueState<number, undefined> }).flag
 }
 
-test.each([300_000, 400_000, 500_000, 600_000])(
-  'rows that take more in memory than in their chain, with a cache of %d bytes: none is lost, wherever they go',
-  async (cacheBytesMax) => {
+test.each([
+  [300_000, 'on disk, as the chain says'],
+  [400_000, 'on disk, as is seen on the way'],
+  [500_000, 'on disk, as is seen on the way'],
+  [600_000, 'in memory'],
+])(
+  'rows that take more in memory than in their chain, with a cache of %d bytes: none is lost, they are %s',
+  async (cacheBytesMax, where) => {
     const sizes = { cacheBytesMax, rowsPerTurn: 1_000, writesPerBatch: 5_000 }
     const first = await tasks.open(small, utf8 as Serde<unknown>, sizes)
     const keys = Array.from({ length: 10_000 }, (_, i) => String(i).padStart(6, '0'))
@@ -423,7 +452,10 @@ test.each([300_000, 400_000, 500_000, 600_000])(
       await first.complete()
     }
     const task = tasks.keep(await first.crash('empty disk'))
-    expect(task.store.cacheBytes).toBeLessThan(2 * cacheBytesMax)
+    expect(task.keyCount).toBe(where === 'in memory' ? keys.length : 0)
+    // Given up on the way, it is read again.
+    expect(task.read.length > first.segments.length).toBe(where.endsWith('on the way'))
+    expect(task.store.cacheBytes).toBeLessThan(cacheBytesMax)
     expect(keys.filter((key, i) => flagOf(task, key).get() !== i)).toEqual([])
     await task.settled()
     const again = tasks.keep(await task.crash('same disk'))
@@ -464,4 +496,54 @@ test.each([
   const chain = onHeap.segments.map((segment, index) => ({ ...segment, ref: `of the heap ${index}` }))
   const opened = TaskOnDisk.open(small, serde, roomy, `${tasks.folder}/other`, chain)
   await expect(opened).rejects.toThrow(/^KEY_INVALID: a key of 65536 bytes/)
+})
+
+test('keys that came and went take no room when they are restored, nor do entries that changed often', async () => {
+  const first = await tasks.open(states, utf8 as Serde<unknown>, roomy)
+  for (let round = 0; round < 10; round++) {
+    for (let i = 0; i < 100; i++) {
+      at(first, `gone ${round - 1}-${i}`).count.clear()
+      at(first, `gone ${round}-${i}`).count.set(i)
+    }
+    for (let i = 0; i < 20; i++) at(first, `kept ${i}`).seen.set(`entry ${round % 3}`, `${round}`)
+    await checkpoint(first)
+  }
+  await first.settled()
+  expect(first.keyCount).toBe(120)
+  const task = tasks.keep(await first.crash('empty disk'))
+  expect(task.keyCount).toBe(120)
+  expect(task.store.slotCount).toBeLessThan(400)
+  expect(task.store.cacheBytes).toBeLessThan(1.5 * first.store.cacheBytes)
+  await task.settled()
+  for (let i = 0; i < 100; i++) {
+    expect(at(task, `gone 8-${i}`).count.get()).toBeUndefined()
+    expect(at(task, `gone 9-${i}`).count.get()).toBe(i)
+  }
+})
+
+test('while a disk is filled no task asks for checkpoints that could let go of nothing', async () => {
+  const first = await tasks.open(states, utf8 as Serde<unknown>, roomy)
+  for (let i = 0; i < KEYS; i++) at(first, `key-${i}`).note.set({ i, text: 'x'.repeat(500) })
+  await checkpoint(first)
+  await using worker = await Worker.open(500_000, first.chain)
+  closeGate()
+  const one = await worker.task(0)
+  expect(one.store.keyCount).toBe(KEYS)
+  const disk = await worker.backend.open(taskId('stage', 1))
+  const store = new HeapStore('operator', states, utf8 as Serde<unknown>, undefined, disk)
+  const other = new TaskState([store], { disk })
+  await other.restore([])
+  const task = { setKey: (key: unknown) => store.setKey(key), handles: store.handles }
+  let asked = 0
+  for (let i = 0; i < 500; i++) {
+    at(task, `other-${i}`).note.set({ i, text: 'y'.repeat(500) })
+    if (other.overBudget) asked++
+  }
+  expect(disk.budget.held).toBe(true)
+  expect(asked).toBe(0)
+  letThrough()
+  await one.state.settled()
+  at(task, 'one more').note.set({ text: 'y'.repeat(500) })
+  for (let i = 0; i < 500 && !other.overBudget; i++) at(task, `more-${i}`).note.set({ i, text: 'y'.repeat(500) })
+  expect(other.overBudget).toBe(true)
 })

@@ -41,11 +41,15 @@ const EVERYTHING: MapBounds = { from: '', to: null }
 const LOOKS_MAX = 100
 /** A guess, until they are written. */
 const OTHER_KEY_BYTES = 8
+/** What is usual is a mean over about so many. */
+const USUAL_OVER = 16
 /** Of those that are gone through: taken at a time. */
 const ENTRIES_PER_LOOK = 64
 
 export class MapTable extends ObjectTable {
   readonly #keySerde: Serde<unknown> = this.descriptor.mapKey ?? this.descriptor.serde
+  /** What an entry takes that is restored, of those of late. */
+  #restoredBytes = 0
 
   #at(slot: number): MapSlot | undefined {
     return slot < 0 ? undefined : (this.values[slot] as MapSlot | undefined)
@@ -301,6 +305,13 @@ export class MapTable extends ObjectTable {
     else map.entries.delete(this.#identity(key))
     map.count = map.entries.size
     this.values[slot] = map.count > 0 ? map : undefined
+  }
+
+  /** Entries come again and go: a map takes as many times what one usually does. */
+  override restored(slot: number, op: number, bytes: number): void {
+    if (op === Row.MAP_PUT)
+      this.#restoredBytes += (bytes - this.#restoredBytes) / (this.#restoredBytes === 0 ? 1 : USUAL_OVER)
+    this.resize(slot, this.#restoredBytes * (this.#at(slot)?.entries.size ?? 0))
   }
 }
 

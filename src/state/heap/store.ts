@@ -58,6 +58,8 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   #stateIds: readonly number[] = []
   /** Of the key that is being read from there. */
   #loading = NO_SLOT
+  /** It is restored, and the disk has nothing. */
+  #replaying = false
   /** What is not here is not on disk either: it need not be asked. Until something goes. */
   #whole = false
   readonly #clock = new ClockHand()
@@ -107,9 +109,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
       pack: this.#pack,
       claim: () => this.#claim(),
       released: (slot) => this.released(slot),
-      ended: () => {
-        if (disk) this.#charge(disk.budget)
-      },
+      ended: () => this.count(),
     })
     disk?.budget.join(this)
   }
@@ -170,11 +170,13 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   /** The disk is restored: its states have their numbers. */
   attach(): void {
     const disk = this.#disk
+    this.#replaying = false
     if (disk) this.#stateIds = this.#tables.map(({ identity }) => disk.stateId(identity))
   }
 
   /** All that the disk is to have comes here first, and stays until the disk has it (`applied`). */
   hold(): void {
+    this.#replaying = true
     this.#whole = true
     this.#applied = NOTHING_APPLIED
   }
@@ -187,8 +189,15 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
       this.#keys.forget(slot)
     }
     this.#emptied = []
+    this.#clock.found()
+    this.#replaying = false
     this.#whole = false
     this.#applied = 0
+    this.count()
+  }
+
+  /** The budget knows what it takes now. */
+  count(): void {
     if (this.#disk) this.#charge(this.#disk.budget)
   }
 
@@ -387,7 +396,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
       this.#idle = slot
       return
     }
-    if (this.#disk && !this.#allOnDisk(slot)) {
+    if (this.#disk && !this.#replaying && !this.#allOnDisk(slot)) {
       this.#emptied.push(slot)
       return
     }

@@ -61,8 +61,8 @@ export abstract class ObjectTable extends StateTable {
 
   override restored(slot: number, op: number, bytes: number): void {
     if (!this.#sizes) return
-    const before = op === Row.PUT || op === Row.DELETE ? 0 : (this.#sizes[slot] ?? 0) / OBJECT_FACTOR
-    this.resize(slot, before + (op === Row.DELETE || op === Row.MAP_DELETE ? 0 : bytes))
+    const before = op === Row.LIST_APPEND ? (this.#sizes[slot] ?? 0) / OBJECT_FACTOR : 0
+    this.resize(slot, op === Row.DELETE ? 0 : before + bytes)
   }
 
   /** A value took the place of another one: what that one took is as good a guess as any. */

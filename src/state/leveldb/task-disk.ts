@@ -7,19 +7,30 @@
 //   key    u32 prefix of the task · u16 length of the key · key · u16 number of the state, or of a pack of them (· u32 of a list's chunk or a map's page)
 //   value  as the state's serde writes it; lists: lists.ts; maps: maps.ts; numbers: packs.ts
 import { assert } from '../../base/assert.ts'
-import { ByteWriter } from '../../base/byte-writer.ts'
-import { yieldToLoop } from '../../base/clock.ts'
+import { monotonicMs, yieldToLoop } from '../../base/clock.ts'
 import { isCode, MillraceError } from '../../base/errors.ts'
 import type { TaskId } from '../../base/ids.ts'
 import { type StepListener, traced } from '../../base/messages.ts'
-import { type MapHead, type MapPage, readHead, readMap, readMapHead } from '../collections.ts'
+import { type MapHead, type MapPage, readMapHead } from '../collections.ts'
 import type { BaseSlice, CacheBudget, ChainPart, FoundOnDisk, ReadState, SegmentStates, TaskDisk } from '../disk.ts'
 import { Row, type SegmentRows, type StateIdentity } from '../segment.ts'
 import { converting, type RowTarget, SegmentReader } from '../segment-reader.ts'
 import { f64 } from '../serde.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
-import { chunkOf, readList } from './lists.ts'
-import { PAGE_BYTES, pageOf, readMapPage } from './maps.ts'
+import {
+  behind,
+  itemsIn,
+  keyIn,
+  listRow,
+  mapRows,
+  PREFIX_BYTES,
+  pairsIn,
+  partIn,
+  STATE_BYTES,
+  stateIn,
+} from './entries.ts'
+import { readList } from './lists.ts'
+import { PAGE_BYTES, readMapPage } from './maps.ts'
 import { isPacked, NUMBER_BYTES, PACKED_MAX, readPack } from './packs.ts'
 import { Writes } from './writes.ts'
 
@@ -33,9 +44,6 @@ export interface ReplaySizes {
 }
 
 export const replaySizes: ReplaySizes = { rowsPerTurn: 500, writesPerBatch: 20_000, pageBytes: PAGE_BYTES }
-const NOTHING = Buffer.alloc(0)
-const PREFIX_BYTES = 4
-const STATE_BYTES = 2
 const KEY_BYTES_MAX = 0xffff
 /** In `applying`: rows of anything may be there. */
 const UNKNOWN = '?'
@@ -55,8 +63,8 @@ interface Marker {
   packs: { readonly operator: string; readonly states: number[] }[]
 }
 
-/** Times as many rows in a turn: a millisecond or two. */
-const HURRY = 10
+/** Of a turn in a hurry; else a turn is some rows. */
+const HURRY_MS = 2
 
 /** How rows of a segment are taken over. */
 interface Replaying {
@@ -293,7 +301,7 @@ export class LevelTaskDisk implements TaskDisk {
 
   async #replay(ref: string, segment: readonly Buffer[], { which, hurry, read }: Replaying): Promise<void> {
     const marker = this.#marker
-    const rowsPerTurn = this.#sizes.rowsPerTurn * (hurry ? HURRY : 1)
+    const turnMs = hurry ? HURRY_MS : 0
     marker.applying = ref
     const begin = (): Writes =>
       new Writes(
@@ -318,11 +326,14 @@ export class LevelTaskDisk implements TaskDisk {
     let writing: Promise<void> = Promise.resolve()
     try {
       for (let done = false; !done; ) {
-        done = reader.replay(rowsPerTurn, which)
+        const untilMs = monotonicMs() + turnMs
+        const isFull = (): boolean => writes.full || writes.length >= this.#sizes.writesPerBatch
+        do done = reader.replay(this.#sizes.rowsPerTurn, which)
+        while (!done && !isFull() && monotonicMs() < untilMs)
         this.#checkOpen()
-        if (done || writes.full || writes.length >= this.#sizes.writesPerBatch) {
+        if (done || isFull()) {
           if (writes.end()) await writing
-          const batch = await this.#gather(writes, rowsPerTurn)
+          const batch = await this.#gather(writes, turnMs)
           await writing
           this.#checkOpen()
           if (done) Object.assign(marker, { applied: ref, applying: null })
@@ -339,11 +350,14 @@ export class LevelTaskDisk implements TaskDisk {
     }
   }
 
-  async #gather(writes: Writes, rowsPerTurn: number): Promise<LevelBatch> {
+  async #gather(writes: Writes, turnMs: number): Promise<LevelBatch> {
     writes.finish()
     const batch = this.#db.batch()
-    while (!writes.emit(batch, rowsPerTurn)) {
+    let untilMs = monotonicMs() + turnMs
+    while (!writes.emit(batch, this.#sizes.rowsPerTurn)) {
+      if (monotonicMs() < untilMs) continue
       await yieldToLoop()
+      untilMs = monotonicMs() + turnMs
       if (!this.#closed) continue
       await batch.discard()
       break
@@ -456,44 +470,4 @@ function isAsItIs(identity: StateIdentity, read: ReadState): boolean {
     if (isCode(error, 'STATE_INCOMPATIBLE')) return false
     throw error
   }
-}
-
-/** The name that follows directly. */
-const behind = (name: Buffer): Buffer => Buffer.concat([name, Buffer.from([0])])
-
-const keyEnd = (name: Buffer): number => PREFIX_BYTES + 2 + name.readUInt16BE(PREFIX_BYTES)
-const keyIn = (name: Buffer): Buffer => name.subarray(PREFIX_BYTES + 2, keyEnd(name))
-const stateIn = (name: Buffer): number => name.readUInt16BE(keyEnd(name))
-
-/** Of a chunk of a list its first index, of a page of a map its number; −1: the name is a head's. */
-function partIn(name: Buffer): number {
-  const end = keyEnd(name) + STATE_BYTES
-  return name.length > end ? name.readUInt32BE(end) : -1
-}
-
-/** Items in the entry of a list; null: they are in its chunks. */
-const itemsIn = (name: Buffer, bytes: Buffer): Buffer | null =>
-  partIn(name) < 0 ? readHead(bytes).items : chunkOf(bytes).items
-
-/** Pairs in the entry of a map; null: they are in its pages. */
-const pairsIn = (name: Buffer, bytes: Buffer): Buffer | null =>
-  partIn(name) < 0 ? readMapHead(bytes).pairs : pageOf(bytes).pairs
-
-/** A map's head comes before its pages. */
-function mapRows(rows: SegmentRows, state: number, name: Buffer, value: Buffer): void {
-  const key = keyIn(name)
-  if (partIn(name) < 0) rows.raw(state, Row.DELETE, key, null, null)
-  for (const [at, each] of readMap(pairsIn(name, value) ?? NOTHING))
-    rows.raw(state, Row.MAP_PUT, key, Buffer.from(at, 'latin1'), each)
-}
-
-/** A list's chunks follow one another in the order of their indices. */
-function listRow(rows: SegmentRows, state: number, name: Buffer, value: Buffer): void {
-  const items = itemsIn(name, value)
-  if (!items) return
-  const index = partIn(name)
-  if (index <= 0) return rows.raw(state, Row.PUT, keyIn(name), null, items)
-  const at = new ByteWriter(8)
-  at.uvarint(index)
-  rows.raw(state, Row.LIST_APPEND, keyIn(name), at.view(), items)
 }
