@@ -1,4 +1,4 @@
-/** Topics to read, written once for all runs, and what each workload must make of them. */
+/** A topic to read, written once for all runs, and what each workload must make of it. */
 import type { Expected } from './output-check.ts'
 import type { Progress } from './progress.ts'
 import type { Scenario } from './scenarios/scenario.ts'
@@ -12,7 +12,7 @@ export interface Input {
   readonly expected: ReadonlyMap<string, Expected>
 }
 
-interface Place {
+export interface Place {
   readonly stage: Stage
   readonly progress: Progress
 }
@@ -30,7 +30,7 @@ export async function prepareInput(
   return { ...input, expected }
 }
 
-async function writeInput({ stage, progress }: Place, name: string, shape: InputShape): Promise<Input> {
+export async function writeInput({ stage, progress }: Place, name: string, shape: InputShape): Promise<Input> {
   const { records } = shape
   const topic = stage.name(name)
   await stage.writeInput(topic, shape, (written) =>
@@ -41,7 +41,8 @@ async function writeInput({ stage, progress }: Place, name: string, shape: Input
   return input
 }
 
-async function expectedFrom(
+/** What the workload must make of it: the input is read. */
+export async function expectedFrom(
   { stage, progress }: Place,
   { topic, records }: Input,
   scenario: Scenario,
@@ -50,25 +51,6 @@ async function expectedFrom(
   const must = await scenario.expect(stage.reader, topic)
   if (must.records !== records) throw new Error(`the input has ${must.records} records`)
   return must
-}
-
-/** Inputs of several sizes: each is written when it is first wanted, and read by a workload when that first wants it. */
-export class Inputs {
-  readonly #place: Place
-  readonly #bySize = new Map<number, Input>()
-
-  constructor(place: Place) {
-    this.#place = place
-  }
-
-  async of(records: number, scenario: Scenario): Promise<Input> {
-    const known = this.#bySize.get(records) ?? (await writeInput(this.#place, `input-${records}`, { records }))
-    this.#bySize.set(records, known)
-    const must = known.expected.get(scenario.id) ?? (await expectedFrom(this.#place, known, scenario))
-    const input = { ...known, expected: new Map([...known.expected, [scenario.id, must]]) }
-    this.#bySize.set(records, input)
-    return input
-  }
 }
 
 /** @throws RangeError if the input was not prepared for the workload */

@@ -103,7 +103,7 @@ export function throughputTable(results: SeriesResults, scenario: Scenario, cand
 /** On why runs are of different lengths. */
 export function lengthening({ windowMsMin = 0 }: SeriesSettings): string {
   if (windowMsMin === 0) return ''
-  return ` Where the window of a first run was shorter than ${windowMsMin / 1_000} s, it and all that followed were made with 2, 4 or 8 times as many: *M records*.`
+  return ` Where the window of a first run was shorter than ${windowMsMin / 1_000} s, it and all that followed were made with 2, 4 or 8 times as many, the same ones again: *M records*.`
 }
 
 /** On runs that others disturbed, and on those that failed. */

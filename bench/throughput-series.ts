@@ -1,7 +1,8 @@
 /** All runs at full speed of some candidates on some workloads: in which order, on which input, and repeated when. */
 import { Random } from '../pipelines/nexmark/generator.ts'
 import { type Candidate, canRun } from './candidates.ts'
-import { type Input, Inputs } from './input.ts'
+import type { Input } from './input.ts'
+import { Inputs } from './inputs.ts'
 import type { Progress } from './progress.ts'
 import type { Scenario } from './scenarios/scenario.ts'
 import type { Stage } from './stage.ts'
