@@ -22,6 +22,7 @@ import {
   figure,
   lengthening,
   medianOf,
+  ranged,
   type SeriesResults,
   type SeriesSettings,
   table,
@@ -70,8 +71,7 @@ function costTable(results: Results): string {
       const ratio = median(ratios)
       const target =
         ratioMax === undefined || ratio === undefined ? '' : `${ratioMax}: ${ratio <= ratioMax ? 'met' : 'missed'}`
-      const range = ratios.length > 1 ? ` [${figure(Math.min(...ratios), 2)}–${figure(Math.max(...ratios), 2)}]` : ''
-      return [`${scenario.id} ${candidate.title}`, to.title, `${figure(ratio, 2)}${range}`, target]
+      return [`${scenario.id} ${candidate.title}`, to.title, ranged(ratios, 2), target]
     }
     return [
       ...costRatioMax.map(({ candidate, ratioMax }) => rowOf(candidate, withoutCheckpoints, ratioMax)),

@@ -52,10 +52,14 @@ export function medianOf(
 }
 
 /** Median [smallest–largest]. */
-export function spread(runs: readonly ThroughputRun[], pick: (run: ThroughputRun) => number, digits: number): string {
-  const values = runs.map(pick)
+export function ranged(values: readonly number[], digits: number): string {
   if (values.length < 2) return figure(values[0], digits)
   return `${figure(median(values), digits)} [${figure(Math.min(...values), digits)}–${figure(Math.max(...values), digits)}]`
+}
+
+/** The same of what the runs have of something. */
+export function spread(runs: readonly ThroughputRun[], pick: (run: ThroughputRun) => number, digits: number): string {
+  return ranged(runs.map(pick), digits)
 }
 
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

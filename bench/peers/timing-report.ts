@@ -2,7 +2,7 @@
 import type { Candidate } from '../candidates.ts'
 import { lateMs } from '../recovery.ts'
 import { median } from '../statistics.ts'
-import { figure, table } from '../tables.ts'
+import { figure, ranged, table } from '../tables.ts'
 import { latencyCandidates, ours as millrace, oursSupervised, recoveryCandidates } from './candidates.ts'
 import type { PeersResults } from './results.ts'
 import { recoveryMsMax, workerRecoveryMsMax } from './targets.ts'
@@ -13,19 +13,18 @@ type Part<Name extends keyof PeersResults> = NonNullable<PeersResults[Name]>
 const amiss = ({ records, recordsOut }: { readonly records: number; readonly recordsOut: number }): string =>
   recordsOut === records ? '' : ` (${recordsOut} of ${records} came)`
 
-/** Median [smallest–largest]. */
-function middleOf(values: readonly number[]): string {
-  if (values.length < 2) return figure(values[0], 0)
-  return `${figure(median(values), 0)} [${figure(Math.min(...values), 0)}–${figure(Math.max(...values), 0)}]`
-}
-
 export function latencySection({ load, runs }: Part<'latency'>): string[] {
   const of = (candidate: Candidate) => runs.filter((run) => run.candidate === candidate.id)
   const rows = latencyCandidates.flatMap((candidate) => {
     const mine = of(candidate)
     if (mine.length === 0) return []
     const picks = mine.map(({ p50Ms, p99Ms, p999Ms, maxMs }) => [p50Ms, p99Ms, p999Ms, maxMs])
-    const middles = [0, 1, 2, 3].map((index) => middleOf(picks.flatMap((run) => run[index] ?? [])))
+    const middles = [0, 1, 2, 3].map((index) =>
+      ranged(
+        picks.flatMap((run) => run[index] ?? []),
+        0,
+      ),
+    )
     const others = Math.max(...mine.map(({ foreignCores }) => foreignCores))
     return [[`${candidate.title}${mine.map(amiss).join('')}`, ...middles, figure(others, 2)]]
   })
@@ -45,7 +44,8 @@ export function recoverySection({ load, repeated, runs }: Part<'recovery'>): str
       const values = mine.flatMap((run) => pick(run) ?? [])
       const without = mine.length - values.length
       if (values.length === 0) return none
-      return without === 0 ? middleOf(values) : `${middleOf(values)}, ${without} of ${mine.length} ${none}`
+      const found = ranged(values, 0)
+      return without === 0 ? found : `${found}, ${without} of ${mine.length} ${none}`
     }
     const exact = mine.filter((run) => run.exact).length
     const row = [

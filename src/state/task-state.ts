@@ -269,15 +269,18 @@ export class TaskState {
     if (waits) disk.budget.wait(bytes)
     this.#behind++
     const applied = this.#applying
-      .then(() => (segment && ref !== null ? disk.apply(ref, segment, waits) : undefined))
+      .then(async () => {
+        if (!segment || ref === null) return
+        await disk.apply(ref, segment, waits)
+        releaseSegment(segment)
+      })
       .finally(() => waits && disk.budget.waited(bytes))
-    this.#applying = applied.then(() => this.#applied(disk, segment, epochs))
+    this.#applying = applied.then(() => this.#applied(disk, epochs))
     // At once: nobody may come here for long, and a rebalance would keep the task as if all were well.
     this.#applying.catch((error: Error) => this.#failed(error))
   }
 
-  async #applied(disk: TaskDisk, segment: readonly Buffer[] | null, epochs: readonly number[]): Promise<void> {
-    if (segment) releaseSegment(segment)
+  async #applied(disk: TaskDisk, epochs: readonly number[]): Promise<void> {
     for (const [index, store] of this.#stores.entries()) store.applied(epochs[index] as number)
     this.#filling = false
     this.#behind--

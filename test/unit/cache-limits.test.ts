@@ -3,44 +3,15 @@
  * it. Method: one task's state in a real LevelDB, with a small limit.
  */
 import { expect, test } from '@jest/globals'
-import {
-  f64,
-  json,
-  type ListState,
-  listState,
-  type MapState,
-  mapState,
-  type Serde,
-  utf8,
-  type ValueState,
-  valueState,
-} from '../../src/index.ts'
+import { type Serde, utf8 } from '../../src/index.ts'
+import { at, type Handles, states } from '../support/state-of-each-kind.ts'
 import type { TaskOnDisk } from '../support/task-on-disk.ts'
 import { TasksOnDisk } from '../support/tasks-on-disk.ts'
-
-interface Handles {
-  readonly count: ValueState<number, undefined>
-  readonly items: ListState<string>
-  readonly note: ValueState<object, undefined>
-  readonly seen: MapState<string, string>
-}
-
-const states = {
-  count: valueState(f64),
-  items: listState(utf8),
-  note: valueState(json<object>()),
-  seen: mapState(utf8, utf8),
-}
 
 const tasks = new TasksOnDisk()
 
 function open(sizes: { readonly cacheBytesMax: number }): Promise<TaskOnDisk> {
   return tasks.open(states, utf8 as Serde<unknown>, sizes)
-}
-
-function at(task: TaskOnDisk, key: string): Handles {
-  task.setKey(key)
-  return task.handles as unknown as Handles
 }
 
 test('many more keys than fit: memory stays within its limit, and no key is lost', async () => {

@@ -6,40 +6,16 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import { taskId } from '../../src/base/ids.ts'
 import { silentLogger } from '../../src/base/log.ts'
-import {
-  f64,
-  json,
-  type ListState,
-  listState,
-  type MapState,
-  mapState,
-  nullable,
-  type Serde,
-  utf8,
-  type ValueState,
-  valueState,
-} from '../../src/index.ts'
+import { f64, nullable, type Serde, utf8, type ValueState, valueState } from '../../src/index.ts'
 import { HeapStore } from '../../src/state/heap/store.ts'
 import { LevelBackend } from '../../src/state/leveldb/backend.ts'
 import { LevelBatch } from '../../src/state/leveldb/database.ts'
 import { TaskState } from '../../src/state/task-state.ts'
+import { at, type Keyed, states } from '../support/state-of-each-kind.ts'
 import { type DiskSizes, TaskOnDisk } from '../support/task-on-disk.ts'
 import { TaskOnHeap } from '../support/task-on-heap.ts'
 import { TasksOnDisk } from '../support/tasks-on-disk.ts'
 
-interface Handles {
-  readonly count: ValueState<number, undefined>
-  readonly note: ValueState<object, undefined>
-  readonly items: ListState<string>
-  readonly seen: MapState<string, string>
-}
-
-const states = {
-  count: valueState(f64),
-  note: valueState(json<object>()),
-  items: listState(utf8),
-  seen: mapState(utf8, utf8),
-}
 const KEYS = 200
 const roomy: DiskSizes = { cacheBytesMax: 2 ** 22, rowsPerTurn: 10, writesPerBatch: 20 }
 
@@ -78,13 +54,6 @@ afterEach(() => {
 })
 /** Behind the hooks above: it closes what waits for the gate. */
 const tasks = new TasksOnDisk()
-
-type Keyed = Pick<TaskOnDisk, 'setKey' | 'handles'>
-
-function at(task: Keyed, key: string): Handles {
-  task.setKey(key)
-  return task.handles as unknown as Handles
-}
 
 const all = (task: Keyed): unknown[] =>
   Array.from({ length: KEYS + 10 }, (_, i) => {

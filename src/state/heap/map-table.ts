@@ -11,7 +11,7 @@ import { decodeState, encodeState, type Serde } from '../serde.ts'
 import { oneSpelling } from './key-slots.ts'
 import { OrderedBlocks } from './ordered-blocks.ts'
 import { ownBytes, type Write } from './table.ts'
-import { type Cursor, decodeCopy, ObjectTable } from './tables.ts'
+import { type Cursor, decodeCopy, ObjectTable, usually } from './tables.ts'
 
 interface MapEntry {
   readonly key: unknown
@@ -41,8 +41,6 @@ const EVERYTHING: MapBounds = { from: '', to: null }
 const LOOKS_MAX = 100
 /** A guess, until they are written. */
 const OTHER_KEY_BYTES = 8
-/** What is usual is a mean over about so many. */
-const USUAL_OVER = 16
 /** Of those that are gone through: taken at a time. */
 const ENTRIES_PER_LOOK = 64
 
@@ -309,8 +307,8 @@ export class MapTable extends ObjectTable {
 
   /** Entries come again and go: a map takes as many times what one usually does. */
   override restored(slot: number, op: number, bytes: number): void {
-    if (op === Row.MAP_PUT)
-      this.#restoredBytes += (bytes - this.#restoredBytes) / (this.#restoredBytes === 0 ? 1 : USUAL_OVER)
+    if (!this.owner.cached) return
+    if (op === Row.MAP_PUT) this.#restoredBytes = usually(this.#restoredBytes, bytes)
     this.resize(slot, this.#restoredBytes * (this.#at(slot)?.entries.size ?? 0))
   }
 }

@@ -31,6 +31,10 @@ const MEASURED_EVERY = 16
 const MEASURED_BYTES = 256
 const measured = new ByteWriter(256)
 
+/** A mean over about so many of late; 0: there was none. */
+export const usually = (before: number, bytes: number): number =>
+  before === 0 ? bytes : before + (bytes - before) / MEASURED_EVERY
+
 /** What is kept as JavaScript has it. */
 export abstract class ObjectTable extends StateTable {
   protected readonly values: unknown[] = []
@@ -83,7 +87,7 @@ export abstract class ObjectTable extends StateTable {
       return this.#usual
     }
     this.#untilMeasured = Math.max(MEASURED_EVERY, measured.position / MEASURED_BYTES)
-    this.#usual += this.#usual === 0 ? measured.position : (measured.position - this.#usual) / MEASURED_EVERY
+    this.#usual = usually(this.#usual, measured.position)
     return measured.position
   }
 
