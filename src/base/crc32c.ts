@@ -7,57 +7,43 @@ type Crc = (bytes: Uint8Array, initial?: number) => number
 /** For less, a native call costs more than it saves. */
 const NATIVE_BYTES_MIN = 64
 
+/** Of slicing: each table is for a byte that so many others follow. One array for all of them is twice as quick as eight. */
+const SLICES = 8
 const TABLES = makeTables()
 
-function makeTables(): Uint32Array[] {
-  const tables = Array.from({ length: 8 }, () => new Uint32Array(256))
+function makeTables(): Int32Array {
+  const tables = new Int32Array(SLICES * 256)
   for (let n = 0; n < 256; n++) {
     let c = n
     for (let k = 0; k < 8; k++) c = c & 1 ? (c >>> 1) ^ 0x82f63b78 : c >>> 1
-    cell(tables, 0)[n] = c >>> 0
+    tables[n] = c
   }
-  for (let t = 1; t < 8; t++) {
-    for (let n = 0; n < 256; n++) {
-      const previous = cell(tables, t - 1)[n] ?? 0
-      cell(tables, t)[n] = ((previous >>> 8) ^ (cell(tables, 0)[previous & 255] ?? 0)) >>> 0
-    }
+  for (let n = 256; n < tables.length; n++) {
+    const previous = tables[n - 256] as number
+    tables[n] = (previous >>> 8) ^ (tables[previous & 255] as number)
   }
   return tables
 }
 
-function cell(tables: Uint32Array[], index: number): Uint32Array {
-  return tables[index] ?? new Uint32Array(256)
-}
-
 /** The portable version, also the reference that a test holds the native one against. */
 export function crc32cPortable(bytes: Uint8Array, initial = 0, start = 0, end: number = bytes.length): number {
-  const [t0, t1, t2, t3, t4, t5, t6, t7] = TABLES as [
-    Uint32Array,
-    Uint32Array,
-    Uint32Array,
-    Uint32Array,
-    Uint32Array,
-    Uint32Array,
-    Uint32Array,
-    Uint32Array,
-  ]
-  const at = (table: Uint32Array, index: number): number => table[index & 255] as number
+  const at = (slice: number, byte: number): number => TABLES[slice * 256 + (byte & 255)] as number
   const byte = (index: number): number => bytes[index] as number
   let crc = ~initial
   let i = start
-  for (; i + 8 <= end; i += 8) {
+  for (; i + SLICES <= end; i += SLICES) {
     crc ^= byte(i) | (byte(i + 1) << 8) | (byte(i + 2) << 16) | (byte(i + 3) << 24)
     crc =
-      at(t7, crc) ^
-      at(t6, crc >>> 8) ^
-      at(t5, crc >>> 16) ^
-      at(t4, crc >>> 24) ^
-      at(t3, byte(i + 4)) ^
-      at(t2, byte(i + 5)) ^
-      at(t1, byte(i + 6)) ^
-      at(t0, byte(i + 7))
+      at(7, crc) ^
+      at(6, crc >>> 8) ^
+      at(5, crc >>> 16) ^
+      at(4, crc >>> 24) ^
+      at(3, byte(i + 4)) ^
+      at(2, byte(i + 5)) ^
+      at(1, byte(i + 6)) ^
+      at(0, byte(i + 7))
   }
-  for (; i < end; i++) crc = (crc >>> 8) ^ at(t0, crc ^ byte(i))
+  for (; i < end; i++) crc = (crc >>> 8) ^ at(0, crc ^ byte(i))
   return ~crc >>> 0
 }
 

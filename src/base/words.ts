@@ -35,3 +35,12 @@ export function copyWords(to: DataView, shift: number, from: DataView, start: nu
   for (; at < last; at += WORD_BYTES) to.setBigUint64(at + shift, from.getBigUint64(at, true), true)
   to.setBigUint64(last + shift, from.getBigUint64(last, true), true)
 }
+
+/** Above, a native copy is no dearer than a loop. */
+const LOOP_BYTES_MAX = 64
+
+/** Copies a few bytes, or many. */
+export function copyBytes(to: Buffer, at: number, from: Buffer, start: number, end: number): void {
+  if (end - start > LOOP_BYTES_MAX) from.copy(to, at, start, end)
+  else for (let i = start; i < end; i++) to[at + i - start] = from[i] as number
+}

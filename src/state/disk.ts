@@ -62,8 +62,13 @@ export interface CachedStore {
 /** What is registered in a segment of the states of a disk: by their number there. */
 export type SegmentStates = ReadonlyMap<number, { readonly index: number; readonly identity: StateIdentity }>
 
-/** What a disk has of a key stands in these bytes; `place`: the state's among those that were asked for. Lists and maps: collections.ts. */
-export type FoundOnDisk = (place: number, bytes: Buffer, start: number, end: number) => void
+/** Gets what a disk has of a key; `place`: the state's among those that were asked for. */
+export interface FoundOnDisk {
+  /** As its serde writes it; lists and maps: collections.ts. */
+  value(place: number, bytes: Buffer): void
+  /** Of an `f64`. */
+  number(place: number, value: number): void
+}
 
 /** Part of a base: about `bytes`, from where the last one ended, or all that is left. The first one begins anew. */
 export interface BaseSlice {

@@ -88,7 +88,7 @@ test('numbers told as a whole and in part, in any order and over any batches, ar
       for (let key = 0; key < 5; key++) {
         const found = new Map<number, number>()
         const entry = db().get(nameOf(7, Buffer.from(`key ${key}`))) ?? Buffer.alloc(0)
-        readPack(entry, (place, at) => found.set(place, entry.readDoubleBE(at)))
+        readPack(entry, (place, value) => found.set(place, value))
         for (let place = 0; place < STATES; place++) expect(found.get(place)).toBe(model.get(`${key} ${place}`))
       }
     }

@@ -10,7 +10,6 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, test } from '@jest/globals'
 import { ClassicLevel } from 'classic-level'
-import { crc32c } from '../../src/base/crc32c.ts'
 import { taskId } from '../../src/base/ids.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import {
@@ -139,25 +138,31 @@ test('F25 a damaged disk is emptied and read again', async () => {
   expect(seen(back, 'a')).toEqual([1, ['a1']])
 })
 
-test('F25 a value that changed on disk is told, and the next process begins with an empty folder', async () => {
-  const task = await open()
-  await checkpoint(task, ['a', 'b'])
-  await task.settled()
-  await task.leave()
-  const place = join(tasks.folder, 'tested', 'worker')
-  const raw = new ClassicLevel<Buffer, Buffer>(place, { keyEncoding: 'buffer', valueEncoding: 'buffer' })
-  for await (const [key, value] of raw.iterator({ gt: Buffer.from([0, 0, 0, 1]) })) {
-    value[0] = (value[0] as number) ^ 1
-    await raw.put(key, value)
-  }
-  await raw.close()
-  const damaged = keep(await task.comeTo(tasks.folder))
-  expect(() => at(damaged, 'a')).toThrow(/^STATE_DAMAGED: state folder .*fails its checksum/)
-  await damaged.leave()
-  const back = keep(await task.comeTo(tasks.folder))
-  expect(back.read).toHaveLength(1)
-  expect(seen(back, 'a')).toEqual([1, ['a1']])
-})
+test.each([
+  ['and is ASCII still', 1],
+  ['and is no ASCII any more', 128],
+])(
+  'F25 a value that changed on disk (%s) is told, and the next process begins with an empty folder',
+  async (_, bit) => {
+    const task = await open()
+    await checkpoint(task, ['a', 'b'])
+    await task.settled()
+    await task.leave()
+    const place = join(tasks.folder, 'tested', 'worker')
+    const raw = new ClassicLevel<Buffer, Buffer>(place, { keyEncoding: 'buffer', valueEncoding: 'buffer' })
+    for await (const [key, value] of raw.iterator({ gt: Buffer.from([0, 0, 0, 1]) })) {
+      value[0] = (value[0] as number) ^ bit
+      await raw.put(key, value)
+    }
+    await raw.close()
+    const damaged = keep(await task.comeTo(tasks.folder))
+    expect(() => at(damaged, 'a')).toThrow(/^STATE_DAMAGED: state folder .*fails its checksum/)
+    await damaged.leave()
+    const back = keep(await task.comeTo(tasks.folder))
+    expect(back.read).toHaveLength(1)
+    expect(seen(back, 'a')).toEqual([1, ['a1']])
+  },
+)
 
 /** Of a script in test/support, about this test's folder. */
 function inItsOwnProcess(name: string): Promise<object> {
@@ -271,18 +276,7 @@ test('a folder in another format is emptied and read from the checkpoint', async
   await checkpoint(task, ['a'])
   await task.settled()
   await task.leave()
-  const raw = new ClassicLevel<Buffer, Buffer>(join(tasks.folder, 'tested', 'worker'), {
-    keyEncoding: 'buffer',
-    valueEncoding: 'buffer',
-  })
-  for await (const [key, stored] of raw.iterator({ lt: Buffer.from([0, 0, 0, 1]) })) {
-    const marker = JSON.parse(stored.subarray(0, -4).toString()) as { format: number }
-    const value = Buffer.from(JSON.stringify({ ...marker, format: marker.format + 1 }))
-    const sum = Buffer.alloc(4)
-    sum.writeUInt32LE(crc32c(value, crc32c(key)))
-    await raw.put(key, Buffer.concat([value, sum]))
-  }
-  await raw.close()
+  await writeFile(join(tasks.folder, 'tested', 'worker', 'FORMAT'), 'of tomorrow')
   const next = keep(await task.comeTo(tasks.folder))
   expect(next.read).toHaveLength(1)
   expect(at(next, 'a').count.get()).toBe(1)
@@ -325,6 +319,27 @@ test.each<[string, () => object]>([
   at(task, 'key').note.set(make())
   task.freeze()
   await expect(task.commit()).rejects.toThrow(/^STATE_VALUE_INVALID: operator 'operator', state 'note': a value cannot/)
+})
+
+test('keys that changed since the last checkpoint are not looked for, nor do they go; what it has goes', async () => {
+  const task = await open({ cacheBytesMax: 1 })
+  const held = (): boolean => task.store.held
+  const keys = Array.from({ length: 100 }, (_, index) => `key ${index}`)
+  for (const key of keys) at(task, key).count.set(1)
+  expect([held(), task.keyCount, task.store.evict(1_000_000)]).toEqual([true, 100, 0])
+  task.freeze()
+  // Changed behind the barrier: what is committed lets go of the others only.
+  for (const key of keys.slice(0, 70)) at(task, key).count.set(2)
+  await task.complete()
+  task.store.evict(1_000_000)
+  expect(task.keyCount).toBeGreaterThanOrEqual(70)
+  expect(task.keyCount).toBeLessThan(80)
+  expect(held()).toBe(true)
+  task.freeze()
+  await task.complete()
+  task.store.evict(1_000_000)
+  expect(task.keyCount).toBeLessThan(2)
+  expect(keys.map((key) => at(task, key).count.get())).toEqual(keys.map((_, index) => (index < 70 ? 2 : 1)))
 })
 
 test('a key beyond what a name on disk can hold is refused', async () => {

@@ -62,8 +62,8 @@ export class MapTable extends ObjectTable {
     return decodeState(this.#keySerde, bytes)
   }
 
-  override load(slot: number, bytes: Buffer, start: number, end: number): void {
-    const head = readMapHead(bytes.subarray(start, end))
+  override load(slot: number, bytes: Buffer): void {
+    const head = readMapHead(bytes)
     const map = new MapSlot()
     map.fresh = false
     if (head.pairs) {
@@ -74,7 +74,7 @@ export class MapTable extends ObjectTable {
       map.unread = [...head.pages]
     }
     this.values[slot] = map
-    this.resize(slot, end - start)
+    this.resize(slot, bytes.length)
   }
 
   handle(cursor: Cursor): MapState<unknown, unknown> {

@@ -27,6 +27,9 @@ const ROWS_PER_LOOK = 64
 /** No epoch is as low: not that of a slot which was restored either. */
 const NOTHING_APPLIED = -1
 
+/** Of the keys: where fewer can go, they are not looked for. Each look that finds one passes that many others. */
+const FREE_SHARE_MIN = 1 / 16
+
 /** The serde itself, not one that calls itself so. */
 const isNumber = ({ kind, serde, ttl }: StateDescriptor<unknown>): boolean =>
   kind !== 'list' && kind !== 'map' && serde === f64 && !ttl
@@ -63,8 +66,6 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   /** What is not here is not on disk either: it need not be asked. Until something goes. */
   #whole = false
   readonly #clock = new ClockHand()
-  /** The epoch whose changes, and all before, are on disk. */
-  #applied = 0
   /** Slots with nothing in them that are kept until the disk knows it. */
   #emptied: number[] = []
   /** Of `cacheBytes`, what the budget knows of. */
@@ -178,7 +179,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   hold(): void {
     this.#replaying = true
     this.#whole = true
-    this.#applied = NOTHING_APPLIED
+    for (const table of this.#tables) table.applied(NOTHING_APPLIED)
   }
 
   /** It does not: what came is forgotten, and the disk gets it by itself. */
@@ -188,11 +189,11 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
       for (const table of this.#tables) table.evict(slot)
       this.#keys.forget(slot)
     }
+    for (const table of this.#tables) table.applied(0)
     this.#emptied = []
     this.#clock.found()
     this.#replaying = false
     this.#whole = false
-    this.#applied = 0
     this.count()
   }
 
@@ -238,9 +239,14 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
     return this.#loading
   }
 
-  readonly #found: FoundOnDisk = (column, bytes, start, end) => {
+  readonly #found: FoundOnDisk = {
+    value: (column, bytes) => this.#tables[column]?.load(this.#slotToLoad(), bytes),
+    number: (column, value) => (this.#tables[column] as NumberTable).restoreNumber(this.#slotToLoad(), value),
+  }
+
+  #slotToLoad(): number {
     if (this.#loading < 0) this.#loading = this.#claim()
-    ;(this.#tables[column] as StateTable).load(this.#loading, bytes, start, end)
+    return this.#loading
   }
 
   listOnDisk(table: StateTable, slot: number, count: number): Buffer[] {
@@ -333,6 +339,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
 
   evict(bytes: number): number {
     let freed = 0
+    if (this.held) return freed
     this.#clock.begin(this.slotCount)
     while (freed < bytes) {
       const slot = this.#clock.next()
@@ -350,17 +357,22 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   }
 
   #allOnDisk(slot: number): boolean {
-    for (const table of this.#tables) if (!table.onDisk(slot, this.#applied)) return false
+    for (const table of this.#tables) if (!table.onDisk(slot)) return false
     return true
   }
 
   get held(): boolean {
-    return this.#clock.foundNothing(this.slotCount)
+    return this.#freeAtMost < this.keyCount * FREE_SHARE_MIN || this.#clock.foundNothing(this.slotCount)
+  }
+
+  /** Keys of which all is on disk as it is here. */
+  get #freeAtMost(): number {
+    return this.keyCount - Math.max(...this.#tables.map((table) => table.unapplied))
   }
 
   /** The disk has what the snapshot with this epoch, and those before, had. */
   applied(epoch: number): void {
-    this.#applied = epoch
+    for (const table of this.#tables) table.applied(epoch)
     this.#clock.found()
     const emptied = this.#emptied
     this.#emptied = []

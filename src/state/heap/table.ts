@@ -54,6 +54,9 @@ export abstract class StateTable {
   /** Where in a row its epoch is. */
   readonly #epochAt: number
   #current = 1
+  /** What the snapshot with this epoch had, and those before, is on disk. */
+  #applied = 0
+  #unapplied = 0
   #dirty = new SlotList()
   #frozen = new SlotList()
   #frozenAt = 0
@@ -97,10 +100,25 @@ export abstract class StateTable {
     return this.#dirty.length
   }
 
-  /** Clean, and what the snapshot with epoch `applied` had, or an earlier one, was the last change: it is on disk. */
-  onDisk(slot: number, applied: number): boolean {
-    const epoch = this.#epochOf(slot)
-    return epoch <= 0 && -epoch <= applied
+  /** The disk has what the snapshot with this epoch had, and those before. */
+  applied(epoch: number): void {
+    this.#applied = epoch
+    // What an earlier snapshot has that is not on disk yet is left out.
+    this.#unapplied = this.#dirty.length
+  }
+
+  /** Slots whose value is not on disk as it is here: at least so many. */
+  get unapplied(): number {
+    return this.#unapplied
+  }
+
+  /** Clean, and what was applied had the last change. */
+  onDisk(slot: number): boolean {
+    return this.#isApplied(this.#epochOf(slot))
+  }
+
+  #isApplied(epoch: number): boolean {
+    return epoch <= 0 && -epoch <= this.#applied
   }
 
   /** Forgets the slot's value, which is on disk. */
@@ -117,9 +135,9 @@ export abstract class StateTable {
   protected resize(_slot: number, _bytes: number): void {}
 
   /** Takes over what is on disk. */
-  load(slot: number, bytes: Buffer, start: number, end: number): void {
-    this.restore(slot, Row.PUT, null, bytes.subarray(start, end))
-    this.resize(slot, end - start)
+  load(slot: number, bytes: Buffer): void {
+    this.restore(slot, Row.PUT, null, bytes)
+    this.resize(slot, bytes.length)
   }
 
   /** Clean and empty: nothing keeps the slot. */
@@ -142,6 +160,7 @@ export abstract class StateTable {
   mark(slot: number): void {
     const epoch = this.#epochOf(slot)
     if (epoch === this.#current) return
+    if (this.#isApplied(epoch)) this.#unapplied++
     if (this.#owed(slot, epoch)) this.#encode(slot)
     this.#setEpoch(slot, this.#current)
     this.#dirty.push(slot)

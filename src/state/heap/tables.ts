@@ -154,12 +154,8 @@ export class NumberTable extends StateTable {
     this.#rows.setNumber(slot, this.#numberColumn, value)
   }
 
-  override load(slot: number, bytes: Buffer, start: number, end: number): void {
-    this.restoreNumber(slot, f64.decode(bytes, start, end))
-  }
-
   override restore(slot: number, op: number, _at: Buffer | null, value: Buffer | null): void {
-    if (op === Row.PUT && value) this.load(slot, value, 0, value.length)
+    if (op === Row.PUT && value) this.restoreNumber(slot, f64.decode(value, 0, value.length))
     else this.erase(slot)
   }
 }
@@ -255,14 +251,14 @@ export class ListTable extends ObjectTable {
     this.grow(slot, bytesOf(fetched))
   }
 
-  override load(slot: number, bytes: Buffer, start: number, end: number): void {
-    const head = readHead(bytes.subarray(start, end))
-    if (head.items) return super.load(slot, head.items, 0, head.items.length)
+  override load(slot: number, bytes: Buffer): void {
+    const head = readHead(bytes)
+    if (head.items) return super.load(slot, head.items)
     const list = new ListSlot()
     list.before = head.count
     list.written = head.count
     this.values[slot] = list
-    this.resize(slot, end - start)
+    this.resize(slot, bytes.length)
   }
 
   #append(slot: number, value: unknown): void {

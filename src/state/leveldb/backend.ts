@@ -6,7 +6,8 @@ import type { StepListener } from '../../base/messages.ts'
 import { SharedBudget } from '../cache-budget.ts'
 import type { StateBackend } from '../disk.ts'
 import { LevelDatabase } from './database.ts'
-import { LevelTaskDisk, markerKey, type ReplaySizes, readMarker, replaySizes } from './task-disk.ts'
+import { markerKey, readMarker } from './marker.ts'
+import { LevelTaskDisk, type ReplaySizes, replaySizes } from './task-disk.ts'
 
 export interface LevelOptions {
   /** Of all pipelines and workers here: each gets a folder in it. */

@@ -8,13 +8,15 @@
 // the next start finds some and some not: of two batches the second one perhaps. So no write begins behind it (`torn`) until the
 // folder is opened anew. One that was under way beside it may be lost though it succeeded: each task writes one batch at a time,
 // so what it finds is what it wrote up to some point.
-import { existsSync, writeFileSync } from 'node:fs'
-import { mkdir, rm } from 'node:fs/promises'
+import { existsSync, rmSync } from 'node:fs'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type ChainedBatch, ClassicLevel } from 'classic-level'
 import { crc32c, crc32cIn } from '../../base/crc32c.ts'
 import { MillraceError, messageOf } from '../../base/errors.ts'
 import type { Logger } from '../../base/log.ts'
+import { copyBytes } from '../../base/words.ts'
+import { WORD_CHARS, wordAt, writeWord } from './ascii.ts'
 
 type Level = ClassicLevel<Buffer, Buffer>
 
@@ -27,16 +29,25 @@ const writeBufferBytes = (cacheBytes: number): number =>
 /** Read ahead by an iterator. */
 const ITERATOR_BYTES = 256 * 1024
 const ENTRIES_PER_READ = 1_000
-const CHECKSUM_BYTES = 4
+/** ASCII, so that a value which is that stays it. */
+const CHECKSUM_BYTES = WORD_CHARS
 /** Room behind a value for what is stored with it. */
 export const STORED_BESIDE: number = CHECKSUM_BYTES
-/** In the folder: what is there is not to be used. */
-const DAMAGED = 'DAMAGED'
+const AS_TEXT = { keyEncoding: 'buffer', valueEncoding: 'utf8' }
+/** Up to here keys and values are copied: a view of a few bytes costs more. */
+const COPIED_BYTES_MAX = 64
+/** In the folder: how keys and values are written there. Where it is missing, or another one, they are not used; it goes when one is found damaged. */
+const FORMAT_FILE = 'FORMAT'
+const FORMAT = '4'
+/** LevelDB's own, which is there from the beginning. */
+const CURRENT_FILE = 'CURRENT'
 
 export class LevelDatabase {
   readonly folder: string
   readonly #db: Level
   #torn: MillraceError | undefined
+  /** What `getAscii` found. */
+  #ascii: Buffer = Buffer.alloc(256)
 
   private constructor(folder: string, db: Level) {
     this.folder = folder
@@ -44,15 +55,21 @@ export class LevelDatabase {
   }
 
   /**
-   * Opens the folder, made if needed. One that is damaged is emptied: checkpoints have all of it. `cacheBytes`: size of the
+   * Opens the folder, made if needed. One that is damaged, or in another format, is emptied: checkpoints have all of it. `cacheBytes`: size of the
    * cache in front of it. @throws STATE_LOCKED, STATE_DISK
    */
   static async open(folder: string, log: Logger, cacheBytes: number): Promise<LevelDatabase> {
     const bytes = writeBufferBytes(cacheBytes)
+    const formatFile = join(folder, FORMAT_FILE)
     try {
       await mkdir(folder, { recursive: true })
-      if (!existsSync(join(folder, DAMAGED))) return new LevelDatabase(folder, await openLevel(folder, bytes))
-      log.warn({ folder }, 'the local state was found damaged: it is emptied and read from checkpoints again')
+      if (!existsSync(join(folder, CURRENT_FILE))) await writeFile(formatFile, FORMAT)
+      const db = await openLevel(folder, bytes)
+      const format = await readFile(formatFile, 'utf8').catch(() => 'none')
+      if (format === FORMAT) return new LevelDatabase(folder, db)
+      await db.close()
+      const text = 'the local state was found damaged, or is of another release'
+      log.warn({ folder, format }, `${text}: it is emptied and read from checkpoints again`)
     } catch (error) {
       const cause = (error as { cause?: { code?: string } }).cause
       if (cause?.code === 'LEVEL_LOCKED') {
@@ -67,7 +84,9 @@ export class LevelDatabase {
     }
     try {
       await ClassicLevel.destroy(folder)
-      await rm(join(folder, DAMAGED), { force: true })
+      // It takes an empty folder with it.
+      await mkdir(folder, { recursive: true })
+      await writeFile(formatFile, FORMAT)
       return new LevelDatabase(folder, await openLevel(folder, bytes))
     } catch (error) {
       throw diskError(folder, 'emptied', error)
@@ -86,11 +105,34 @@ export class LevelDatabase {
     return stored && this.#checked(key, stored)
   }
 
+  /**
+   * A value of ASCII characters only, in half of the time. More bytes may stand behind it, and it is good until the next call.
+   * @throws STATE_DAMAGED, STATE_DISK
+   */
+  getAscii(key: Buffer): Buffer | undefined {
+    let stored: string | undefined
+    try {
+      stored = this.#db.getSync<Buffer, string>(key, AS_TEXT)
+    } catch (error) {
+      throw this.#failure('read', error)
+    }
+    if (stored === undefined) return undefined
+    if (this.#ascii.length < stored.length) this.#ascii = Buffer.alloc(stored.length * 2)
+    const bytes = this.#ascii
+    for (let i = 0; i < stored.length; i++) bytes[i] = stored.charCodeAt(i)
+    this.#check(key, bytes, stored.length - CHECKSUM_BYTES)
+    return bytes
+  }
+
   #checked(key: Buffer, stored: Buffer): Buffer {
     const end = stored.length - CHECKSUM_BYTES
-    if (end >= 0) {
-      if (stored.readUInt32LE(end) === crc32cIn(stored, 0, end, crc32c(key))) return stored.subarray(0, end)
-    }
+    this.#check(key, stored, end)
+    return stored.subarray(0, end)
+  }
+
+  /** `end`: where the checksum is behind the value. */
+  #check(key: Buffer, stored: Buffer, end: number): void {
+    if (end >= 0 && wordAt(stored, end) === (crc32cIn(stored, 0, end, crc32c(key)) | 0)) return
     throw this.#damaged(`the value of ${key.toString('hex')} fails its checksum`)
   }
 
@@ -153,9 +195,9 @@ export class LevelDatabase {
 
   #damaged(what: string, cause?: unknown): MillraceError {
     try {
-      writeFileSync(join(this.folder, DAMAGED), '')
+      rmSync(join(this.folder, FORMAT_FILE), { force: true })
     } catch {
-      // The disk takes nothing more; then it is found damaged again.
+      // Then it is found damaged again.
     }
     const text = `state folder ${this.folder} is damaged: ${what}; the worker starts again and reads its state from checkpoints. If it happens again, replace the disk`
     return new MillraceError('STATE_DAMAGED', text, { cause })
@@ -174,11 +216,26 @@ async function openLevel(folder: string, writeBufferSize: number): Promise<Level
   return db
 }
 
+/** Short bytes in a buffer of their length, of which there is one for each: good until the next one of that length. */
+class ShortCopies {
+  readonly #copies: Buffer[] = []
+
+  of(bytes: Buffer, start: number, end: number): Buffer {
+    const length = end - start
+    if (length > COPIED_BYTES_MAX) return bytes.subarray(start, end)
+    this.#copies[length] ??= Buffer.alloc(length)
+    const copy = this.#copies[length]
+    copyBytes(copy, 0, bytes, start, end)
+    return copy
+  }
+}
+
 /** Writes that become visible at once, or not at all. */
 export class LevelBatch {
   readonly #batch: ChainedBatch<Level, Buffer, Buffer>
   readonly #writing: (work: () => Promise<void>) => Promise<void>
-  #scratch = Buffer.alloc(256)
+  readonly #keys = new ShortCopies()
+  readonly #values = new ShortCopies()
 
   constructor(batch: ChainedBatch<Level, Buffer, Buffer>, writing: (work: () => Promise<void>) => Promise<void>) {
     this.#batch = batch
@@ -186,19 +243,18 @@ export class LevelBatch {
   }
 
   put(key: Buffer, value: Buffer): void {
-    const end = value.length + CHECKSUM_BYTES
-    if (this.#scratch.length < end) this.#scratch = Buffer.alloc(end * 2)
-    value.copy(this.#scratch)
-    this.#scratch.writeUInt32LE(crc32c(value, crc32c(key)), value.length)
-    this.#batch.put(key, this.#scratch.subarray(0, end))
+    const bytes = Buffer.alloc(key.length + value.length + STORED_BESIDE)
+    key.copy(bytes)
+    value.copy(bytes, key.length)
+    this.putIn(bytes, 0, key.length, value.length)
   }
 
   /** A key that stands in `bytes`, its value behind it, and then `STORED_BESIDE` bytes of room. */
   putIn(bytes: Buffer, at: number, keyLength: number, valueLength: number): void {
     const valueAt = at + keyLength
     const end = valueAt + valueLength
-    bytes.writeUInt32LE(crc32cIn(bytes, at, end), end)
-    this.#batch.put(bytes.subarray(at, valueAt), bytes.subarray(valueAt, end + CHECKSUM_BYTES))
+    writeWord(bytes, end, crc32cIn(bytes, at, end))
+    this.#batch.put(this.#keys.of(bytes, at, valueAt), this.#values.of(bytes, valueAt, end + CHECKSUM_BYTES))
   }
 
   delete(key: Buffer): void {

@@ -1,10 +1,9 @@
-// Numbers of one operator stand side by side in one entry of a key: one read and one write for all of them.
+// Numbers of one operator stand side by side in one entry of a key: one read and one write for all of them. It is ASCII (ascii.ts).
 //
-//   u32 which are there, a bit for each · 8 bytes for each, as `f64` writes them (nothing behind the last one that is there)
+//   word which are there, a bit for each · a double for each (nothing behind the last one that is there)
 import type { StateIdentity } from '../segment.ts'
+import { DOUBLE_CHARS, doubleAt, WORD_CHARS, wordAt, writeDouble, writeWord } from './ascii.ts'
 
-export const NUMBER_BYTES = 8
-const MASK_BYTES = 4
 /** In one entry; further ones go into the next. */
 export const PACKED_MAX = 31
 
@@ -17,13 +16,13 @@ export class Pack {
   #known = 0
   #present = 0
   readonly states: number
-  readonly #bytes: Buffer
-  readonly #view: DataView
+  readonly #numbers: Float64Array
+  #encoded: Buffer
 
   constructor(states: number) {
     this.states = states
-    this.#bytes = Buffer.alloc(MASK_BYTES + states * NUMBER_BYTES)
-    this.#view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset)
+    this.#numbers = new Float64Array(states)
+    this.#encoded = Buffer.alloc(WORD_CHARS + states * DOUBLE_CHARS)
   }
 
   /** undefined: it is gone. */
@@ -35,7 +34,7 @@ export class Pack {
       return
     }
     this.#present |= bit
-    this.#view.setFloat64(MASK_BYTES + place * NUMBER_BYTES, value)
+    this.#numbers[place] = value
   }
 
   /** All were told: what the disk has need not be read. */
@@ -51,9 +50,7 @@ export class Pack {
   /** The same, in memory of its own. */
   copy(): Pack {
     const other = new Pack(this.states)
-    other.#known = this.#known
-    other.#present = this.#present
-    this.#bytes.copy(other.#bytes)
+    other.under(this)
     return other
   }
 
@@ -61,31 +58,36 @@ export class Pack {
   under(later: Pack): void {
     for (let place = 0; place < this.states; place++) {
       const bit = 1 << place
-      if ((later.#known & bit) === 0) continue
-      const there = (later.#present & bit) !== 0
-      this.set(place, there ? later.#view.getFloat64(MASK_BYTES + place * NUMBER_BYTES) : undefined)
+      if ((later.#known & bit) !== 0) this.set(place, (later.#present & bit) !== 0 ? later.#numbers[place] : undefined)
     }
   }
 
   /** What rows did not tell is as it was. */
   over(before: Buffer): void {
-    readPack(before, (place, at) => {
-      if ((this.#known & (1 << place)) === 0) this.set(place, before.readDoubleBE(at))
+    readPack(before, (place, value) => {
+      if ((this.#known & (1 << place)) === 0) this.set(place, value)
     })
   }
 
-  /** null: nothing is there. A view. */
+  /** null: nothing is there. Good until the next one. */
   encode(): Buffer | null {
     if (this.#present === 0) return null
-    this.#bytes.writeUInt32BE(this.#present, 0)
-    return this.#bytes.subarray(0, MASK_BYTES + (32 - Math.clz32(this.#present)) * NUMBER_BYTES)
+    const places = 32 - Math.clz32(this.#present)
+    const length = WORD_CHARS + places * DOUBLE_CHARS
+    // Of all keys mostly as many are there.
+    if (this.#encoded.length !== length) this.#encoded = Buffer.alloc(length)
+    writeWord(this.#encoded, 0, this.#present)
+    for (let place = 0; place < places; place++)
+      writeDouble(this.#encoded, WORD_CHARS + place * DOUBLE_CHARS, this.#numbers[place] as number)
+    return this.#encoded
   }
 }
 
-/** Where each number is that is there. No bytes: none is. */
-export function readPack(entry: Buffer, found: (place: number, at: number) => void): void {
+/** Each number that is there. More may stand behind the entry; no bytes: there is none. */
+export function readPack(entry: Buffer, found: (place: number, value: number) => void): void {
   if (entry.length === 0) return
-  const present = entry.readUInt32BE(0)
-  for (let place = 0, at = MASK_BYTES; at < entry.length; place++, at += NUMBER_BYTES)
-    if ((present & (1 << place)) !== 0) found(place, at)
+  const present = wordAt(entry, 0)
+  const places = 32 - Math.clz32(present)
+  for (let place = 0, at = WORD_CHARS; place < places; place++, at += DOUBLE_CHARS)
+    if ((present & (1 << place)) !== 0) found(place, doubleAt(entry, at))
 }

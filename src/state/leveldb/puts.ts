@@ -1,5 +1,6 @@
 // What goes into one batch, gathered and put into about the order of names: LevelDB takes neighbours one after the other in a third of the
 // time, since what it looks through for the place of each is in the processor's cache then. Changes of one name stay in their order.
+import { copyBytes } from '../../base/words.ts'
 import { type LevelBatch, STORED_BESIDE } from './database.ts'
 
 /** Of a change: where its name begins, then the value; a length of −1: it is deleted. */
@@ -41,8 +42,8 @@ export class Puts {
     const end = valueAt + Math.max(0, valueLength) + STORED_BESIDE
     if (end > this.#bytes.length) this.#grow(end)
     const bytes = this.#bytes
-    name.copy(bytes, at)
-    if (valueLength > 0) value.copy(bytes, valueAt)
+    copyBytes(bytes, at, name, 0, name.length)
+    if (valueLength > 0) copyBytes(bytes, valueAt, value, 0, valueLength)
     this.#end = end
     const change = this.length * STRIDE
     if (change === this.#changes.length) {

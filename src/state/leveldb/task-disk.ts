@@ -11,10 +11,11 @@ import { monotonicMs, yieldToLoop } from '../../base/clock.ts'
 import { isCode, MillraceError } from '../../base/errors.ts'
 import type { TaskId } from '../../base/ids.ts'
 import { type StepListener, traced } from '../../base/messages.ts'
+import { copyBytes } from '../../base/words.ts'
 import { type MapHead, type MapPage, readMapHead } from '../collections.ts'
 import type { BaseSlice, CacheBudget, ChainPart, FoundOnDisk, ReadState, SegmentStates, TaskDisk } from '../disk.ts'
-import { Row, type SegmentRows, type StateIdentity } from '../segment.ts'
-import { converting, type RowTarget, SegmentReader } from '../segment-reader.ts'
+import { NUMBER_BYTES, Row, type SegmentRows, type StateIdentity } from '../segment.ts'
+import { converting, type NumbersTarget, type RowTarget, SegmentReader } from '../segment-reader.ts'
 import { f64 } from '../serde.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
 import {
@@ -31,7 +32,20 @@ import {
 } from './entries.ts'
 import { readList } from './lists.ts'
 import { PAGE_BYTES, readMapPage } from './maps.ts'
-import { isPacked, NUMBER_BYTES, PACKED_MAX, readPack } from './packs.ts'
+import {
+  emptied,
+  FIRST_PACK,
+  type Marker,
+  markerKey,
+  newMarker,
+  type Place,
+  placeOf,
+  type ReadPlan,
+  readMarker,
+  readPlanOf,
+  stateIdOf,
+} from './marker.ts'
+import { readPack } from './packs.ts'
 import { Writes } from './writes.ts'
 
 export interface ReplaySizes {
@@ -45,24 +59,6 @@ export interface ReplaySizes {
 
 export const replaySizes: ReplaySizes = { rowsPerTurn: 500, writesPerBatch: 20_000, pageBytes: PAGE_BYTES }
 const KEY_BYTES_MAX = 0xffff
-/** In `applying`: rows of anything may be there. */
-const UNKNOWN = '?'
-
-/** Of what is described above: entries of another one are emptied. */
-const FORMAT = 3
-
-interface Marker {
-  readonly format: number
-  readonly prefix: number
-  applied: string | null
-  applying: string | null
-  bytes: number
-  /** By their number. */
-  states: StateIdentity[]
-  /** States that stand side by side, by the pack's number below FIRST_PACK. */
-  packs: { readonly operator: string; readonly states: number[] }[]
-}
-
 /** Of a turn in a hurry; else a turn is some rows. */
 const HURRY_MS = 2
 
@@ -75,24 +71,6 @@ interface Replaying {
 
 /** Checkpoints over which the tasks of a worker spread the beginnings of their bases. */
 const STAGGER_MAX = 8
-
-/** Numbers of states are below. */
-const FIRST_PACK = 0x8000
-
-interface Place {
-  readonly pack: number
-  /** In the pack. */
-  readonly place: number
-}
-
-/** How `read` gets at some states: by entry, which of them are in it, and where. */
-type ReadPlan = readonly { readonly entry: number; readonly places: readonly number[] | null; readonly at: number }[]
-
-export const markerKey = (task: TaskId): Buffer => Buffer.concat([Buffer.alloc(PREFIX_BYTES), Buffer.from(task)])
-
-export function readMarker(bytes: Buffer | undefined): Marker | undefined {
-  return bytes && (JSON.parse(bytes.toString('utf8')) as Marker)
-}
 
 function prefixBytes(prefix: number): Buffer {
   const bytes = Buffer.alloc(PREFIX_BYTES)
@@ -107,7 +85,9 @@ export class LevelTaskDisk implements TaskDisk {
   readonly #marker: Marker
   readonly #from: Buffer
   readonly #to: Buffer
-  #scratch: Buffer = Buffer.alloc(256)
+  #name: Buffer = Buffer.alloc(0)
+  /** One, as `f64` writes it. */
+  readonly #number = Buffer.alloc(NUMBER_BYTES)
   readonly #plans = new Map<readonly number[], ReadPlan>()
   /** Of the base that is being written: the key after the last one, and the bytes so far. */
   #cursor: Buffer
@@ -133,10 +113,7 @@ export class LevelTaskDisk implements TaskDisk {
     this.#task = task
     this.#db = db
     this.budget = budget
-    const fresh: Marker = { format: FORMAT, prefix, applied: null, applying: null, bytes: 0, states: [], packs: [] }
-    const found = readMarker(db.get(markerKey(task)))
-    this.#marker =
-      found && found.format !== FORMAT ? { ...fresh, prefix: found.prefix, applied: UNKNOWN } : (found ?? fresh)
+    this.#marker = readMarker(db.get(markerKey(task))) ?? newMarker(prefix)
     this.#from = prefixBytes(this.#marker.prefix)
     this.#to = prefixBytes(this.#marker.prefix + 1)
     this.#cursor = this.#from
@@ -151,40 +128,23 @@ export class LevelTaskDisk implements TaskDisk {
   }
 
   stateId(identity: StateIdentity): number {
-    const { states } = this.#marker
-    const known = states.findIndex((each) => each.operator === identity.operator && each.name === identity.name)
-    if (known >= 0) return known
-    const id = states.push(identity) - 1
-    if (isPacked(identity)) this.#packFor(identity.operator).push(id)
-    return id
-  }
-
-  /** The operator's last pack, or a new one if that is full. */
-  #packFor(operator: string): number[] {
-    const { packs } = this.#marker
-    const last = packs.findLast((pack) => pack.operator === operator)
-    if (last && last.states.length < PACKED_MAX) return last.states
-    const fresh = { operator, states: [] }
-    packs.push(fresh)
-    return fresh.states
-  }
-
-  #placeOf(state: number): Place | null {
-    const { packs } = this.#marker
-    const pack = packs.findIndex(({ states }) => states.includes(state))
-    return pack < 0 ? null : { pack, place: (packs[pack]?.states ?? []).indexOf(state) }
+    return stateIdOf(this.#marker, identity)
   }
 
   read(states: readonly number[], key: Buffer, found: FoundOnDisk): void {
     for (const { entry, places, at } of this.#readPlan(states)) {
-      const bytes = this.#db.get(this.#keyOf(entry, key))
-      if (!bytes) continue
-      if (!places) found(at, bytes, 0, bytes.length)
-      else
-        readPack(bytes, (place, numberAt) => {
-          const where = places[place]
-          if (where !== undefined && where >= 0) found(where, bytes, numberAt, numberAt + NUMBER_BYTES)
-        })
+      const name = this.#keyOf(entry, key)
+      if (!places) {
+        const bytes = this.#db.get(name)
+        if (bytes) found.value(at, bytes)
+        continue
+      }
+      const pack = this.#db.getAscii(name)
+      if (!pack) continue
+      readPack(pack, (place, value) => {
+        const where = places[place]
+        if (where !== undefined && where >= 0) found.number(where, value)
+      })
     }
   }
 
@@ -228,13 +188,7 @@ export class LevelTaskDisk implements TaskDisk {
   #readPlan(states: readonly number[]): ReadPlan {
     const known = this.#plans.get(states)
     if (known) return known
-    const { packs } = this.#marker
-    const packed = packs.flatMap((pack, index) => {
-      const places = pack.states.map((state) => states.indexOf(state))
-      return places.some((place) => place >= 0) ? [{ entry: FIRST_PACK + index, places, at: -1 }] : []
-    })
-    const single = states.flatMap((state, at) => (this.#placeOf(state) ? [] : [{ entry: state, places: null, at }]))
-    const plan = [...packed, ...single]
+    const plan = readPlanOf(this.#marker, states)
     this.#plans.set(states, plan)
     return plan
   }
@@ -245,17 +199,18 @@ export class LevelTaskDisk implements TaskDisk {
     throw new MillraceError('KEY_INVALID', text)
   }
 
-  /** A view that is good until the next one is asked for. */
-  #keyOf(state: number, key: Buffer): Buffer {
-    const length = PREFIX_BYTES + 2 + key.length + STATE_BYTES
-    this.checkKey(key.length)
-    if (this.#scratch.length < length) this.#scratch = Buffer.alloc(length * 2)
-    const out = this.#scratch
+  /** Good until the next one is asked for. */
+  #keyOf(state: number, key: Buffer, start = 0, end: number = key.length): Buffer {
+    const length = PREFIX_BYTES + 2 + end - start + STATE_BYTES
+    this.checkKey(end - start)
+    // Keys are mostly as long as the one before: a view would cost more than the rest.
+    if (this.#name.length !== length) this.#name = Buffer.alloc(length)
+    const out = this.#name
     out.writeUInt32BE(this.#marker.prefix, 0)
-    out.writeUInt16BE(key.length, PREFIX_BYTES)
-    key.copy(out, PREFIX_BYTES + 2)
+    out.writeUInt16BE(end - start, PREFIX_BYTES)
+    copyBytes(out, PREFIX_BYTES + 2, key, start, end)
     out.writeUInt16BE(state, length - STATE_BYTES)
-    return out.subarray(0, length)
+    return out
   }
 
   async prepare(chain: readonly ChainPart[], read: ReadState): Promise<number> {
@@ -279,7 +234,7 @@ export class LevelTaskDisk implements TaskDisk {
   /** Begins anew; a crash on the way leaves nothing that could be taken for something. */
   async #wipe(): Promise<void> {
     const marker = this.#marker
-    Object.assign(marker, { applied: null, applying: UNKNOWN, bytes: 0, states: [], packs: [] })
+    emptied(marker)
     await this.#write(this.#db.batch())
     await this.#db.clear(this.#from, this.#to)
     marker.applying = null
@@ -306,19 +261,20 @@ export class LevelTaskDisk implements TaskDisk {
     const begin = (): Writes =>
       new Writes(
         this.#db,
-        (entry, key) => this.#keyOf(entry, key),
+        (entry, key, start, end) => this.#keyOf(entry, key, start, end),
         which === 'changes' ? 'once' : 'again',
         this.#sizes.pageBytes,
       )
     let writes = begin()
     // Rows of lists and maps look at what the disk has. Known from here on: the reader asks for all states of the segment at once.
     let looks = false
+    const takers: NumbersTarget[] = []
     const reader = new SegmentReader(segment, (saved) => {
       const found = read(saved)
       const { kind } = found.identity
       if (kind === 'list' || kind === 'map') looks = true
       return converting(
-        this.#target(found.identity, () => writes),
+        this.#target(found.identity, () => writes, takers),
         found,
       )
     })
@@ -372,11 +328,11 @@ export class LevelTaskDisk implements TaskDisk {
       throw new MillraceError('STATE_DISK', `the local state of task ${this.#task} was opened anew meanwhile`)
   }
 
-  #target(identity: StateIdentity, writes: () => Writes): RowTarget {
+  #target(identity: StateIdentity, writes: () => Writes, takers: NumbersTarget[]): RowTarget {
     const marker = this.#marker
     const state = this.stateId(identity)
-    const packed = this.#placeOf(state)
-    if (packed) return this.#packedTarget(packed, writes)
+    const packed = placeOf(marker, state)
+    if (packed) return this.#packedTarget(packed, writes, takers)
     return {
       apply: (op, { view: key }, at, value) => {
         if (value) marker.bytes += key.length + value.length + (at?.length ?? 0)
@@ -387,7 +343,8 @@ export class LevelTaskDisk implements TaskDisk {
     }
   }
 
-  #packedTarget({ pack, place }: Place, writes: () => Writes): RowTarget {
+  /** `takers`: by pack, who takes all of its numbers together. */
+  #packedTarget({ pack, place }: Place, writes: () => Writes, takers: NumbersTarget[]): RowTarget {
     const marker = this.#marker
     const entry = FIRST_PACK + pack
     const { states } = marker.packs[pack] as Marker['packs'][number]
@@ -395,8 +352,20 @@ export class LevelTaskDisk implements TaskDisk {
       marker.bytes += key.length + NUMBER_BYTES
       writes().number(entry, key, place, states.length, value)
     }
+    takers[pack] ??= {
+      // Other states of the segment may be new in it.
+      get states() {
+        return states.length
+      },
+      take: (rows) => {
+        for (let i = 0; i < rows.count; i++)
+          marker.bytes += ((rows.keyLength[i] as number) + NUMBER_BYTES) * states.length
+        writes().numbers(entry, rows, states.length)
+      },
+    }
     return {
       number: (key, value) => number(key.view, value),
+      numbers: { of: takers[pack], place },
       apply: (op, { view: key }, _at, value) => {
         if (op === Row.PUT && value) number(key, f64.decode(value, 0, value.length))
         else writes().number(entry, key, place, states.length, undefined)
@@ -440,9 +409,11 @@ export class LevelTaskDisk implements TaskDisk {
     const key = keyIn(name)
     if (entry >= FIRST_PACK) {
       const packed = this.#marker.packs[entry - FIRST_PACK]?.states ?? []
-      readPack(value, (place, at) => {
+      readPack(value, (place, found) => {
         const state = states.get(packed[place] as number)
-        if (state) rows.raw(state.index, Row.PUT, key, null, value.subarray(at, at + NUMBER_BYTES))
+        if (!state) return
+        this.#number.writeDoubleBE(found)
+        rows.raw(state.index, Row.PUT, key, null, this.#number)
       })
       return
     }

@@ -1,8 +1,8 @@
 // Rows of a segment on their way into one batch. What a batch changes several times, or knows only in part, is put together before
 // it is written: lists, maps, and numbers side by side.
 import { murmur2 } from '../../base/murmur2.ts'
-import { Row } from '../segment.ts'
-import { indexOf } from '../segment-reader.ts'
+import { NUMBER_ROW_BYTES, Row } from '../segment.ts'
+import { indexOf, type NumberRows } from '../segment-reader.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
 import { ListWrite } from './lists.ts'
 import { MapWrite, PAGE_BYTES } from './maps.ts'
@@ -19,8 +19,8 @@ const GATHERED_MAX = 2_000
 /** Of maps; they are put into pages in one go. */
 const ENTRIES_MAX = 20_000
 
-/** The name of a key's entry, good for one call only. */
-export type NameOf = (entry: number, key: Buffer) => Buffer
+/** The name of a key's entry, good for one call only; the key: all of the bytes, or from `start` to `end`. */
+export type NameOf = (entry: number, bytes: Buffer, start?: number, end?: number) => Buffer
 
 /** `once`: no key has all of its numbers told in one go and then one of them again: true of what one snapshot wrote. */
 export type Repetition = 'once' | 'again'
@@ -76,11 +76,28 @@ export class Writes {
     this.#pack.set(place, value)
   }
 
+  /** All `states` numbers of an entry, of several keys. */
+  numbers(entry: number, { bytes, view, keyAt, keyLength, count }: NumberRows, states: number): void {
+    this.#endPack()
+    if (this.#pack.states !== states) this.#pack = new Pack(states)
+    for (let i = 0; i < count; i++) {
+      const start = keyAt[i] as number
+      const end = start + (keyLength[i] as number)
+      for (let place = 0; place < states; place++)
+        this.#pack.set(place, view.getFloat64(end + 1 + place * NUMBER_ROW_BYTES))
+      this.#takePack(this.#nameOf(entry, bytes, start, end))
+    }
+  }
+
   #endPack(): void {
     if (this.#packEntry < 0) return
     const name = this.#nameOf(this.#packEntry, this.#packKey)
     this.#packEntry = -1
     this.#packKey = NOTHING
+    this.#takePack(name)
+  }
+
+  #takePack(name: Buffer): void {
     if (this.#repetition === 'once') this.#takeOnce(name)
     else this.#takeAgain(name)
     this.#pack.clear()
@@ -160,7 +177,7 @@ export class Writes {
   }
 
   #finishPack(name: Buffer, pack: Pack): void {
-    const before = pack.complete ? undefined : this.#db.get(name)
+    const before = pack.complete ? undefined : this.#db.getAscii(name)
     if (before) pack.over(before)
     this.#put(name, pack.encode())
   }
