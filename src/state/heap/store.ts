@@ -340,16 +340,16 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   evict(bytes: number): number {
     let freed = 0
     if (this.held) return freed
+    const before = this.cacheBytes
     this.#clock.begin(this.slotCount)
     while (freed < bytes) {
       const slot = this.#clock.next()
       if (slot < 0) break
       if (slot === this.slot || slot === this.#idle || !this.#keys.has(slot) || !this.#allOnDisk(slot)) continue
-      const before = this.cacheBytes
       for (const table of this.#tables) table.evict(slot)
       this.#keys.forget(slot)
       this.#whole = false
-      freed += before - this.cacheBytes
+      freed = before - this.cacheBytes
       this.#clock.found()
     }
     this.#charged -= freed

@@ -155,17 +155,25 @@ export class LevelDatabase {
     }
   }
 
-  /** Entries from `from` (included) to `to` (not), in the order of their bytes, some at a time. @throws STATE_DAMAGED, STATE_DISK */
-  async *entries(from: Buffer, to: Buffer): AsyncGenerator<[Buffer, Buffer][]> {
+  /**
+   * Entries from `from` (included) to `to` (not), in the order of their bytes, some at a time; `ascii`: all values are, as for `getAscii`.
+   * @throws STATE_DAMAGED, STATE_DISK
+   */
+  async *entries(from: Buffer, to: Buffer, ascii = false): AsyncGenerator<[Buffer, Buffer][]> {
     const range = { gte: from, lt: to, highWaterMarkBytes: ITERATOR_BYTES, fillCache: false }
-    const iterator = this.#reading(() => this.#db.iterator(range))
+    const iterator = this.#reading(() =>
+      this.#db.iterator<Buffer, Buffer | string>(ascii ? { ...range, ...AS_TEXT } : range),
+    )
     try {
       for (;;) {
         const entries = await iterator.nextv(ENTRIES_PER_READ).catch((error: unknown) => {
           throw this.#failure('read', error)
         })
         if (entries.length === 0) return
-        yield entries.map(([key, stored]) => [key, this.#checked(key, stored)] as [Buffer, Buffer])
+        yield entries.map(([key, stored]) => {
+          const bytes = typeof stored === 'string' ? Buffer.from(stored, 'latin1') : stored
+          return [key, this.#checked(key, bytes)] as [Buffer, Buffer]
+        })
       }
     } finally {
       await iterator.close()

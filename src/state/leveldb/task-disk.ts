@@ -45,7 +45,7 @@ import {
   readPlanOf,
   stateIdOf,
 } from './marker.ts'
-import { readPack } from './packs.ts'
+import { isPacked, readPack } from './packs.ts'
 import { Writes } from './writes.ts'
 
 export interface ReplaySizes {
@@ -388,7 +388,8 @@ export class LevelTaskDisk implements TaskDisk {
       this.#baseBytes = 0
     }
     let read = 0
-    for await (const entries of this.#db.entries(this.#cursor, this.#to)) {
+    const areNumbers = this.#marker.states.every(isPacked)
+    for await (const entries of this.#db.entries(this.#cursor, this.#to, areNumbers)) {
       for (const [name, value] of entries) {
         // Never inside a list or a map: what a slice has of a key is all of it.
         if (!last && read >= bytes && partIn(name) < 0) {
