@@ -18,8 +18,8 @@ export interface LevelFloor {
 const keys = Number(process.argv[2])
 const gets = 400_000
 const perBatch = 20_000
-/** Three numbers and which of them are there. */
-const value = Buffer.alloc(28, 7)
+/** As three numbers stand there. */
+const value = Buffer.alloc(35, 7)
 
 const nameAt = (index: number): Buffer => {
   const key = Buffer.from(`auction-${index}`)
@@ -51,7 +51,7 @@ const putNs = await cpuNs(keys, async () => {
 const random = new Random(7)
 const asked = Array.from({ length: gets }, () => nameAt(Math.floor(random.next() * keys)))
 const getNs = await cpuNs(gets, async () => {
-  for (const name of asked) if (!db.get(name)) throw new Error(`${name.toString('hex')} is not there`)
+  for (const name of asked) if (!db.getAscii(name)) throw new Error(`${name.toString('hex')} is not there`)
 })
 await db.close()
 rmSync(folder, { recursive: true })
