@@ -88,6 +88,44 @@ describe('an object of serdes', () => {
   })
 })
 
+describe('code made for an object of serdes', () => {
+  test('has fields of any name, in the order that an object gives them', () => {
+    const names = ['2', '1', "it's", 'a "b" \\c', 'x\u2028y\n', '$' + '{a}', '*/', 'constructor', 'toString', 'é', '']
+    const odd = object(Object.fromEntries(names.map((name) => [name, int32])))
+    const value = Object.fromEntries(names.map((name, i) => [name, i]))
+    const encoded = written(odd, value)
+    const back = odd.decode(encoded, 0, encoded.length)
+    expect(back).toEqual(value)
+    expect(Object.keys(back)).toEqual(Object.keys(value))
+  })
+
+  test('does without code made from texts where Node forbids it', () => {
+    const value = { auction: 'a', price: 1.5, count: 1, id: 2n, open: true, note: null, rest: [1] }
+    const encoded = written(bid, value)
+    const { Function: made } = globalThis
+    const forbidden = class {
+      constructor() {
+        throw new EvalError('Code generation from strings disallowed for this context')
+      }
+    }
+    Object.assign(globalThis, { Function: forbidden })
+    try {
+      const plain = object({
+        auction: utf8,
+        price: f64,
+        count: int32,
+        id: int64,
+        open: boolean,
+        note: nullable(utf8),
+        rest: json<unknown>(),
+      })
+      expect(plain.decode(encoded, 0, encoded.length)).toEqual(value)
+    } finally {
+      Object.assign(globalThis, { Function: made })
+    }
+  })
+})
+
 describe('a tuple of serdes', () => {
   const serde = tuple(utf8, nullable(f64), object({ x: int32 }), tuple(boolean))
 

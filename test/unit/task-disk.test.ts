@@ -214,12 +214,17 @@ test('the memory that an entry is thought to take does not grow with its changes
   expect(new Set(sizesSeen.slice(2)).size).toBe(1)
 })
 
-test('read after it was closed: the remedy is not a disk with more room', async () => {
+test('used after it was closed: the remedy is not a disk with more room', async () => {
   const db = await LevelDatabase.open(tasks.folder, silentLogger, CACHE_BYTES)
+  const key = Buffer.from('key')
+  const batch = db.batch()
   await db.close()
-  expect(() => db.get(Buffer.from('key'))).toThrow(
-    /^STATE_DISK: .*not open; it was closed before; an earlier line of the log may say why$/,
-  )
+  const closed = /^STATE_DISK: .*not open.*; it was closed before; an earlier line of the log may say why$/
+  expect(() => db.get(key)).toThrow(closed)
+  expect(() => db.getAscii(key)).toThrow(closed)
+  expect(() => db.batch()).toThrow(closed)
+  expect(() => batch.put(key, key)).toThrow(closed)
+  expect(() => batch.delete(key)).toThrow(closed)
 })
 
 test('a folder that another process uses is refused by name', async () => {

@@ -49,7 +49,8 @@ export class LevelBackend implements StateBackend {
     await this.#open.get(task)?.close()
     if (this.#db.torn) await this.#reopen()
     const { sizes = replaySizes, onStep = () => {} } = this.#options
-    const disk = new LevelTaskDisk(task, this.#db, this.#budget, this.#nextPrefix, sizes, onStep)
+    const [db, budget, prefix] = [this.#db, this.#budget, this.#nextPrefix]
+    const disk = new LevelTaskDisk(task, { db, budget, prefix, sizes, onStep })
     if (!this.#db.get(markerKey(task))) this.#nextPrefix++
     this.#open.set(task, disk)
     return disk

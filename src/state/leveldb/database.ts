@@ -96,7 +96,7 @@ export class LevelDatabase {
   /** @throws STATE_DAMAGED, STATE_DISK */
   get(key: Buffer): Buffer | undefined {
     let stored: Buffer | undefined
-    // Not by `#reading`: it would take a closure for each record.
+    // Not by `#told`: it would take a closure for each record.
     try {
       stored = this.#db.getSync(key)
     } catch (error) {
@@ -136,8 +136,13 @@ export class LevelDatabase {
     throw this.#damaged(`the value of ${key.toString('hex')} fails its checksum`)
   }
 
+  /** @throws STATE_DISK */
   batch(): LevelBatch {
-    return new LevelBatch(this.#db.batch(), (work) => this.#writing('written', work))
+    const batch = this.#told('written', () => this.#db.batch())
+    return new LevelBatch(batch, {
+      write: (work) => this.#writing('written', work),
+      failure: (error) => this.#failure('written', error),
+    })
   }
 
   /** A write has failed: every later one is refused. */
@@ -161,7 +166,7 @@ export class LevelDatabase {
    */
   async *entries(from: Buffer, to: Buffer, ascii = false): AsyncGenerator<[Buffer, Buffer][]> {
     const range = { gte: from, lt: to, highWaterMarkBytes: ITERATOR_BYTES, fillCache: false }
-    const iterator = this.#reading(() =>
+    const iterator = this.#told('read', () =>
       this.#db.iterator<Buffer, Buffer | string>(ascii ? { ...range, ...AS_TEXT } : range),
     )
     try {
@@ -180,11 +185,11 @@ export class LevelDatabase {
     }
   }
 
-  #reading<T>(read: () => T): T {
+  #told<T>(what: string, work: () => T): T {
     try {
-      return read()
+      return work()
     } catch (error) {
-      throw this.#failure('read', error)
+      throw this.#failure(what, error)
     }
   }
 
@@ -238,16 +243,22 @@ class ShortCopies {
   }
 }
 
+/** What a batch needs of its database. */
+interface BatchOwner {
+  write(work: () => Promise<void>): Promise<void>
+  failure(error: unknown): MillraceError
+}
+
 /** Writes that become visible at once, or not at all. */
 export class LevelBatch {
   readonly #batch: ChainedBatch<Level, Buffer, Buffer>
-  readonly #writing: (work: () => Promise<void>) => Promise<void>
+  readonly #owner: BatchOwner
   readonly #keys = new ShortCopies()
   readonly #values = new ShortCopies()
 
-  constructor(batch: ChainedBatch<Level, Buffer, Buffer>, writing: (work: () => Promise<void>) => Promise<void>) {
+  constructor(batch: ChainedBatch<Level, Buffer, Buffer>, owner: BatchOwner) {
     this.#batch = batch
-    this.#writing = writing
+    this.#owner = owner
   }
 
   put(key: Buffer, value: Buffer): void {
@@ -257,21 +268,30 @@ export class LevelBatch {
     this.putIn(bytes, 0, key.length, value.length)
   }
 
-  /** A key that stands in `bytes`, its value behind it, and then `STORED_BESIDE` bytes of room. */
+  /** A key that stands in `bytes`, its value behind it, and then `STORED_BESIDE` bytes of room. @throws STATE_DISK */
   putIn(bytes: Buffer, at: number, keyLength: number, valueLength: number): void {
     const valueAt = at + keyLength
     const end = valueAt + valueLength
     writeWord(bytes, end, crc32cIn(bytes, at, end))
-    this.#batch.put(this.#keys.of(bytes, at, valueAt), this.#values.of(bytes, valueAt, end + CHECKSUM_BYTES))
+    try {
+      this.#batch.put(this.#keys.of(bytes, at, valueAt), this.#values.of(bytes, valueAt, end + CHECKSUM_BYTES))
+    } catch (error) {
+      throw this.#owner.failure(error)
+    }
   }
 
+  /** @throws STATE_DISK */
   delete(key: Buffer): void {
-    this.#batch.del(key)
+    try {
+      this.#batch.del(key)
+    } catch (error) {
+      throw this.#owner.failure(error)
+    }
   }
 
   /** @throws STATE_DAMAGED, STATE_DISK */
   async write(): Promise<void> {
-    await this.#writing(() => this.#batch.write())
+    await this.#owner.write(() => this.#batch.write())
   }
 
   async discard(): Promise<void> {

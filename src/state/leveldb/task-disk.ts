@@ -78,6 +78,15 @@ function prefixBytes(prefix: number): Buffer {
   return bytes
 }
 
+/** What a worker's tasks share. */
+interface DiskOwner {
+  readonly db: LevelDatabase
+  readonly budget: CacheBudget
+  readonly prefix: number
+  readonly sizes: ReplaySizes
+  readonly onStep: StepListener
+}
+
 export class LevelTaskDisk implements TaskDisk {
   readonly budget: CacheBudget
   readonly #task: TaskId
@@ -100,14 +109,7 @@ export class LevelTaskDisk implements TaskDisk {
   readonly #onStep: StepListener
 
   /** `prefix`: of a task that is not known yet. */
-  constructor(
-    task: TaskId,
-    db: LevelDatabase,
-    budget: CacheBudget,
-    prefix: number,
-    sizes: ReplaySizes,
-    onStep: StepListener,
-  ) {
+  constructor(task: TaskId, { db, budget, prefix, sizes, onStep }: DiskOwner) {
     this.#sizes = sizes
     this.#onStep = onStep
     this.#task = task
