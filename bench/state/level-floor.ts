@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Random } from '../../pipelines/nexmark/generator.ts'
 import { silentLogger } from '../../src/base/log.ts'
-import { LevelDatabase } from '../../src/state/leveldb/database.ts'
+import { LevelDatabase, STORED_BESIDE } from '../../src/state/leveldb/database.ts'
 import { cacheBytesMax } from './state-bench.ts'
 
 export interface LevelFloor {
@@ -27,6 +27,9 @@ const nameAt = (index: number): Buffer => {
   return Buffer.concat([head, key, Buffer.from([0x80, 0])])
 }
 
+const beside = Buffer.concat([value, Buffer.alloc(STORED_BESIDE)])
+const entryOf = (name: Buffer): Buffer => Buffer.concat([name, beside])
+
 async function cpuNs(calls: number, work: () => Promise<void>): Promise<number> {
   const before = process.cpuUsage()
   await work()
@@ -38,13 +41,13 @@ const folder = mkdtempSync(join(tmpdir(), 'millrace-level-floor-'))
 const db = await LevelDatabase.open(folder, silentLogger, cacheBytesMax)
 const batches = Array.from({ length: Math.ceil(keys / perBatch) }, (_, batch) =>
   Array.from({ length: Math.min(perBatch, keys - batch * perBatch) }, (_, index) =>
-    nameAt(batch * perBatch + index),
+    entryOf(nameAt(batch * perBatch + index)),
   ).sort(Buffer.compare),
 )
 const putNs = await cpuNs(keys, async () => {
-  for (const names of batches) {
+  for (const entries of batches) {
     const batch = db.batch()
-    for (const name of names) batch.put(name, value)
+    for (const entry of entries) batch.putIn(entry, 0, entry.length - beside.length, value.length)
     await batch.write()
   }
 })

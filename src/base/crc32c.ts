@@ -7,8 +7,8 @@ type Crc = (bytes: Uint8Array, initial?: number) => number
 /** For less, a native call costs more than it saves. */
 const NATIVE_BYTES_MIN = 64
 
-/** Of slicing: each table is for a byte that so many others follow. One array for all of them is twice as quick as eight. */
 const SLICES = 8
+/** By how many bytes follow, then by the byte. One array is twice as quick as eight. */
 const TABLES = makeTables()
 
 function makeTables(): Int32Array {

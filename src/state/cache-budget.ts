@@ -4,7 +4,7 @@ import type { CacheBudget, CachedStore } from './disk.ts'
 /** What is freed beyond the limit, so that not every new key looks for another one to go: of the limit, and at most. */
 const FREED_SHARE = 1 / 64
 const FREED_BYTES_MAX = 512 * 1024
-/** Of the limit: by how much what is held grows before it is looked through again for what has only been read. A look is at every key. */
+/** Of the limit: by how much what is held grows before it is looked through again for what has only been read. A look may be at every key. */
 const GROWTH_SHARE = 1 / 2
 
 export class SharedBudget implements CacheBudget {

@@ -1,6 +1,6 @@
 /**
  * Goal: keys whose states are numbers are what a plain Map says on disk, too, where most have all of them and are taken over together.
- * Method: random checkpoints of keys of all lengths with all or some of three numbers, none of which stays in memory; in between the
+ * Method: random checkpoints of keys of all lengths with all or some of their numbers, few or none of which stay in memory; in between the
  * process ends, with the disk behind the checkpoint or not, and comes back to it, or to an empty one.
  */
 import { expect, test } from '@jest/globals'
@@ -9,13 +9,16 @@ import { f64, type Serde, utf8, type ValueState, valueState } from '../../src/in
 import { Writes } from '../../src/state/leveldb/writes.ts'
 import { type DiskSizes, TaskOnDisk } from '../support/task-on-disk.ts'
 
-const states = { a: valueState(f64), b: valueState(f64), c: valueState(f64) }
-const names = ['a', 'b', 'c'] as const
-type Numbers = Record<(typeof names)[number], number | undefined>
+/** As many as three, or more than an entry on disk has room for. */
+const widths = [3, 40] as const
+const namesOf = (width: number): string[] => Array.from({ length: width }, (_, index) => `n${index}`)
+const statesOf = (width: number) => Object.fromEntries(namesOf(width).map((name) => [name, valueState(f64)]))
+
+type Numbers = readonly (number | undefined)[]
 
 const number = fc.double({ noNaN: false })
-const all = fc.record({ a: number, b: number, c: number })
-const some = fc.record({ a: fc.option(number, { nil: undefined }), b: fc.constant(undefined), c: number })
+const all = fc.array(number, { minLength: 3, maxLength: 3 })
+const some = fc.array(fc.option(number, { nil: undefined }), { minLength: 3, maxLength: 3 })
 const key = fc.nat(40).map((n) => (n % 10 === 9 ? `${'long '.repeat(n)}${n}` : `k${'x'.repeat(n % 7)}${n}`))
 const round = fc.record({
   changes: fc.array(fc.tuple(key, fc.oneof({ weight: 4, arbitrary: all }, some)), { maxLength: 60 }),
@@ -28,11 +31,14 @@ const sizes: fc.Arbitrary<DiskSizes> = fc.record({
   baseSliceBytes: fc.constantFrom(100, 100_000),
 })
 
-function expectSame(task: TaskOnDisk, model: ReadonlyMap<string, Numbers>): void {
+/** The state at `place` has the number at `place % 3`. */
+const handleOf = (task: TaskOnDisk, place: number) => task.handles[`n${place}`] as ValueState<number, undefined>
+
+function expectSame(task: TaskOnDisk, width: number, model: ReadonlyMap<string, Numbers>): void {
   for (const [key, numbers] of model) {
     task.setKey(key)
-    const found = names.map((name) => (task.handles[name] as ValueState<number, undefined>).get())
-    expect([key, ...found]).toEqual([key, ...names.map((name) => numbers[name])])
+    for (let place = 0; place < width; place++)
+      expect([key, place, handleOf(task, place).get()]).toEqual([key, place, numbers[place % 3]])
   }
 }
 
@@ -43,17 +49,18 @@ test('numbers of keys that come and go between memory and disk are what they wer
     together += given[1].count
     numbers.apply(this, given)
   }
-  const property = fc.asyncProperty(sizes, fc.array(round, { maxLength: 6 }), async (size, rounds) => {
-    let task = await TaskOnDisk.open(states, utf8 as Serde<unknown>, size)
+  const rounds = fc.array(round, { maxLength: 6 })
+  const property = fc.asyncProperty(fc.constantFrom(...widths), sizes, rounds, async (width, size, rounds) => {
+    let task = await TaskOnDisk.open(statesOf(width), utf8 as Serde<unknown>, size)
     const model = new Map<string, Numbers>()
     try {
       for (const { changes, after } of rounds) {
         for (const [key, numbers] of changes) {
           task.setKey(key)
-          for (const name of names) {
-            const state = task.handles[name] as ValueState<number, undefined>
-            if (numbers[name] === undefined) state.clear()
-            else state.set(numbers[name])
+          for (let place = 0; place < width; place++) {
+            const value = numbers[place % 3]
+            if (value === undefined) handleOf(task, place).clear()
+            else handleOf(task, place).set(value)
           }
           model.set(key, numbers)
         }
@@ -61,7 +68,7 @@ test('numbers of keys that come and go between memory and disk are what they wer
         await task.commit()
         if (after === 'settled') await task.settled()
         else if (after !== 'on') task = await task.crash(after)
-        expectSame(task, model)
+        expectSame(task, width, model)
       }
     } finally {
       await task[Symbol.asyncDispose]()

@@ -3,7 +3,7 @@
  * mixed with them (F25). Memory stays within its limit. Method: a real LevelDB, ended and damaged in all ways; restores that count what they read.
  */
 import { execFile } from 'node:child_process'
-import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -276,15 +276,70 @@ test('a disk with an older format of a state is read anew from the checkpoint, o
   expect((second.handles.count as ValueState<string, undefined>).get()).toMatch(/^was \d+$/)
 })
 
-test('a folder in another format is emptied and read from the checkpoint', async () => {
+const remove = (name: string): Promise<void> => rm(join(tasks.folder, 'tested', 'worker', name))
+const changeFormat = (): Promise<void> => writeFile(join(tasks.folder, 'tested', 'worker', 'FORMAT'), 'of tomorrow')
+
+test.each<[string, () => Promise<void>]>([
+  ['in another format', changeFormat],
+  ['without a format', () => remove('FORMAT')],
+  // Its log is there, and LevelDB would replay it.
+  ['that was being emptied when the process ended', () => remove('CURRENT')],
+])('a folder %s is emptied and read from the checkpoint', async (_, change) => {
   const task = await open()
   await checkpoint(task, ['a'])
   await task.settled()
   await task.leave()
-  await writeFile(join(tasks.folder, 'tested', 'worker', 'FORMAT'), 'of tomorrow')
+  await change()
   const next = keep(await task.comeTo(tasks.folder))
   expect(next.read).toHaveLength(1)
   expect(at(next, 'a').count.get()).toBe(1)
+  const again = await comeBack(next)
+  expect(again.read).toEqual([])
+})
+
+test('numbers by a serde that is not f64 and writes as it does are read from disk, beside those that are', async () => {
+  const cents: Serde<number> = { ...f64 }
+  const task = await tasks.open({ a: valueState(cents), b: valueState(f64) }, utf8 as Serde<unknown>, sizes)
+  const numbers = (of: TaskOnDisk) => of.handles as unknown as Record<'a' | 'b', ValueState<number, undefined>>
+  task.setKey('key')
+  numbers(task).a.set(1.5)
+  numbers(task).b.set(-2)
+  task.freeze()
+  await task.complete()
+  const back = await comeBack(task)
+  back.setKey('key')
+  expect([numbers(back).a.get(), numbers(back).b.get()]).toEqual([1.5, -2])
+})
+
+test('a number that is declared later, between the others, comes to the end of their entry and gets its own', async () => {
+  const task = await tasks.open({ a: valueState(f64), c: valueState(f64) }, utf8 as Serde<unknown>, sizes)
+  const set = async (of: TaskOnDisk, values: Readonly<Record<string, number>>): Promise<void> => {
+    for (const key of ['x', 'y']) {
+      of.setKey(key)
+      for (const [name, value] of Object.entries(values)) (of.handles[name] as ValueState<number, undefined>).set(value)
+    }
+    of.freeze()
+    await of.complete()
+  }
+  const get = (of: TaskOnDisk, key: string): unknown[] => {
+    of.setKey(key)
+    return Object.values(of.handles).map((handle) => (handle as ValueState<number, undefined>).get())
+  }
+  await set(task, { a: 1, c: 3 })
+  const more = { a: valueState(f64), b: valueState(f64), c: valueState(f64) }
+  const next = keep(await task.crash('same disk', more))
+  expect(get(next, 'x')).toEqual([1, undefined, 3])
+  await set(next, { a: 10, b: 20, c: 30 })
+  const same = keep(await next.crash('same disk', more))
+  expect([get(same, 'x'), get(same, 'y')]).toEqual([
+    [10, 20, 30],
+    [10, 20, 30],
+  ])
+  const empty = keep(await same.crash('empty disk', more))
+  expect([get(empty, 'x'), get(empty, 'y')]).toEqual([
+    [10, 20, 30],
+    [10, 20, 30],
+  ])
 })
 
 test('F43 a migration that ends with half of the values written is begun again: none is migrated twice or left out', async () => {
@@ -327,7 +382,7 @@ test.each<[string, () => object]>([
 })
 
 test('keys that changed since the last checkpoint are not looked for, nor do they go; what it has goes', async () => {
-  const task = await open({ cacheBytesMax: 1 })
+  const task = await tasks.open({ count: valueState(f64) }, utf8 as Serde<unknown>, { cacheBytesMax: 1 })
   const held = (): boolean => task.store.held
   const keys = Array.from({ length: 100 }, (_, index) => `key ${index}`)
   for (const key of keys) at(task, key).count.set(1)

@@ -79,7 +79,7 @@ export class Replay implements NumbersTarget {
     if (found.convert || !(table instanceof NumberTable)) return converting(target, found)
     return {
       ...target,
-      number: (key, value) => table.restoreNumber(this.#slotOf(key), value),
+      number: (key, value) => table.loadNumber(this.#slotOf(key), value),
       numbers: pack && { of: this, place: tables.indexOf(table) },
       expect: (expected) => keys.expect(expected),
     }

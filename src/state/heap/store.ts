@@ -27,7 +27,7 @@ const ROWS_PER_LOOK = 64
 /** No epoch is as low: not that of a slot which was restored either. */
 const NOTHING_APPLIED = -1
 
-/** Of the keys: where fewer can go, they are not looked for. Each look that finds one passes that many others. */
+/** Of keys of one size: where fewer can go, they are not looked for. A look that finds one passes many others. */
 const FREE_SHARE_MIN = 1 / 16
 
 /** The serde itself, not one that calls itself so. */
@@ -47,6 +47,8 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   readonly #tables: StateTable[] = []
   readonly #expiring: (Expiring<unknown> & Omit<ExpiringState, 'id'> & { readonly column: number })[] = []
   readonly #pack: NumberPack | null
+  /** All states are numbers: keys are of one size. */
+  readonly #areNumbers: boolean
   readonly #keys: KeySlots
   slot: number = NO_SLOT
   /** The current key's slot when nothing keeps it any more: freed when the cursor moves on. */
@@ -88,6 +90,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
     const handles: Record<string, unknown> = {}
     const states = Object.values(descriptors)
     const numbers = states.filter(isNumber).length
+    this.#areNumbers = numbers > 0 && numbers === states.length
     this.rows = new Rows(states.length, numbers)
     this.#pack = NumberPack.of(this.rows, keySerde, states.length, numbers)
     this.#keys = new KeySlots(keySerde, this.rows)
@@ -175,7 +178,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
     if (disk) this.#stateIds = this.#tables.map(({ identity }) => disk.stateId(identity))
   }
 
-  /** All that the disk is to have comes here first, and stays until the disk has it (`applied`). */
+  /** All that the disk is to have comes here first, and stays until the disk has it (`applied`); none of it is counted as changed. */
   hold(): void {
     this.#replaying = true
     this.#whole = true
@@ -240,8 +243,8 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   }
 
   readonly #found: FoundOnDisk = {
-    value: (column, bytes) => this.#tables[column]?.load(this.#slotToLoad(), bytes),
-    number: (column, value) => (this.#tables[column] as NumberTable).restoreNumber(this.#slotToLoad(), value),
+    value: (column, bytes) => (this.#tables[column] as StateTable).load(this.#slotToLoad(), bytes),
+    number: (column, value) => (this.#tables[column] as StateTable).loadNumber(this.#slotToLoad(), value),
   }
 
   #slotToLoad(): number {
@@ -339,7 +342,7 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
 
   evict(bytes: number): number {
     let freed = 0
-    if (this.held) return freed
+    if (this.#fewCanGo) return freed
     const before = this.cacheBytes
     this.#clock.begin(this.slotCount)
     while (freed < bytes) {
@@ -362,12 +365,15 @@ export class HeapStore implements Cursor, CachedStore, SlotOwner {
   }
 
   get held(): boolean {
-    return this.#freeAtMost < this.keyCount * FREE_SHARE_MIN || this.#clock.foundNothing(this.slotCount)
+    return this.#fewCanGo || this.#clock.foundNothing(this.slotCount)
   }
 
-  /** Keys of which all is on disk as it is here. */
-  get #freeAtMost(): number {
-    return this.keyCount - Math.max(...this.#tables.map((table) => table.unapplied))
+  /** It is known without a look. Where keys may differ in size, a few may be most of it. */
+  get #fewCanGo(): boolean {
+    if (!this.#areNumbers) return false
+    let unapplied = 0
+    for (const table of this.#tables) unapplied = Math.max(unapplied, table.unapplied)
+    return this.keyCount - unapplied < this.keyCount * FREE_SHARE_MIN
   }
 
   /** The disk has what the snapshot with this epoch, and those before, had. */

@@ -9,7 +9,14 @@ import type { ByteWriter } from '../../base/byte-writer.ts'
 import { MillraceError, messageOf } from '../../base/errors.ts'
 import type { MapHead, MapPage } from '../collections.ts'
 import type { StateDescriptor } from '../descriptors.ts'
-import { type KeyWriter, Row, type SegmentRows, type SegmentWriter, type StateIdentity } from '../segment.ts'
+import {
+  type KeyWriter,
+  NUMBER_BYTES,
+  Row,
+  type SegmentRows,
+  type SegmentWriter,
+  type StateIdentity,
+} from '../segment.ts'
 import type { Rows } from './rows.ts'
 import { SlotList } from './slot-list.ts'
 
@@ -103,7 +110,7 @@ export abstract class StateTable {
   /** The disk has what the snapshot with this epoch had, and those before. */
   applied(epoch: number): void {
     this.#applied = epoch
-    // What an earlier snapshot has that is not on disk yet is left out.
+    // What a later snapshot has already is left out: it is not known any more how much that is.
     this.#unapplied = this.#dirty.length
   }
 
@@ -138,6 +145,13 @@ export abstract class StateTable {
   load(slot: number, bytes: Buffer): void {
     this.restore(slot, Row.PUT, null, bytes)
     this.resize(slot, bytes.length)
+  }
+
+  /** The same of an `f64`. */
+  loadNumber(slot: number, value: number): void {
+    const bytes = Buffer.alloc(NUMBER_BYTES)
+    bytes.writeDoubleBE(value)
+    this.load(slot, bytes)
   }
 
   /** Clean and empty: nothing keeps the slot. */

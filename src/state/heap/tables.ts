@@ -150,12 +150,12 @@ export class NumberTable extends StateTable {
     return 1
   }
 
-  restoreNumber(slot: number, value: number): void {
+  override loadNumber(slot: number, value: number): void {
     this.#rows.setNumber(slot, this.#numberColumn, value)
   }
 
   override restore(slot: number, op: number, _at: Buffer | null, value: Buffer | null): void {
-    if (op === Row.PUT && value) this.restoreNumber(slot, f64.decode(value, 0, value.length))
+    if (op === Row.PUT && value) this.loadNumber(slot, f64.decode(value, 0, value.length))
     else this.erase(slot)
   }
 }

@@ -2,14 +2,14 @@
 // batches. It is a cache of checkpoints: what a power loss takes away is replayed from them, so no write waits for the disk.
 //
 // LevelDB does not check its blocks when it reads them, so each value carries a checksum of its key and itself. What is found
-// damaged is not repaired: the folder is marked, the process ends, and the next one begins with an empty folder.
+// damaged is not repaired: the folder's mark goes, the process ends, and the next one begins with an empty folder.
 //
 // Of a write that fails, on a full disk say, LevelDB's log may have a part. It would go on behind that, and of what it writes there
 // the next start finds some and some not: of two batches the second one perhaps. So no write begins behind it (`torn`) until the
 // folder is opened anew. One that was under way beside it may be lost though it succeeded: each task writes one batch at a time,
 // so what it finds is what it wrote up to some point.
 import { existsSync, rmSync } from 'node:fs'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type ChainedBatch, ClassicLevel } from 'classic-level'
 import { crc32c, crc32cIn } from '../../base/crc32c.ts'
@@ -36,11 +36,12 @@ export const STORED_BESIDE: number = CHECKSUM_BYTES
 const AS_TEXT = { keyEncoding: 'buffer', valueEncoding: 'utf8' }
 /** Up to here keys and values are copied: a view of a few bytes costs more. */
 const COPIED_BYTES_MAX = 64
-/** In the folder: how keys and values are written there. Where it is missing, or another one, they are not used; it goes when one is found damaged. */
+/** In the folder: how keys and values are written there. Where it is missing, or another one, they are not used: it comes last, and goes when one is found damaged. */
 const FORMAT_FILE = 'FORMAT'
 const FORMAT = '4'
 /** LevelDB's own, which is there from the beginning. */
 const CURRENT_FILE = 'CURRENT'
+const REREAD = 'it is emptied and read from checkpoints again'
 
 export class LevelDatabase {
   readonly folder: string
@@ -55,41 +56,26 @@ export class LevelDatabase {
   }
 
   /**
-   * Opens the folder, made if needed. One that is damaged, or in another format, is emptied: checkpoints have all of it. `cacheBytes`: size of the
-   * cache in front of it. @throws STATE_LOCKED, STATE_DISK
+   * Opens the folder, made if needed. One that is damaged, or in another format, is emptied: checkpoints have all of it.
+   * `cacheBytes`: size of the cache in front of it. @throws STATE_LOCKED, STATE_DISK
    */
   static async open(folder: string, log: Logger, cacheBytes: number): Promise<LevelDatabase> {
     const bytes = writeBufferBytes(cacheBytes)
-    const formatFile = join(folder, FORMAT_FILE)
     try {
       await mkdir(folder, { recursive: true })
-      if (!existsSync(join(folder, CURRENT_FILE))) await writeFile(formatFile, FORMAT)
-      const db = await openLevel(folder, bytes)
-      const format = await readFile(formatFile, 'utf8').catch(() => 'none')
-      if (format === FORMAT) return new LevelDatabase(folder, db)
-      await db.close()
-      const text = 'the local state was found damaged, or is of another release'
-      log.warn({ folder, format }, `${text}: it is emptied and read from checkpoints again`)
+      const found = existsSync(join(folder, CURRENT_FILE)) && (await formatOf(folder))
+      if (found === FORMAT) return new LevelDatabase(folder, await openLevel(folder, bytes))
+      if (found !== false)
+        log.warn({ folder }, `the local state was found damaged, or is of another release: ${REREAD}`)
     } catch (error) {
       const cause = (error as { cause?: { code?: string } }).cause
-      if (cause?.code === 'LEVEL_LOCKED') {
-        const text = `state folder ${folder} is in use by another process; give each worker an instance name of its own (--instance), or another folder (state.folder)`
-        throw new MillraceError('STATE_LOCKED', text, { cause: error })
-      }
-      if (cause?.code !== 'LEVEL_CORRUPTION') throw diskError(folder, 'opened', error)
-      log.warn(
-        { folder, error: messageOf(cause) },
-        'the local state is damaged: it is emptied and read from checkpoints again',
-      )
+      if (cause?.code !== 'LEVEL_CORRUPTION') throw openError(folder, 'opened', error)
+      log.warn({ folder, error: messageOf(cause) }, `the local state is damaged: ${REREAD}`)
     }
     try {
-      await ClassicLevel.destroy(folder)
-      // It takes an empty folder with it.
-      await mkdir(folder, { recursive: true })
-      await writeFile(formatFile, FORMAT)
-      return new LevelDatabase(folder, await openLevel(folder, bytes))
+      return new LevelDatabase(folder, await emptied(folder, bytes))
     } catch (error) {
-      throw diskError(folder, 'emptied', error)
+      throw openError(folder, 'emptied', error)
     }
   }
 
@@ -217,6 +203,26 @@ export class LevelDatabase {
   }
 }
 
+async function formatOf(folder: string): Promise<string | undefined> {
+  try {
+    return await readFile(join(folder, FORMAT_FILE), 'utf8')
+  } catch (error) {
+    if ((error as { code?: string }).code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+/** A process that ends on the way leaves no FORMAT, and so nothing that is used. */
+async function emptied(folder: string, writeBufferSize: number): Promise<Level> {
+  await rm(join(folder, FORMAT_FILE), { force: true })
+  await ClassicLevel.destroy(folder)
+  await rm(folder, { recursive: true, force: true })
+  await mkdir(folder, { recursive: true })
+  const db = await openLevel(folder, writeBufferSize)
+  await writeFile(join(folder, FORMAT_FILE), FORMAT)
+  return db
+}
+
 async function openLevel(folder: string, writeBufferSize: number): Promise<Level> {
   const db = new ClassicLevel<Buffer, Buffer>(folder, {
     keyEncoding: 'buffer',
@@ -297,6 +303,13 @@ export class LevelBatch {
   async discard(): Promise<void> {
     await this.#batch.close()
   }
+}
+
+function openError(folder: string, what: string, error: unknown): MillraceError {
+  const { code, cause } = error as { readonly code?: string; readonly cause?: { readonly code?: string } }
+  if (code !== 'LEVEL_LOCKED' && cause?.code !== 'LEVEL_LOCKED') return diskError(folder, what, error)
+  const text = `state folder ${folder} is in use by another process; give each worker an instance name of its own (--instance), or another folder (state.folder)`
+  return new MillraceError('STATE_LOCKED', text, { cause: error })
 }
 
 function diskError(folder: string, what: string, error: unknown): MillraceError {

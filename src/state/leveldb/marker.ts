@@ -55,8 +55,8 @@ export const newMarker = (prefix: number): Marker => ({
   packs: [],
 })
 
-/** Nothing is left. */
-export function emptied(marker: Marker): void {
+/** Nothing of the task is to be left. */
+export function empty(marker: Marker): void {
   Object.assign(marker, { applied: null, applying: UNKNOWN, bytes: 0, states: [], packs: [] })
 }
 

@@ -1,11 +1,14 @@
 // Numbers of one operator stand side by side in one entry of a key: one read and one write for all of them. It is ASCII (ascii.ts).
 //
 //   word which are there, a bit for each · a double for each (nothing behind the last one that is there)
+import { assert } from '../../base/assert.ts'
 import type { StateIdentity } from '../segment.ts'
 import { DOUBLE_CHARS, doubleAt, WORD_CHARS, wordAt, writeDouble, writeWord } from './ascii.ts'
 
 /** In one entry; further ones go into the next. */
 export const PACKED_MAX = 31
+
+const NOTHING = Buffer.alloc(0)
 
 /** Reducing and aggregating states are values, too. */
 export const isPacked = ({ kind, serde }: StateIdentity): boolean =>
@@ -17,16 +20,16 @@ export class Pack {
   #present = 0
   readonly states: number
   readonly #numbers: Float64Array
-  #encoded: Buffer
+  #encoded: Buffer = NOTHING
 
   constructor(states: number) {
     this.states = states
     this.#numbers = new Float64Array(states)
-    this.#encoded = Buffer.alloc(WORD_CHARS + states * DOUBLE_CHARS)
   }
 
   /** undefined: it is gone. */
   set(place: number, value: number | undefined): void {
+    assert(place < this.states, `a pack of ${this.states} numbers has no place ${place}`)
     const bit = 1 << place
     this.#known |= bit
     if (value === undefined) {

@@ -33,7 +33,7 @@ import {
 import { readList } from './lists.ts'
 import { PAGE_BYTES, readMapPage } from './maps.ts'
 import {
-  emptied,
+  empty,
   FIRST_PACK,
   type Marker,
   markerKey,
@@ -236,7 +236,7 @@ export class LevelTaskDisk implements TaskDisk {
   /** Begins anew; a crash on the way leaves nothing that could be taken for something. */
   async #wipe(): Promise<void> {
     const marker = this.#marker
-    emptied(marker)
+    empty(marker)
     await this.#write(this.#db.batch())
     await this.#db.clear(this.#from, this.#to)
     marker.applying = null
@@ -355,7 +355,7 @@ export class LevelTaskDisk implements TaskDisk {
       writes().number(entry, key, place, states.length, value)
     }
     takers[pack] ??= {
-      // Other states of the segment may be new in it.
+      // Read when all states of the segment have their places.
       get states() {
         return states.length
       },
