@@ -13,10 +13,12 @@ import { ClassicLevel } from 'classic-level'
 import { taskId } from '../../src/base/ids.ts'
 import { silentLogger } from '../../src/base/log.ts'
 import {
+  bytes,
   f64,
   json,
   type ListState,
   listState,
+  nullable,
   type Serde,
   utf8,
   type ValueState,
@@ -295,6 +297,30 @@ test.each<[string, () => Promise<void>]>([
   expect(at(next, 'a').count.get()).toBe(1)
   const again = await comeBack(next)
   expect(again.read).toEqual([])
+})
+
+test('values are read as they were written, whether they are ASCII, other text or bytes, by turns', async () => {
+  const kinds = { note: valueState(json<string>()), raw: valueState(bytes), maybe: valueState(nullable(utf8)) }
+  const task = await tasks.open(kinds, utf8 as Serde<unknown>, { cacheBytesMax: 1 })
+  const texts = ['', 'plain', 'é', '\u0000\u007f', '\u0080', 'x'.repeat(5_000), `${'x'.repeat(300)}ü`, '😀', '\ufffd']
+  const values = Array.from({ length: 300 }, (_, i) => texts[(i * 7) % texts.length] as string)
+  const handles = task.handles as unknown as Record<string, ValueState<unknown, undefined>>
+  const expected = values.map((text, i) => ({
+    note: text,
+    raw: i % 3 === 0 ? Buffer.from(text, 'latin1') : Buffer.from([i & 255, 255, 0]),
+    maybe: i % 5 === 0 ? null : text,
+  }))
+  for (const [i, each] of expected.entries()) {
+    task.setKey(`key ${i}`)
+    for (const [name, value] of Object.entries(each)) handles[name]?.set(value)
+  }
+  task.freeze()
+  await task.complete()
+  expect(task.keyCount).toBeLessThan(3)
+  for (const [i, each] of expected.entries()) {
+    task.setKey(`key ${i}`)
+    expect(Object.fromEntries(Object.keys(each).map((name) => [name, handles[name]?.get()]))).toEqual(each)
+  }
 })
 
 test('numbers by a serde that is not f64 and writes as it does are read from disk, beside those that are', async () => {

@@ -96,18 +96,40 @@ export class LevelDatabase {
    * @throws STATE_DAMAGED, STATE_DISK
    */
   getAscii(key: Buffer): Buffer | undefined {
-    let stored: string | undefined
+    const text = this.#textOf(key)
+    if (text === undefined) return undefined
+    this.#copy(text)
+    this.#check(key, this.#ascii, text.length - CHECKSUM_BYTES)
+    return this.#ascii
+  }
+
+  /** The same of a value that may be something else. null: it is; `get` has it. */
+  getIfAscii(key: Buffer): Buffer | null | undefined {
+    const text = this.#textOf(key)
+    if (text === undefined) return undefined
+    return this.#copy(text) ? this.#checked(key, this.#ascii.subarray(0, text.length)) : null
+  }
+
+  #textOf(key: Buffer): string | undefined {
     try {
-      stored = this.#db.getSync<Buffer, string>(key, AS_TEXT)
+      return this.#db.getSync<Buffer, string>(key, AS_TEXT)
     } catch (error) {
       throw this.#failure('read', error)
     }
-    if (stored === undefined) return undefined
-    if (this.#ascii.length < stored.length) this.#ascii = Buffer.alloc(stored.length * 2)
+  }
+
+  /** False: not all of it is ASCII. */
+  #copy(text: string): boolean {
+    const { length } = text
+    if (this.#ascii.length < length) this.#ascii = Buffer.alloc(length * 2)
     const bytes = this.#ascii
-    for (let i = 0; i < stored.length; i++) bytes[i] = stored.charCodeAt(i)
-    this.#check(key, bytes, stored.length - CHECKSUM_BYTES)
-    return bytes
+    let all = 0
+    for (let i = 0; i < length; i++) {
+      const code = text.charCodeAt(i)
+      all |= code
+      bytes[i] = code
+    }
+    return all < 128
   }
 
   #checked(key: Buffer, stored: Buffer): Buffer {

@@ -69,6 +69,11 @@ interface Replaying {
   readonly read: ReadState
 }
 
+/** Up to here a value is read as text in less time than as bytes. */
+const TEXT_BYTES_MAX = 512
+/** Until a state's value is read as text again, to see whether it is, and a short one. */
+const BINARY_READS = 64
+
 /** Checkpoints over which the tasks of a worker spread the beginnings of their bases. */
 const STAGGER_MAX = 8
 
@@ -97,6 +102,8 @@ export class LevelTaskDisk implements TaskDisk {
   #name: Buffer = Buffer.alloc(0)
   /** One, as `f64` writes it. */
   readonly #number = Buffer.alloc(NUMBER_BYTES)
+  /** By state: so many values are still read as bytes, since one was no text, or a long one. */
+  readonly #binary: number[] = []
   readonly #plans = new Map<readonly number[], ReadPlan>()
   /** Of the base that is being written: the key after the last one, and the bytes so far. */
   #cursor: Buffer
@@ -137,7 +144,7 @@ export class LevelTaskDisk implements TaskDisk {
     for (const { entry, places, at } of this.#readPlan(states)) {
       const name = this.#keyOf(entry, key)
       if (!places) {
-        const bytes = this.#db.get(name)
+        const bytes = this.#valueOf(entry, name)
         if (bytes) found.value(at, bytes)
         continue
       }
@@ -148,6 +155,20 @@ export class LevelTaskDisk implements TaskDisk {
         if (where !== undefined && where >= 0) found.number(where, value)
       })
     }
+  }
+
+  /** Of a value: as text, unless one of its state was none of late. Good until the next one. */
+  #valueOf(entry: number, name: Buffer): Buffer | undefined {
+    const kind = this.#marker.states[entry]?.kind
+    if (kind === 'list' || kind === 'map') return this.#db.get(name)
+    const left = this.#binary[entry] ?? 0
+    if (left > 0) this.#binary[entry] = left - 1
+    else {
+      const text = this.#db.getIfAscii(name)
+      if (text === null || (text?.length ?? 0) > TEXT_BYTES_MAX) this.#binary[entry] = BINARY_READS
+      if (text !== null) return text
+    }
+    return this.#db.get(name)
   }
 
   async each(state: number, found: (key: Buffer, bytes: Buffer) => void): Promise<void> {
