@@ -238,7 +238,6 @@ async function formatOf(folder: string): Promise<string | undefined> {
 async function emptied(folder: string, writeBufferSize: number): Promise<Level> {
   await rm(join(folder, FORMAT_FILE), { force: true })
   await ClassicLevel.destroy(folder)
-  await rm(folder, { recursive: true, force: true })
   await mkdir(folder, { recursive: true })
   const db = await openLevel(folder, writeBufferSize)
   await writeFile(join(folder, FORMAT_FILE), FORMAT)
