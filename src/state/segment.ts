@@ -20,6 +20,9 @@ const SPARE_BYTES = 4 * 1024
 export const NUMBER_BYTES: number = 8
 /** State, operation, length and the number. */
 export const NUMBER_ROW_BYTES: number = 3 + NUMBER_BYTES
+/** The `place`th of the numbers whose rows follow one another behind the key of the first one. */
+export const numberBehind = (view: DataView, keyEnd: number, place: number): number =>
+  view.getFloat64(keyEnd + 1 + place * NUMBER_ROW_BYTES)
 /** Of one row's value: it is written as a whole at each change, and read as a whole. */
 export const VALUE_BYTES_MAX: number = 64 * 2 ** 20
 /** Smaller lengths and indices take one byte. */

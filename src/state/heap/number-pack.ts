@@ -1,6 +1,6 @@
 // Where all states of an operator are numbers, what a snapshot has to write of a slot is written in one go, from its row alone, and
 // read in one go: a short key's bytes stand there, too, and nothing else in memory is touched.
-import { NUMBER_ROW_BYTES, type SegmentWriter } from '../segment.ts'
+import { numberBehind, type SegmentWriter } from '../segment.ts'
 import type { Serde } from '../serde.ts'
 import { KEY_BYTES_INLINE, type Rows } from './rows.ts'
 
@@ -66,7 +66,6 @@ export class NumberPack {
     const { words, numbers, stride, flagsAt } = this.#rows
     const row = slot * stride
     words[row + flagsAt] = this.#present
-    for (let state = 0; state < this.#states; state++)
-      numbers[(row >> 1) + state] = view.getFloat64(at + 1 + state * NUMBER_ROW_BYTES)
+    for (let state = 0; state < this.#states; state++) numbers[(row >> 1) + state] = numberBehind(view, at, state)
   }
 }

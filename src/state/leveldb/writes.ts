@@ -1,7 +1,7 @@
 // Rows of a segment on their way into one batch. What a batch changes several times, or knows only in part, is put together before
 // it is written: lists, maps, and numbers side by side.
 import { murmur2 } from '../../base/murmur2.ts'
-import { NUMBER_ROW_BYTES, Row } from '../segment.ts'
+import { numberBehind, Row } from '../segment.ts'
 import { indexOf, type NumberRows } from '../segment-reader.ts'
 import type { LevelBatch, LevelDatabase } from './database.ts'
 import { ListWrite } from './lists.ts'
@@ -83,8 +83,7 @@ export class Writes {
     for (let i = 0; i < count; i++) {
       const start = keyAt[i] as number
       const end = start + (keyLength[i] as number)
-      for (let place = 0; place < states; place++)
-        this.#pack.set(place, view.getFloat64(end + 1 + place * NUMBER_ROW_BYTES))
+      for (let place = 0; place < states; place++) this.#pack.set(place, numberBehind(view, end, place))
       this.#takePack(this.#nameOf(entry, bytes, start, end))
     }
   }
