@@ -7,7 +7,7 @@ import fc from 'fast-check'
 import { ByteWriter } from '../../src/base/byte-writer.ts'
 import { boolean, bytes, f64, int32, int64, json, nullable, object, type Serde, tuple, utf8 } from '../../src/index.ts'
 
-const bid = object({
+const bidFields = {
   auction: utf8,
   price: f64,
   count: int32,
@@ -15,7 +15,8 @@ const bid = object({
   open: boolean,
   note: nullable(utf8),
   rest: json<unknown>(),
-})
+}
+const bid = object(bidFields)
 
 function written<T>(serde: Serde<T>, value: T): Buffer {
   const out = new ByteWriter(8)
@@ -110,15 +111,7 @@ describe('code made for an object of serdes', () => {
     }
     Object.assign(globalThis, { Function: forbidden })
     try {
-      const plain = object({
-        auction: utf8,
-        price: f64,
-        count: int32,
-        id: int64,
-        open: boolean,
-        note: nullable(utf8),
-        rest: json<unknown>(),
-      })
+      const plain = object(bidFields)
       expect(plain.decode(encoded, 0, encoded.length)).toEqual(value)
     } finally {
       Object.assign(globalThis, { Function: made })

@@ -221,12 +221,15 @@ test('used after it was closed: the remedy is not a disk with more room', async 
   const key = Buffer.from('key')
   const batch = db.batch()
   await db.close()
-  const closed = /^STATE_DISK: .*not open.*; it was closed before; an earlier line of the log may say why$/
+  const closed = /^STATE_DISK: .*not open; it was closed before; an earlier line of the log may say why$/
   expect(() => db.get(key)).toThrow(closed)
   expect(() => db.getAscii(key)).toThrow(closed)
+  expect(() => db.getIfAscii(key)).toThrow(closed)
   expect(() => db.batch()).toThrow(closed)
-  expect(() => batch.put(key, key)).toThrow(closed)
-  expect(() => batch.delete(key)).toThrow(closed)
+  const batchClosed =
+    /^STATE_DISK: .*Batch is not open: cannot .*; it was closed before; an earlier line of the log may say why$/
+  expect(() => batch.put(key, key)).toThrow(batchClosed)
+  expect(() => batch.delete(key)).toThrow(batchClosed)
 })
 
 test('a folder that another process uses is refused by name', async () => {
