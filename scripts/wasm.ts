@@ -1,5 +1,5 @@
-// npm run wasm: compiles wasm/json-scan.ts into src/state/json-scan-module.ts. Only who changes the source needs it: the compiler
-// is 100 MB, and so it is fetched here and is no dependency.
+// npm run wasm: compiles wasm/ into src/state/json-module.ts. Only who changes the sources needs it: the compiler is 100 MB, and so it is
+// fetched here and is no dependency.
 import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -8,8 +8,8 @@ import { runCommand } from '../connectors/kafka/testing/run-command.ts'
 
 const compiler = 'assemblyscript@0.28.20'
 const root = join(import.meta.dirname, '..')
-const source = join(root, 'wasm', 'json-scan.ts')
-const target = join(root, 'src', 'state', 'json-scan-module.ts')
+const sources = ['index.ts', 'json-scan.ts', 'json-shape.ts'].map((name) => join(root, 'wasm', name))
+const target = join(root, 'src', 'state', 'json-module.ts')
 /** In pages of 64 KiB; longer texts are left to JSON.parse. */
 const memory = ['--initialMemory', '64', '--maximumMemory', '64']
 const limitMs = 300_000
@@ -19,7 +19,7 @@ const folder = mkdtempSync(join(tmpdir(), 'millrace-wasm-'))
 try {
   const out = join(folder, 'module.wasm')
   const options = ['-O3', '--noAssert', '--runtime', 'stub', '--enable', 'simd', ...memory]
-  const asc = ['--yes', '--package', compiler, 'asc', source, ...options, '--outFile', out]
+  const asc = ['--yes', '--package', compiler, 'asc', sources[0] as string, ...options, '--outFile', out]
   const { status, stdout, stderr } = await runCommand('npx', asc, { timeoutMs: limitMs })
   if (status !== 0) throw new Error(`the compiler failed:\n${stdout}\n${stderr}`)
   const lines =
@@ -27,15 +27,13 @@ try {
       .toString('base64')
       .match(new RegExp(`.{1,${columns}}`, 'g')) ?? []
   const hash = createHash('sha256')
-    .update(readFileSync(source))
-    .update(readFileSync(import.meta.filename))
-    .digest('hex')
+  for (const path of [...sources, import.meta.filename]) hash.update(readFileSync(path))
   writeFileSync(
     target,
-    `// Made by \`npm run wasm\` from wasm/json-scan.ts.
+    `// Made by \`npm run wasm\` from wasm/.
 
-/** Of the source and the script that compiles it, in hexadecimal. */
-export const sourcesSha256: string = '${hash}'
+/** Of the sources and the script that compiles them, in hexadecimal. */
+export const sourcesSha256: string = '${hash.digest('hex')}'
 
 export const moduleBase64: string = [
 ${lines.map((line) => `  '${line}',`).join('\n')}

@@ -1,21 +1,20 @@
-// AssemblyScript: the source of src/state/json-scan-module.ts, which `npm run wasm` makes. Finds top-level values of one JSON object in a
-// strict pass over its text (ECMA-404), sixteen bytes of a string at a time. What it passes, JSON.parse reads; whatever is not valid, or
-// not worth it (an escaped name, deep nesting, no field at all), is left to JSON.parse.
+// AssemblyScript. Finds top-level values of one JSON object in a strict pass over its text (ECMA-404), sixteen bytes of a string at a time.
+// What it passes, JSON.parse reads; whatever is not valid, or not worth it (an escaped name, deep nesting, no field at all), is left to it.
 //
 // Memory, from 0: a field of 16 bytes for each wanted name (u32 where its value begins, u32 where it ends, u32 where its name stands, u32
 // the name's length), then the names, then the text. Behind each name are 8 bytes of room, behind the text 32.
 //
 // A zero behind the text ends every loop: it is no part of any JSON text, so nothing here asks whether there are bytes left.
 
-const QUOTE: u32 = 0x22
+export const QUOTE: u32 = 0x22
 const PLUS: u32 = 0x2b
-const COMMA: u32 = 0x2c
-const MINUS: u32 = 0x2d
-const DOT: u32 = 0x2e
-const ZERO: u32 = 0x30
+export const COMMA: u32 = 0x2c
+export const MINUS: u32 = 0x2d
+export const DOT: u32 = 0x2e
+export const ZERO: u32 = 0x30
 const COLON: u32 = 0x3a
 const OPEN_BRACKET: u32 = 0x5b
-const BACKSLASH: u32 = 0x5c
+export const BACKSLASH: u32 = 0x5c
 const CLOSE_BRACKET: u32 = 0x5d
 const OPEN_BRACE: u32 = 0x7b
 const CLOSE_BRACE: u32 = 0x7d
@@ -28,7 +27,7 @@ const DEPTH_MAX: i32 = 64
 const FIELD_BYTES: usize = 16
 const NO_FIELD: usize = usize.MAX_VALUE
 /** In place of a position. */
-const UNEXPECTED: usize = 0
+export const UNEXPECTED: usize = 0
 
 /**
  * Notes begin and end of the value of each of `fields` wanted names, 0 and 0 where there is none; of a name that stands twice the last one.
@@ -64,11 +63,11 @@ export function scan(fields: i32, from: usize, end: usize): usize {
   }
 }
 
-function byteAt(at: usize): u32 {
+export function byteAt(at: usize): u32 {
   return load<u8>(at)
 }
 
-function isDigit(byte: u32): bool {
+export function isDigit(byte: u32): bool {
   return byte - ZERO < 10
 }
 
@@ -98,14 +97,19 @@ function isEqual(one: usize, other: usize, length: usize): bool {
   return length == 0 || ((load<u64>(one + i) ^ load<u64>(other + i)) << (64 - 8 * (length - i))) == 0
 }
 
+/** A bit for each quote, backslash and control character. */
+@inline
+export function specials(bytes: v128): i32 {
+  const quotes = i8x16.eq(bytes, i8x16.splat(0x22))
+  const backslashes = i8x16.eq(bytes, i8x16.splat(0x5c))
+  const controls = i8x16.eq(i8x16.min_u(bytes, i8x16.splat(0x1f)), bytes)
+  return i8x16.bitmask(v128.or(v128.or(quotes, backslashes), controls))
+}
+
 /** The first quote, backslash or control character from `at` on. */
 function plainEnd(at: usize): usize {
   while (true) {
-    const bytes = v128.load(at)
-    const quotes = i8x16.eq(bytes, i8x16.splat(0x22))
-    const backslashes = i8x16.eq(bytes, i8x16.splat(0x5c))
-    const controls = i8x16.eq(i8x16.min_u(bytes, i8x16.splat(0x1f)), bytes)
-    const found = i8x16.bitmask(v128.or(v128.or(quotes, backslashes), controls))
+    const found = specials(v128.load(at))
     if (found != 0) return at + <usize>ctz(found)
     at += 16
   }
@@ -119,7 +123,7 @@ function skipValue(at: usize, depth: i32): usize {
   return isDigit(first) || first == MINUS ? skipNumber(at) : skipOther(at, depth)
 }
 
-function skipOther(at: usize, depth: i32): usize {
+export function skipOther(at: usize, depth: i32): usize {
   const first = byteAt(at)
   if (first == OPEN_BRACE || first == OPEN_BRACKET) return depth < DEPTH_MAX ? skipNested(at, depth) : UNEXPECTED
   const word = load<u32>(at)
@@ -139,7 +143,7 @@ function skipString(at: usize): usize {
 }
 
 /** `at`: the backslash. */
-function skipEscape(at: usize): usize {
+export function skipEscape(at: usize): usize {
   switch (byteAt(at + 1)) {
     case 0x22: // "
     case 0x5c: // \
@@ -157,7 +161,7 @@ function skipEscape(at: usize): usize {
   return UNEXPECTED
 }
 
-function skipNumber(at: usize): usize {
+export function skipNumber(at: usize): usize {
   if (byteAt(at) == MINUS) at++
   const whole = at
   at = byteAt(at) == ZERO ? at + 1 : skipDigits(at)

@@ -1,7 +1,9 @@
 // JSON values of one source parsed together, before most of their records' turn: that costs less than each by itself. A task says
 // which records of a batch come next (a window); the first that is asked for its value has the rest of the window parsed with
 // it. A window never outlives its batch: the task forgets it before it gives the batch's memory back.
+import { Backoff } from '../base/backoff.ts'
 import { parseMany } from '../state/json-many.ts'
+import { JsonShapes } from '../state/json-shapes.ts'
 import { isJson, type Serde } from '../state/serde.ts'
 import { type ColumnarBatch, STRIDE, VALUE_AT, VALUE_LENGTH } from './batch.ts'
 import { RECORDS_PER_LOOK } from './element.ts'
@@ -9,7 +11,6 @@ import { RECORDS_PER_LOOK } from './element.ts'
 /** In place of a value: its record decodes it by itself. */
 export const NOT_AHEAD: unique symbol = Symbol('not decoded ahead')
 
-const SKIPPED_WINDOWS_MAX = 256
 const NOTHING: unknown[] = []
 
 export class ValuesAhead {
@@ -21,9 +22,8 @@ export class ValuesAhead {
   /** Values of the records from `#first` on, each given once; null: none was asked for. */
   #values: unknown[] | null = null
   #first = 0
-  /** After windows that could not be parsed together, ever more are not tried. */
-  #windowsToSkip = 0
-  #skipNext = 1
+  readonly #shapes = new JsonShapes(NOT_AHEAD)
+  readonly #backoff = new Backoff()
 
   /** null: values of this serde are decoded one by one. One that only resembles `json()` is the user's own. */
   static of(serde: Serde<unknown>): ValuesAhead | null {
@@ -58,7 +58,7 @@ export class ValuesAhead {
   #parseFrom(batch: ColumnarBatch, first: number): unknown[] {
     this.#first = first
     const count = this.#to - first
-    if (count < 2 || this.#windowsToSkip-- > 0) return NOTHING
+    if (count < 2) return NOTHING
     for (let i = 0; i < count; i++) {
       const row = (first + i) * STRIDE
       const start = batch.fields[row + VALUE_AT] as number
@@ -66,9 +66,14 @@ export class ValuesAhead {
       // Of a null it lies before the start, where no text is.
       this.#places[2 * i + 1] = start + (batch.fields[row + VALUE_LENGTH] as number)
     }
-    const values = parseMany(batch.bytes, this.#places, count)
-    this.#windowsToSkip = values ? 0 : this.#skipNext
-    this.#skipNext = values ? 1 : Math.min(SKIPPED_WINDOWS_MAX, this.#skipNext * 2)
-    return values ?? NOTHING
+    return this.#shapes.read(batch.bytes, this.#places, count) ?? this.#parseMany(batch.bytes, count) ?? NOTHING
+  }
+
+  #parseMany(bytes: Buffer, count: number): unknown[] | undefined {
+    if (!this.#backoff.isTurn()) return undefined
+    const values = parseMany(bytes, this.#places, count)
+    if (values) this.#backoff.worked()
+    else this.#backoff.failed()
+    return values
   }
 }

@@ -1,6 +1,7 @@
 // JSON objects for tests of what reads and writes them: all spellings of names, blanks, numbers and strings, and hostile bytes
 // around them.
 import fc from 'fast-check'
+import type { JsonShapes } from '../../src/state/json-shapes.ts'
 
 export const wanted: string[] = [
   'price',
@@ -108,3 +109,22 @@ export const textArbitrary: fc.Arbitrary<string> = fc
 export const neighbours: Buffer[] = ['', '"', '\\', '}', '0123456789', ',"price":1}', '{"price":', 'e5', '\ufffd'].map(
   (each) => Buffer.from(each),
 )
+
+/** In place of a value that is left to JSON.parse. */
+export const unread: unique symbol = Symbol('unread')
+
+/** The texts one behind the other, `between` them, as records of one batch are. */
+export function readTogether(
+  shapes: JsonShapes,
+  texts: readonly (string | Buffer)[],
+  between: Buffer = Buffer.from(']}"'),
+): unknown[] | undefined {
+  const pieces = texts.flatMap((text) => [between, Buffer.from(text)])
+  const places: number[] = []
+  let at = 0
+  for (const [index, { length }] of pieces.entries()) {
+    if (index % 2 === 1) places.push(at, at + length)
+    at += length
+  }
+  return shapes.read(Buffer.concat([...pieces, between]), Int32Array.from(places), texts.length)
+}

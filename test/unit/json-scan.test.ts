@@ -8,9 +8,9 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from '@jest/globals'
+import { sourcesSha256 } from '../../src/state/json-module.ts'
 import { JsonProjection } from '../../src/state/json-projection.ts'
 import { JsonScan } from '../../src/state/json-scan.ts'
-import { sourcesSha256 } from '../../src/state/json-scan-module.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 
@@ -24,7 +24,8 @@ function found(scan: JsonScan, text: string): (string | null)[] | undefined {
 
 test('the module was made from the sources that are here; else: npm run wasm', () => {
   const hash = createHash('sha256')
-  for (const path of ['wasm/json-scan.ts', 'scripts/wasm.ts']) hash.update(readFileSync(join(root, path)))
+  for (const path of ['wasm/index.ts', 'wasm/json-scan.ts', 'wasm/json-shape.ts', 'scripts/wasm.ts'])
+    hash.update(readFileSync(join(root, path)))
   expect(hash.digest('hex')).toBe(sourcesSha256)
 })
 

@@ -1,0 +1,274 @@
+/**
+ * Goal: objects of a known shape are what JSON.parse gives, and nothing else is taken for one. Method: each length of what is looked
+ * at in words (the bytes around values, strings, digits) with each byte changed, JSON.parse beside it; processes that can make no code.
+ */
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { describe, expect, test } from '@jest/globals'
+import { kafkaSink, kafkaSource } from '../../connectors/kafka/index.ts'
+import { json, type PipelineBuilder, utf8 } from '../../src/index.ts'
+import { JsonShapes } from '../../src/state/json-shapes.ts'
+import { readTogether, unread } from '../support/json-texts.ts'
+import { TaskRunner } from '../support/task-runner.ts'
+
+const root = join(import.meta.dirname, '..', '..')
+
+/** Has seen these. */
+function knowing(...texts: readonly string[]): JsonShapes {
+  const shapes = new JsonShapes(unread)
+  for (const text of texts) {
+    const window = Array.from({ length: 64 }, () => text)
+    // What is not known is learned after ever more texts, and looked for ever more seldom.
+    for (let i = 0; !readTogether(shapes, window); i++) expect(i).toBeLessThan(1_000)
+  }
+  return shapes
+}
+
+/** As one of two texts whose shape is known, so that it is looked at. */
+function read(shapes: JsonShapes, text: string | Buffer, known: string): unknown {
+  return readTogether(shapes, [known, text, known])?.[1]
+}
+
+describe('an object of a known shape', () => {
+  test('has numbers of each spelling as JSON.parse has them', () => {
+    const shapes = knowing('{"n":1}')
+    const digits = '98765432109876543210'
+    const numbers = [
+      '0',
+      '-0',
+      '0.0',
+      '-0.0',
+      '0e0',
+      '1e5',
+      '1E-7',
+      '-1.5e+3',
+      '1e400',
+      '0.1',
+      '-12.50',
+      '9007199254740993',
+    ]
+    for (let length = 1; length <= digits.length; length++) {
+      numbers.push(digits.slice(0, length), `-${digits.slice(0, length)}`)
+      for (let point = 1; point < length; point++)
+        numbers.push(`${digits.slice(0, point)}.${digits.slice(point, length)}`)
+      for (let zeros = 0; zeros < length; zeros++) numbers.push(`-0.${'0'.repeat(zeros)}${digits.slice(zeros, length)}`)
+    }
+    for (const number of numbers)
+      expect([number, read(shapes, `{"n":${number}}`, '{"n":1}')]).toEqual([number, { n: JSON.parse(number) }])
+    for (const wrong of [
+      '00',
+      '01',
+      '-',
+      '-01',
+      '1.',
+      '.5',
+      '+1',
+      '1e',
+      '1e+',
+      '1.e5',
+      '- 1',
+      '1 2',
+      '0x1',
+      'NaN',
+      '1_0',
+      ':',
+      '/',
+    ])
+      expect([wrong, read(shapes, `{"n":${wrong}}`, '{"n":1}')]).toEqual([wrong, unread])
+  })
+
+  test('has strings of each length, with an escape or another letter anywhere', () => {
+    const known = '{"s":"","n":1}'
+    const shapes = knowing(known)
+    for (let length = 0; length < 70; length++) {
+      for (const piece of ['', '\\n', '\\u00e9', '\\\\', '\\"', 'ö', '🦊', '\\ud800']) {
+        for (const at of new Set([0, Math.floor(length / 2), length])) {
+          const text = `{"s":"${'x'.repeat(at)}${piece}${'x'.repeat(length - at)}","n":-7}`
+          expect(read(shapes, text, known)).toEqual(JSON.parse(text))
+        }
+      }
+      for (const piece of ['\n', '"', '\\', '\\x', '\\u12g4', '\\u12', '\0'])
+        expect(read(shapes, `{"s":"${'x'.repeat(length)}${piece}","n":1}`, known)).toBe(unread)
+    }
+  })
+})
+
+describe('an object of a known shape, too,', () => {
+  test('has all other values, none of them taken for its neighbour', () => {
+    const known = '{"a":1,"b":1,"c":1,"d":1}'
+    const shapes = knowing(known)
+    const values = [
+      'true',
+      'false',
+      'null',
+      '[]',
+      '{}',
+      '[1,[2,{"a":[]}]]',
+      '{"a":1,"__proto__":{"b":","}}',
+      '"]"',
+      '7',
+      '1e3',
+    ]
+    for (const [index, a] of values.entries()) {
+      for (const b of values) {
+        const text = `{"a":${a},"b":${b},"c":${values[(index + 3) % values.length]},"d":${a}}`
+        expect(read(shapes, text, known)).toEqual(JSON.parse(text))
+      }
+    }
+    for (const wrong of ['tru', 'nul', 'falsey', 'undefined', '[', ']', '[1,]', '{"a"}', '1,"b":2', '"a","e":"b"', ''])
+      expect(read(shapes, `{"a":1,"b":${wrong},"c":1,"d":1}`, known)).toBe(unread)
+  })
+
+  test('keeps the order of its names; names that are numbers come first, as JSON.parse has them', () => {
+    for (const known of [
+      '{"z":1,"a":2,"constructor":"c","toString":3}',
+      '{"z":1,"7":"seven","a":2}',
+      '{"7":1,"z":"last"}',
+    ]) {
+      const shapes = new JsonShapes(unread)
+      for (let i = 0; i < 3; i++) readTogether(shapes, [known])
+      const value = readTogether(shapes, [known])?.[0] ?? JSON.parse(known)
+      expect(JSON.stringify(value)).toBe(JSON.stringify(JSON.parse(known)))
+    }
+  })
+
+  test('may be spelled with blanks, but as it was learned', () => {
+    const known = ' { "a" : 1 ,\n\t"b" : "x" } \r\n'
+    const shapes = knowing(known)
+    expect(readTogether(shapes, [known, known.replace('1', '[22]')])).toEqual([JSON.parse(known), { a: [22], b: 'x' }])
+    for (const other of [known.trim(), known.replace('\t', ' '), '{"a":1,"b":"x"}', `${known} `])
+      expect(read(shapes, other, known)).toBe(unread)
+  })
+
+  test('may have a name twice, whose last value counts', () => {
+    const known = '{"a":1,"b":2,"a":3}'
+    const shapes = new JsonShapes(unread)
+    for (let i = 0; i < 3; i++) readTogether(shapes, [known])
+    for (const text of ['{"a":5,"b":2,"a":3}', '{"a":1,"b":4,"a":"last"}', known]) {
+      const value = readTogether(shapes, [known, text, known])?.[1] ?? unread
+      if (value !== unread) expect(value).toEqual(JSON.parse(text))
+    }
+  })
+})
+
+test('shapes of any length are told apart by each of their bytes', () => {
+  for (let length = 1; length < 50; length++) {
+    const known = `{"${'n'.repeat(length)}":1}`
+    const shapes = knowing(known)
+    expect(read(shapes, known.replace('1', '[2]'), known)).toEqual({ ['n'.repeat(length)]: [2] })
+    for (let at = 0; at < known.length; at++) {
+      if (known[at] === '1') continue
+      const other = `${known.slice(0, at)}m${known.slice(at + 1)}`
+      expect([other, read(shapes, other, known)]).toEqual([other, unread])
+      expect(read(shapes, known.slice(0, at), known)).toBe(unread)
+    }
+    expect(read(shapes, `${known}}`, known)).toBe(unread)
+  }
+})
+
+test('eight shapes are known at once, by turns', () => {
+  const texts = Array.from({ length: 8 }, (_, i) => `{"${'x'.repeat(i)}":${i},"s":"${i}","y${i}":[${i}]}`)
+  const shapes = knowing(...texts)
+  const window = [...texts, ...texts.toReversed(), ...texts]
+  expect(readTogether(shapes, window)).toEqual(window.map((text) => JSON.parse(text)))
+})
+
+test('what has ever new names is left to JSON.parse, and what has a shape again is read', () => {
+  const shapes = new JsonShapes(unread)
+  let name = 0
+  for (let i = 0; i < 2_000; i++) {
+    const values = readTogether(shapes, [`{"${name++}x":1}`, `{"${name++}x":1}`, `{"${name++}x":1}`])
+    expect(values).toBeUndefined()
+  }
+  let windows = 0
+  for (; !readTogether(shapes, ['{"n":1}', '{"n":2}', '{"n":3}']); windows++) expect(windows).toBeLessThan(1_000_000)
+  expect(readTogether(shapes, ['{"n":1}', '{"n":2}', '{"n":3}'])).toEqual([{ n: 1 }, { n: 2 }, { n: 3 }])
+})
+
+test.each([
+  ['no object', '[1]'],
+  ['no JSON', '{"a":1'],
+  ['an empty object', '{}'],
+  ['a name that is no field like others', '{"__proto__":1}'],
+  ['more names than are worth it', `{${Array.from({ length: 65 }, (_, i) => `"n${i}":1`)}}`],
+  ['names longer than are worth it', `{"${'n'.repeat(5_000)}":1}`],
+  ['mostly nested values', '{"a":{"b":{"c":1},"d":[1,2,3]}}'],
+])('%s: no shape is learned', (_, text) => {
+  const shapes = new JsonShapes(unread)
+  for (let i = 0; i < 2_000; i++) expect(readTogether(shapes, [text, text])).toBeUndefined()
+})
+
+test('a text for which there is no room is left to JSON.parse, and those beside it are read', () => {
+  const known = '{"s":"","n":1}'
+  const shapes = knowing(known)
+  const long = (bytes: number): string => `{"s":"${'x'.repeat(bytes)}","n":2}`
+  const lengths = [1_000, 400_000, 700_000, 2_000_000, 10]
+  const values = readTogether(shapes, [known, ...lengths.map(long), known, known])
+  const expected = lengths.map((length) =>
+    length === 700_000 || length === 2_000_000 ? unread : { s: 'x'.repeat(length), n: 2 },
+  )
+  expect(values).toEqual([{ s: '', n: 1 }, ...expected, { s: '', n: 1 }, { s: '', n: 1 }])
+})
+
+describe('a task whose records have one shape', () => {
+  const build = (onDecodeError: 'fail' | 'skip') => (pipeline: PipelineBuilder) => {
+    const source = kafkaSource({ topic: 'input', key: utf8, value: json<{ n: number }>(), onDecodeError })
+    const sink = kafkaSink({ topic: 'output', key: utf8, value: json<unknown>() })
+    pipeline
+      .from('in', source)
+      .map(({ n }) => ({ twice: 2 * n }))
+      .to('out', sink)
+  }
+  const first = Array.from({ length: 200 }, (_, i) => `{"n":${i}}`)
+
+  test('names the record that is no JSON, after those before it', async () => {
+    const runner = new TaskRunner(build('fail'))
+    await runner.start()
+    runner.feed('input', ...first, '{"n":7}', '{"n":8', '{"n":9}')
+    runner.run()
+    expect(runner.failures.map(String).join()).toContain('input-0@201')
+    expect(runner.values).toEqual([...first.keys(), 7].map((n) => `{"twice":${2 * n}}`))
+  })
+
+  test('skips it alone, reads another shape and fails at no tombstone that it may skip', async () => {
+    const runner = new TaskRunner(build('skip'))
+    await runner.start()
+    runner.feed(
+      'input',
+      ...first,
+      '{"n":1},{"n":2}',
+      null,
+      '{ "n" : 5 }',
+      '{"n":6,"m":"]"}',
+      '{"n":"',
+      '{"}',
+      '{"n":8}',
+    )
+    runner.run()
+    expect(runner.values).toEqual([...first.keys(), 5, 6, 8].map((n) => `{"twice":${2 * n}}`))
+  })
+})
+
+describe('a process', () => {
+  const program = `
+    import { JsonShapes } from './src/state/json-shapes.ts'
+    const shapes = new JsonShapes('unread')
+    const bytes = Buffer.from('{"a":1,"b":[2]}')
+    const read = () => shapes.read(bytes, Int32Array.of(0, 15, 0, 15), 2)
+    read()
+    console.log(JSON.stringify(read() ?? null))`
+  const run = async (text: string, ...more: string[]): Promise<string> => {
+    const flags = ['--conditions=source', '--disable-warning=ExperimentalWarning', '--input-type=module', ...more]
+    return (await promisify(execFile)(process.execPath, [...flags, '-e', text], { cwd: root })).stdout
+  }
+
+  test('that must make no code from texts puts objects together without', async () => {
+    expect(await run(program, '--disallow-code-generation-from-strings')).toBe('[{"a":1,"b":[2]},{"a":1,"b":[2]}]\n')
+  })
+
+  test('that cannot run WebAssembly leaves all to JSON.parse', async () => {
+    const without = program.replace('const shapes', 'delete globalThis.WebAssembly\n    const shapes')
+    expect(await run(without)).toBe('null\n')
+  })
+})
