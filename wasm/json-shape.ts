@@ -31,21 +31,28 @@ let handed: usize = 0
  * behind. Gives where the others end; UNEXPECTED: the text is of another shape, or JSON.parse must decide.
  */
 export function read(shape: usize, fields: i32, from: usize, end: usize, values: usize, others: usize): usize {
+  // The next text may stand there.
+  const kept = v128.load(end)
   v128.store(end, i64x2.splat(0))
   handed = others
-  let at = from
+  const found = readValues(shape, fields, from, end, values)
+  v128.store(end, kept)
+  return found ? handed : UNEXPECTED
+}
+
+function readValues(shape: usize, fields: i32, at: usize, end: usize, values: usize): bool {
   const last = shape + ((<usize>fields) << 3)
   for (; shape < last; shape += 8, values += 8) {
     at = behind(at, shape)
-    if (at == UNEXPECTED) return UNEXPECTED
+    if (at == UNEXPECTED) return false
     const first = byteAt(at)
     if (first == QUOTE) {
       store<f64>(values, NaN)
       at = handOnString(at)
     } else at = isDigit(first) || first == MINUS ? readNumber(at, values) : handOnOther(at, values)
-    if (at == UNEXPECTED) return UNEXPECTED
+    if (at == UNEXPECTED) return false
   }
-  return behind(at, last) == end ? handed : UNEXPECTED
+  return behind(at, last) == end
 }
 
 /** Behind the bytes that stand before a value, if they stand at `at`. */

@@ -26,6 +26,8 @@ export class JsonShape {
   /** What stands before each value, and behind the last one. */
   readonly parts: readonly Buffer[]
   readonly make: Make
+  /** How many texts it was found in, lately. */
+  uses = 0
 
   private constructor(parts: readonly Buffer[], make: Make) {
     this.parts = parts

@@ -12,6 +12,8 @@ const UNKNOWN_MAX = 4096
 
 /** In the engine's memory, behind the head and one text. */
 const OTHERS_AT = 1 << 20
+/** Of what is copied in one go: texts, and what stands between them. */
+const COPIED_BYTES = 64 * 1024
 const NUMBERS_AT = 2 << 20
 const NUMBER_BYTES = 8
 const ENTRY_BYTES = 8
@@ -34,8 +36,15 @@ export class JsonShapes {
   #last = 0
   /** Of each text of a window. */
   readonly #found: (JsonShape | undefined)[] = []
+  /** How many texts of a window are of no known shape, tombstones among them, and one that is none. */
   #unknown = 0
+  #unknownAt = -1
+  /** In all windows since the last lesson. */
+  #unknownSince = 0
   #lessons = 0
+  /** Which bytes of a window's buffer the engine's memory has. */
+  #copiedStart = 0
+  #copiedEnd = 0
   readonly #backoff = new Backoff()
 
   /** `unread`: what stands in place of a value that must be read by itself. */
@@ -44,43 +53,66 @@ export class JsonShapes {
     this.#numbers = this.#engine ? new Float64Array(this.#engine.exports.memory.buffer, NUMBERS_AT) : undefined
   }
 
-  /** `places`: start and end of each text. @returns undefined: most are of no known shape, and nothing was read */
+  /** `places`: start and end of each text, one behind the other. @returns undefined: most are of no known shape, and nothing was read */
   read(bytes: Buffer, places: Int32Array, count: number): unknown[] | undefined {
     if (!this.#engine || !this.#backoff.isTurn()) return undefined
-    this.#engine.own(this.#head)
-    let known = 0
-    let unknown = -1
-    let others = OTHERS_AT + 1
-    let numbers = NUMBERS_AT
-    for (let i = 0; i < count; i++) {
-      const end = this.#find(this.#engine, bytes, places[2 * i] as number, places[2 * i + 1] as number, numbers, others)
-      this.#found[i] = end === 0 ? undefined : this.#shapes[this.#last]
-      if (end === 0) unknown = i
-      else {
-        known++
-        others = end
-        numbers += (this.#shapes[this.#last] as JsonShape).fields * NUMBER_BYTES
-      }
-    }
-    const values = 2 * known > count ? this.#make(this.#engine.bytes, count, others) : undefined
+    const othersEnd = this.#findAll(this.#engine, bytes, places, count)
+    const known = count - this.#unknown
+    const values = known > this.#unknown ? this.#make(this.#engine.bytes, count, othersEnd) : undefined
     if (values) this.#backoff.worked()
-    const learned =
-      unknown >= 0 &&
-      this.#learn(count - known, bytes, places[2 * unknown] as number, places[2 * unknown + 1] as number)
+    const learned = this.#unknown > 0 && this.#learn(bytes, places)
     if (!values && !learned) this.#backoff.failed()
     return values
   }
 
+  /** Finds the shape of each text, and counts those that are of none. @returns where the others end */
+  #findAll(engine: JsonEngine, bytes: Buffer, places: Int32Array, count: number): number {
+    engine.own(this.#head)
+    this.#unknown = 0
+    this.#unknownAt = -1
+    this.#copiedEnd = 0
+    this.#found.length = count
+    const last = places[2 * count - 1] as number
+    let others = OTHERS_AT + 1
+    let numbers = NUMBERS_AT
+    for (let i = 0; i < count; i++) {
+      const start = places[2 * i] as number
+      const end = places[2 * i + 1] as number
+      const hasRoom = start < end && others + end - start + TEXT_ROOM <= NUMBERS_AT
+      const from = hasRoom ? this.#copy(engine, bytes, start, end, last) : 0
+      const othersEnd = from === 0 ? 0 : this.#find(engine, from, from + end - start, numbers, others)
+      if (othersEnd === 0) {
+        this.#found[i] = undefined
+        this.#unknown++
+        if (start < end) this.#unknownAt = i
+      } else {
+        const shape = this.#shapes[this.#last] as JsonShape
+        this.#found[i] = shape
+        shape.uses++
+        others = othersEnd
+        numbers += shape.fields * NUMBER_BYTES
+      }
+    }
+    return others
+  }
+
+  /** With what follows up to `last`: one native copy for many texts. @returns where the text stands in the engine's memory; 0: no room */
+  #copy(engine: JsonEngine, bytes: Buffer, start: number, end: number, last: number): number {
+    const at = this.#head.length
+    if (at + end - start + TEXT_ROOM > OTHERS_AT) return 0
+    if (end > this.#copiedEnd) {
+      this.#copiedStart = start
+      this.#copiedEnd = Math.max(end, Math.min(last, start + COPIED_BYTES))
+      engine.bytes.set(bytes.subarray(start, this.#copiedEnd), at)
+    }
+    return at + start - this.#copiedStart
+  }
+
   /** Where the others end now, `#last` being its shape; 0: it has none that is known. */
-  #find(engine: JsonEngine, bytes: Buffer, start: number, end: number, numbers: number, others: number): number {
-    const length = end - start
-    const from = this.#head.length
-    if (length <= 0 || from + length + TEXT_ROOM > OTHERS_AT || others + length + TEXT_ROOM > NUMBERS_AT) return 0
-    engine.place(from, bytes, start, end)
+  #find(engine: JsonEngine, from: number, end: number, numbers: number, others: number): number {
     for (let tried = 0; tried < this.#shapes.length; tried++) {
       const { fields } = this.#shapes[this.#last] as JsonShape
-      const place = this.#places[this.#last] as number
-      const othersEnd = engine.exports.read(place, fields, from, from + length, numbers, others)
+      const othersEnd = engine.exports.read(this.#places[this.#last] as number, fields, from, end, numbers, others)
       if (othersEnd !== 0) return othersEnd
       this.#last = (this.#last + 1) % this.#shapes.length
     }
@@ -105,15 +137,19 @@ export class JsonShapes {
     return values
   }
 
-  /** After `unknown` more texts whose shape is not known, of which this is one. @returns there is a new shape */
-  #learn(unknown: number, bytes: Buffer, start: number, end: number): boolean {
-    this.#unknown += unknown
-    if (this.#unknown < Math.min(UNKNOWN_MAX, 2 ** this.#lessons) || start >= end) return false
-    this.#unknown = 0
+  /** After a window with texts of no known shape. @returns there is a new shape */
+  #learn(bytes: Buffer, places: Int32Array): boolean {
+    const at = 2 * this.#unknownAt
+    this.#unknownSince += this.#unknown
+    if (at < 0 || this.#unknownSince < Math.min(UNKNOWN_MAX, 2 ** this.#lessons)) return false
+    this.#unknownSince = 0
     this.#lessons++
-    const shape = JsonShape.of(bytes, start, end)
+    const shape = JsonShape.of(bytes, places[at] as number, places[at + 1] as number)
     if (!shape) return false
-    this.#shapes = [shape, ...this.#shapes.slice(0, SHAPES_MAX - 1)]
+    // The one that was found most seldom goes, if any.
+    const used = this.#shapes.toSorted((one, other) => other.uses - one.uses)
+    this.#shapes = [shape, ...used.slice(0, SHAPES_MAX - 1)]
+    for (const each of used) each.uses = 0
     this.#last = 0
     this.#writeHead()
     return true

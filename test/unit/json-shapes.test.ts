@@ -211,6 +211,23 @@ test('a text for which there is no room is left to JSON.parse, and those beside 
   expect(values).toEqual([{ s: '', n: 1 }, ...expected, { s: '', n: 1 }, { s: '', n: 1 }])
 })
 
+test('of more shapes than are known at once those go that are found most seldom', () => {
+  const often = '{"often":1}'
+  const shapes = knowing(often)
+  for (let i = 0; i < 20; i++) {
+    const seldom = `{"seldom${i}":1}`
+    for (let windows = 0; readTogether(shapes, [often, often, seldom, often])?.[2] === unread; windows++)
+      expect(windows).toBeLessThan(10_000)
+    expect(readTogether(shapes, [often, seldom])).toEqual([{ often: 1 }, { [`seldom${i}`]: 1 }])
+  }
+})
+
+test('a shape is learned behind tombstones, too', () => {
+  const shapes = new JsonShapes(unread)
+  const windows = Array.from({ length: 8 }, () => readTogether(shapes, ['', '{"n":1}', '{"n":2}']))
+  expect(windows.at(-1)).toEqual([unread, { n: 1 }, { n: 2 }])
+})
+
 describe('a task whose records have one shape', () => {
   const build = (onDecodeError: 'fail' | 'skip') => (pipeline: PipelineBuilder) => {
     const source = kafkaSource({ topic: 'input', key: utf8, value: json<{ n: number }>(), onDecodeError })
