@@ -117,7 +117,7 @@ function plainEnd(at: usize): usize {
 
 /** Where the value at `at` ends. */
 @inline
-function skipValue(at: usize, depth: i32): usize {
+export function skipValue(at: usize, depth: i32): usize {
   const first = byteAt(at)
   if (first == QUOTE) return skipString(at + 1)
   return isDigit(first) || first == MINUS ? skipNumber(at) : skipOther(at, depth)

@@ -1,9 +1,9 @@
 // AssemblyScript: reads JSON objects of a known shape. A shape is the bytes that stand around an object's values, as one record had them
 // (`{"id":`, `,"price":`, `}`): a text with these very bytes, and with any JSON values between them, is an object of the same names.
-// Numbers become numbers here; all other values are handed on as one JSON array's items, for JSON.parse.
+// Numbers become numbers here; all other values are handed on as one JSON array's items, for JSON.parse. What is not wanted is passed over.
 //
-// Memory at `shape`: for each value, and for the end, 8 bytes (u32 where the bytes before it stand, u32 how many). Behind these bytes there
-// are 16 of room, behind the text and what is handed on 32.
+// Memory at `shape`: for each value, and for the end, an entry of 12 bytes (u32 where the bytes before it stand, u32 how many, u32 1: the
+// value is wanted). Behind these bytes there are 16 of room, behind the text and what is handed on 32.
 import {
   BACKSLASH,
   byteAt,
@@ -15,6 +15,7 @@ import {
   skipEscape,
   skipNumber,
   skipOther,
+  skipValue,
   specials,
   UNEXPECTED,
   ZERO,
@@ -23,12 +24,14 @@ import {
 /** So many digits are a number that a double has exactly. */
 const EXACT_DIGITS: usize = 15
 
+const ENTRY_BYTES: usize = 12
+
 /** Where the next value goes that is handed on. */
 let handed: usize = 0
 
 /**
- * The values of a text of this shape: numbers to `values` (f64 each, NaN in place of others), all others to `others`, each with a comma
- * behind. Gives where the others end; UNEXPECTED: the text is of another shape, or JSON.parse must decide.
+ * The wanted values of a text of this shape: numbers to `values` (f64 for each value, NaN for others), all others to `others`, each with a
+ * comma behind. Gives where the others end; UNEXPECTED: the text is of another shape, or JSON.parse must decide.
  */
 export function read(shape: usize, fields: i32, from: usize, end: usize, values: usize, others: usize): usize {
   // The next text may stand there.
@@ -41,18 +44,23 @@ export function read(shape: usize, fields: i32, from: usize, end: usize, values:
 }
 
 function readValues(shape: usize, fields: i32, at: usize, end: usize, values: usize): bool {
-  const last = shape + ((<usize>fields) << 3)
-  for (; shape < last; shape += 8, values += 8) {
+  const last = shape + <usize>fields * ENTRY_BYTES
+  for (; shape < last; shape += ENTRY_BYTES, values += 8) {
     at = behind(at, shape)
     if (at == UNEXPECTED) return false
-    const first = byteAt(at)
-    if (first == QUOTE) {
-      store<f64>(values, NaN)
-      at = handOnString(at)
-    } else at = isDigit(first) || first == MINUS ? readNumber(at, values) : handOnOther(at, values)
+    at = load<u32>(shape, 8) == 0 ? skipValue(at, 0) : readValue(at, values)
     if (at == UNEXPECTED) return false
   }
   return behind(at, last) == end
+}
+
+/** Behind the value at `at`. */
+@inline
+function readValue(at: usize, values: usize): usize {
+  const first = byteAt(at)
+  if (first != QUOTE) return isDigit(first) || first == MINUS ? readNumber(at, values) : handOnOther(at, values)
+  store<f64>(values, NaN)
+  return handOnString(at)
 }
 
 /** Behind the bytes that stand before a value, if they stand at `at`. */

@@ -4,7 +4,7 @@
 import { Backoff } from '../base/backoff.ts'
 import { parseMany } from '../state/json-many.ts'
 import { JsonShapes } from '../state/json-shapes.ts'
-import { isJson, type Serde } from '../state/serde.ts'
+import { jsonFieldsOf, type Serde } from '../state/serde.ts'
 import { type ColumnarBatch, STRIDE, VALUE_AT, VALUE_LENGTH } from './batch.ts'
 import { RECORDS_PER_LOOK } from './element.ts'
 
@@ -22,12 +22,20 @@ export class ValuesAhead {
   /** Values of the records from `#first` on, each given once; null: none was asked for. */
   #values: unknown[] | null = null
   #first = 0
-  readonly #shapes = new JsonShapes(NOT_AHEAD)
+  /** Values are whole objects. */
+  readonly #whole: boolean
+  readonly #shapes: JsonShapes
   readonly #backoff = new Backoff()
 
-  /** null: values of this serde are decoded one by one. One that only resembles `json()` is the user's own. */
+  private constructor(fields: readonly string[] | null) {
+    this.#whole = fields === null
+    this.#shapes = new JsonShapes(fields, NOT_AHEAD)
+  }
+
+  /** null: values of this serde are decoded one by one. */
   static of(serde: Serde<unknown>): ValuesAhead | null {
-    return isJson(serde) ? new ValuesAhead() : null
+    const fields = jsonFieldsOf(serde)
+    return fields === undefined ? null : new ValuesAhead(fields)
   }
 
   /** The records `from … to − 1` of the batch come next. */
@@ -70,7 +78,7 @@ export class ValuesAhead {
   }
 
   #parseMany(bytes: Buffer, count: number): unknown[] | undefined {
-    if (!this.#backoff.isTurn()) return undefined
+    if (!this.#whole || !this.#backoff.isTurn()) return undefined
     const values = parseMany(bytes, this.#places, count)
     if (values) this.#backoff.worked()
     else this.#backoff.failed()

@@ -25,12 +25,15 @@ type Make = (numbers: Float64Array, at: number, others: Others) => unknown
 export class JsonShape {
   /** What stands before each value, and behind the last one. */
   readonly parts: readonly Buffer[]
+  /** Whether each value is. */
+  readonly wanted: readonly boolean[]
   readonly make: Make
   /** How many texts it was found in, lately. */
   uses = 0
 
-  private constructor(parts: readonly Buffer[], make: Make) {
+  private constructor(parts: readonly Buffer[], wanted: readonly boolean[], make: Make) {
     this.parts = parts
+    this.wanted = wanted
     this.make = make
   }
 
@@ -38,12 +41,16 @@ export class JsonShape {
     return this.parts.length - 1
   }
 
-  /** Of a text. undefined: it is no object, or not worth it, or its names are not what they look like. */
-  static of(bytes: Buffer, start: number, end: number): JsonShape | undefined {
+  /**
+   * Of a text. `only`: what its objects are to have, undefined where a text does not; null: all.
+   * @returns undefined: it is no object, or not worth it, or its names are not what they look like
+   */
+  static of(bytes: Buffer, start: number, end: number, only: readonly string[] | null): JsonShape | undefined {
     const names = namesOf(bytes, start, end)
     if (!names) return undefined
     const scan = new JsonScan(names)
     if (!scan.scan(bytes, start, end)) return undefined
+    const wanted = names.map((name) => only === null || only.includes(name))
     const parts: Buffer[] = []
     let at = start
     let nested = 0
@@ -53,12 +60,12 @@ export class JsonShape {
       if (value < at) return undefined
       parts.push(Buffer.from(bytes.subarray(at, value)))
       at = scan.ends[i] as number
-      if (isNested(bytes[value] as number)) nested += at - value
+      if (wanted[i] && isNested(bytes[value] as number)) nested += at - value
     }
     parts.push(Buffer.from(bytes.subarray(at, end)))
     // What is nested is looked at twice.
     if (2 * nested > end - start || parts.reduce((sum, { length }) => sum + length, 0) > BYTES_MAX) return undefined
-    return new JsonShape(parts, makeOf(names))
+    return new JsonShape(parts, wanted, makeOf(names, only ?? names))
   }
 }
 
@@ -79,34 +86,38 @@ function isNested(first: number): boolean {
   return first === 0x7b || first === 0x5b
 }
 
-/** One literal makes an object in a fraction of the time that filling one by names takes. */
-function makeOf(names: readonly string[]): Make {
-  const values = names.map(
-    (_, i) => `
+/** One literal makes an object in a fraction of the time that filling one by names takes. `only`: its names, of all that a text has. */
+function makeOf(names: readonly string[], only: readonly string[]): Make {
+  const inOrder = [...names.keys()].filter((i) => only.includes(names[i] as string))
+  const values = inOrder.map(
+    (i) => `
     const n${i} = numbers[at + ${i}]
     const v${i} = n${i} === n${i} ? n${i} : items[next++]`,
+  )
+  const fields = only.map(
+    (name) => `${JSON.stringify(name)}: ${names.includes(name) ? `v${names.indexOf(name)}` : 'undefined'}`,
   )
   const body = `return (numbers, at, others) => {
     const { items } = others
     let { next } = others${values.join('')}
     others.next = next
-    return {${names.map((name, i) => `${JSON.stringify(name)}: v${i}`)}}
+    return {${fields}}
   }`
   try {
     return new Function(body)() as Make
   } catch (error) {
     // Node was told to make no code from texts.
-    if (error instanceof EvalError) return slowMakeOf(names)
+    if (error instanceof EvalError) return slowMakeOf(names, only, inOrder)
     throw error
   }
 }
 
-function slowMakeOf(names: readonly string[]): Make {
+function slowMakeOf(names: readonly string[], only: readonly string[], inOrder: readonly number[]): Make {
   return (numbers, at, others) => {
-    const object: Record<string, unknown> = {}
-    for (const [i, name] of names.entries()) {
+    const object: Record<string, unknown> = Object.fromEntries(only.map((name) => [name, undefined]))
+    for (const i of inOrder) {
       const number = numbers[at + i] as number
-      object[name] = Number.isNaN(number) ? others.items[others.next++] : number
+      object[names[i] as string] = Number.isNaN(number) ? others.items[others.next++] : number
     }
     return object
   }

@@ -16,7 +16,7 @@ const OTHERS_AT = 1 << 20
 const COPIED_BYTES = 64 * 1024
 const NUMBERS_AT = 2 << 20
 const NUMBER_BYTES = 8
-const ENTRY_BYTES = 8
+const ENTRY_BYTES = 12
 /** Behind each part. */
 const PART_ROOM = 16
 
@@ -24,6 +24,7 @@ const OPEN_ARRAY = 0x5b
 const CLOSE_ARRAY = 0x5d
 
 export class JsonShapes {
+  readonly #only: readonly string[] | null
   readonly #unread: unknown
   readonly #engine = JsonEngine.shared()
   readonly #numbers: Float64Array | undefined
@@ -47,8 +48,9 @@ export class JsonShapes {
   #copiedEnd = 0
   readonly #backoff = new Backoff()
 
-  /** `unread`: what stands in place of a value that must be read by itself. */
-  constructor(unread: unknown) {
+  /** `only`: the fields that are wanted, as names that can be scanned; null: all. `unread`: stands in place of a value that must be read by itself. */
+  constructor(only: readonly string[] | null, unread: unknown) {
+    this.#only = only
     this.#unread = unread
     this.#numbers = this.#engine ? new Float64Array(this.#engine.exports.memory.buffer, NUMBERS_AT) : undefined
   }
@@ -144,7 +146,7 @@ export class JsonShapes {
     if (at < 0 || this.#unknownSince < Math.min(UNKNOWN_MAX, 2 ** this.#lessons)) return false
     this.#unknownSince = 0
     this.#lessons++
-    const shape = JsonShape.of(bytes, places[at] as number, places[at + 1] as number)
+    const shape = JsonShape.of(bytes, places[at] as number, places[at + 1] as number, this.#only)
     if (!shape) return false
     // The one that was found most seldom goes, if any.
     const used = this.#shapes.toSorted((one, other) => other.uses - one.uses)
@@ -155,15 +157,17 @@ export class JsonShapes {
     return true
   }
 
-  /** For each shape an entry for each part (where its bytes stand, how many), then the bytes. */
+  /** For each shape an entry for each part (where its bytes stand, how many, whether the value behind is wanted), then the bytes. */
   #writeHead(): void {
     const parts = this.#shapes.flatMap((shape) => shape.parts)
+    const wanted = this.#shapes.flatMap((shape) => [...shape.wanted, false])
     const entriesBytes = parts.length * ENTRY_BYTES
     const head = Buffer.alloc(parts.reduce((sum, { length }) => sum + length + PART_ROOM, entriesBytes))
     let at = entriesBytes
     for (const [index, part] of parts.entries()) {
       head.writeUInt32LE(at, index * ENTRY_BYTES)
       head.writeUInt32LE(part.length, index * ENTRY_BYTES + 4)
+      head.writeUInt32LE(wanted[index] ? 1 : 0, index * ENTRY_BYTES + 8)
       part.copy(head, at)
       at += part.length + PART_ROOM
     }

@@ -195,11 +195,19 @@ export function isJson(serde: Encoder<unknown>): boolean {
   return serde === jsonSerde
 }
 
+/** Of serdes that read JSON objects: the fields, or null for all. By identity: one that only resembles them is the user's own. */
+const jsonFields = new WeakMap<object, readonly string[] | null>()
+
+/** Which top-level fields of a JSON object its values have; null: all. undefined: it does more than that, or reads no JSON. */
+export function jsonFieldsOf(serde: Serde<unknown>): readonly string[] | null | undefined {
+  return jsonFields.get(serde)
+}
+
 function onlyFields(fields: readonly string[]): Serde<unknown> {
   if (fields.length === 0) throw new MillraceError('OPTION_INVALID', 'json().only(): at least one field is needed')
   checkFieldNames(fields, 'json().only()')
   const projection = new JsonProjection(fields)
-  return {
+  const serde: Serde<unknown> = {
     id: `json(${fields.join(',')})`,
     nullable: false,
     copies: true,
@@ -207,6 +215,8 @@ function onlyFields(fields: readonly string[]): Serde<unknown> {
     encode: jsonSerde.encode,
     decode: (from, start, end) => projection.decode(from, start, end),
   }
+  jsonFields.set(serde, [...fields])
+  return serde
 }
 
 const jsonSerde: Serde<unknown> & { only(...fields: readonly string[]): Serde<unknown> } = {
@@ -224,10 +234,11 @@ const jsonSerde: Serde<unknown> & { only(...fields: readonly string[]): Serde<un
   decode: (from, start, end) => JSON.parse(utf8Slice(from, start, end)) as unknown,
   only: (...fields) => onlyFields(fields),
 }
+jsonFields.set(jsonSerde, null)
 
 /** Lets null through: a tombstone as value, a record without key. Without it a null from Kafka is a decode error. */
 export function nullable<T>(serde: Serde<T>): Serde<T | null> {
-  return {
+  const made: Serde<T | null> = {
     id: `nullable(${serde.id})`,
     nullable: true,
     copies: serde.copies ?? false,
@@ -239,6 +250,9 @@ export function nullable<T>(serde: Serde<T>): Serde<T | null> {
     },
     decode: (from, start, end) => serde.decode(from, start, end),
   }
+  const fields = jsonFields.get(serde)
+  if (fields !== undefined) jsonFields.set(made, fields)
+  return made
 }
 
 /** How state writes a value: with a mark where it may be null, because nothing at all may be a value too (an empty string). */

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, test } from '@jest/globals'
 import { kafkaSink, kafkaSource } from '../../connectors/kafka/index.ts'
-import { json, type PipelineBuilder, utf8 } from '../../src/index.ts'
+import { json, nullable, type PipelineBuilder, type Serde, utf8 } from '../../src/index.ts'
 import { JsonShapes } from '../../src/state/json-shapes.ts'
 import { readTogether, unread } from '../support/json-texts.ts'
 import { TaskRunner } from '../support/task-runner.ts'
@@ -16,7 +16,10 @@ const root = join(import.meta.dirname, '..', '..')
 
 /** Has seen these. */
 function knowing(...texts: readonly string[]): JsonShapes {
-  const shapes = new JsonShapes(unread)
+  return taught(new JsonShapes(null, unread), texts)
+}
+
+function taught(shapes: JsonShapes, texts: readonly string[]): JsonShapes {
   for (const text of texts) {
     const window = Array.from({ length: 64 }, () => text)
     // What is not known is learned after ever more texts, and looked for ever more seldom.
@@ -126,7 +129,7 @@ describe('an object of a known shape, too,', () => {
       '{"z":1,"7":"seven","a":2}',
       '{"7":1,"z":"last"}',
     ]) {
-      const shapes = new JsonShapes(unread)
+      const shapes = new JsonShapes(null, unread)
       for (let i = 0; i < 3; i++) readTogether(shapes, [known])
       const value = readTogether(shapes, [known])?.[0] ?? JSON.parse(known)
       expect(JSON.stringify(value)).toBe(JSON.stringify(JSON.parse(known)))
@@ -143,12 +146,35 @@ describe('an object of a known shape, too,', () => {
 
   test('may have a name twice, whose last value counts', () => {
     const known = '{"a":1,"b":2,"a":3}'
-    const shapes = new JsonShapes(unread)
+    const shapes = new JsonShapes(null, unread)
     for (let i = 0; i < 3; i++) readTogether(shapes, [known])
     for (const text of ['{"a":5,"b":2,"a":3}', '{"a":1,"b":4,"a":"last"}', known]) {
       const value = readTogether(shapes, [known, text, known])?.[1] ?? unread
       if (value !== unread) expect(value).toEqual(JSON.parse(text))
     }
+  })
+})
+
+describe('an object of a few fields', () => {
+  const known = '{"a":1,"b":{"c":[]},"d":"x","e":null}'
+  const of = (...only: string[]): JsonShapes => taught(new JsonShapes(only, unread), [known])
+
+  test('has these in their order, undefined where there is none', () => {
+    const value = read(of('e', 'none', 'a', 'd'), known, known)
+    expect(Object.entries(value as object)).toEqual([
+      ['e', null],
+      ['none', undefined],
+      ['a', 1],
+      ['d', 'x'],
+    ])
+    expect(read(of('none'), known, known)).toEqual({ none: undefined })
+  })
+
+  test('is none where another field is no JSON', () => {
+    const shapes = of('a')
+    expect(read(shapes, known.replace('[]', '[[],{}]').replace('"x"', '-1e5'), known)).toEqual({ a: 1 })
+    for (const wrong of ['', '-', '01', '"\\x"', '"\n"', '[1,]', 'nul', '1,"a":2'])
+      expect([wrong, read(shapes, known.replace('"x"', wrong), known)]).toEqual([wrong, unread])
   })
 })
 
@@ -175,7 +201,7 @@ test('eight shapes are known at once, by turns', () => {
 })
 
 test('what has ever new names is left to JSON.parse, and what has a shape again is read', () => {
-  const shapes = new JsonShapes(unread)
+  const shapes = new JsonShapes(null, unread)
   let name = 0
   for (let i = 0; i < 2_000; i++) {
     const values = readTogether(shapes, [`{"${name++}x":1}`, `{"${name++}x":1}`, `{"${name++}x":1}`])
@@ -195,7 +221,7 @@ test.each([
   ['names longer than are worth it', `{"${'n'.repeat(5_000)}":1}`],
   ['mostly nested values', '{"a":{"b":{"c":1},"d":[1,2,3]}}'],
 ])('%s: no shape is learned', (_, text) => {
-  const shapes = new JsonShapes(unread)
+  const shapes = new JsonShapes(null, unread)
   for (let i = 0; i < 2_000; i++) expect(readTogether(shapes, [text, text])).toBeUndefined()
 })
 
@@ -223,7 +249,7 @@ test('of more shapes than are known at once those go that are found most seldom'
 })
 
 test('a shape is learned behind tombstones, too', () => {
-  const shapes = new JsonShapes(unread)
+  const shapes = new JsonShapes(null, unread)
   const windows = Array.from({ length: 8 }, () => readTogether(shapes, ['', '{"n":1}', '{"n":2}']))
   expect(windows.at(-1)).toEqual([unread, { n: 1 }, { n: 2 }])
 })
@@ -265,12 +291,38 @@ describe('a task whose records have one shape', () => {
     runner.run()
     expect(runner.values).toEqual([...first.keys(), 5, 6, 8].map((n) => `{"twice":${2 * n}}`))
   })
+
+  const through = async (value: Serde<unknown>, ...records: (string | null)[]): Promise<TaskRunner> => {
+    const runner = new TaskRunner((pipeline) => {
+      const sink = kafkaSink({ topic: 'output', key: utf8, value: json<unknown>() })
+      pipeline
+        .from('in', kafkaSource({ topic: 'input', key: utf8, value, onDecodeError: 'skip' }))
+        .map((read) => ({ read: read as object | null }))
+        .to('out', sink)
+    })
+    await runner.start()
+    runner.feed('input', ...first, ...records)
+    runner.run()
+    return runner
+  }
+
+  test('of which a few fields are wanted: gives these, of another shape, too, and skips what is no object', async () => {
+    const { values } = await through(json<{ n: number }>().only('n'), '{"m":1,"n":7}', '{"m":1}', '[1]', null, '{"n":8')
+    expect(values.slice(-3)).toEqual(['{"read":{"n":199}}', '{"read":{"n":7}}', '{"read":{}}'])
+  })
+
+  test('and some are tombstones, which may be: they are null', async () => {
+    const { values } = await through(nullable(json()), null, '{"n":7}', 'null', '', '{"m":[]}')
+    expect(values.slice(-5)).toEqual(
+      [199, null, 7, null, 'm'].map((n) => `{"read":${n === 'm' ? '{"m":[]}' : n === null ? null : `{"n":${n}}`}}`),
+    )
+  })
 })
 
 describe('a process', () => {
   const program = `
     import { JsonShapes } from './src/state/json-shapes.ts'
-    const shapes = new JsonShapes('unread')
+    const shapes = new JsonShapes(null, 'unread')
     const bytes = Buffer.from('{"a":1,"b":[2]}')
     const read = () => shapes.read(bytes, Int32Array.of(0, 15, 0, 15), 2)
     read()
