@@ -3,7 +3,7 @@
 // Numbers become numbers here; all other values are handed on as one JSON array's items, for JSON.parse. What is not wanted is passed over.
 //
 // Memory at `shape`: for each value, and for the end, an entry of 12 bytes (u32 where the bytes before it stand, u32 how many, u32 1: the
-// value is wanted). Behind these bytes there are 16 of room, behind the text and what is handed on 32.
+// value is wanted). Behind these bytes there are 16 of room, behind the text and what is handed on 32. `count`: how many values.
 import {
   BACKSLASH,
   byteAt,
@@ -33,18 +33,18 @@ let handed: usize = 0
  * The wanted values of a text of this shape: numbers to `values` (f64 for each value, NaN for others), all others to `others`, each with a
  * comma behind. Gives where the others end; UNEXPECTED: the text is of another shape, or JSON.parse must decide.
  */
-export function read(shape: usize, fields: i32, from: usize, end: usize, values: usize, others: usize): usize {
+export function read(shape: usize, count: i32, from: usize, end: usize, values: usize, others: usize): usize {
   // The next text may stand there.
   const kept = v128.load(end)
   v128.store(end, i64x2.splat(0))
   handed = others
-  const found = readValues(shape, fields, from, end, values)
+  const found = readValues(shape, count, from, end, values)
   v128.store(end, kept)
   return found ? handed : UNEXPECTED
 }
 
-function readValues(shape: usize, fields: i32, at: usize, end: usize, values: usize): bool {
-  const last = shape + <usize>fields * ENTRY_BYTES
+function readValues(shape: usize, count: i32, at: usize, end: usize, values: usize): bool {
+  const last = shape + <usize>count * ENTRY_BYTES
   for (; shape < last; shape += ENTRY_BYTES, values += 8) {
     at = behind(at, shape)
     if (at == UNEXPECTED) return false

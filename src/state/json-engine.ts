@@ -1,13 +1,21 @@
 // The WebAssembly that looks at JSON texts sixteen bytes at a time: one strict pass each (its source and its memory's layout: wasm/). Where
 // the processor cannot do it, or the text is not what it looks for, JSON.parse decides: nothing is accepted that JSON.parse rejects.
 //
-// All of a process share one memory, of a fixed size that is taken as far as it is used: a head, which says what is looked for, then the
-// text, which is copied there.
+// All of a process share one memory, of a fixed size that is taken as far as it is used:
+//
+//   head      from 0         what is looked for, of the last one that did (`own`)
+//   text      behind it      one text, or many with what stands between them
+//   others    from 1 MiB     of texts of a known shape: their values but for numbers
+//   numbers   from 2 MiB     and their numbers
+//
+// Behind a text 16 bytes are zeros during a pass: they end it. Where the next text stands there, they are put back.
 import { copyWords, NATIVE_COPY_BYTES_MIN, Words } from '../base/words.ts'
 import { moduleBase64 } from './json-module.ts'
 
-/** Bytes behind a text that may be looked at. */
-export const TEXT_ROOM = 32
+/** Bytes behind a text that may be looked at, and behind the others that may be written. */
+export const ROOM = 32
+export const OTHERS_AT: number = 1 << 20
+export const NUMBERS_AT: number = 2 << 20
 /** Shorter texts are copied natively, too: `copyWords` wants a word. */
 const WORD_BYTES = 8
 
@@ -16,7 +24,7 @@ interface Exports {
   /** wasm/json-scan.ts; positions are in its memory, as in all others. */
   scan(fields: number, from: number, end: number): number
   /** wasm/json-shape.ts */
-  read(shape: number, fields: number, from: number, end: number, values: number, others: number): number
+  read(shape: number, count: number, from: number, end: number, values: number, others: number): number
 }
 
 /** What is used of it; its types come with those of browsers. */

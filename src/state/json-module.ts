@@ -1,7 +1,7 @@
 // Made by `npm run wasm` from wasm/.
 
 /** Of the sources and the script that compiles them, in hexadecimal. */
-export const sourcesSha256: string = 'de294102516f247e2de5c0b6337274fdbbe3ca3875b51cd4e811fc351404cc46'
+export const sourcesSha256: string = '6ef1ac90dc9d4eb6d0fe89f622e2cb05d513b2cb0f5666686918bd4f0cfaf611'
 
 export const moduleBase64: string = [
   'AGFzbQEAAAABLAZgAX8Bf2ACf38Bf2ACf38BfmAFf39/f38Bf2AGf39/f39/AX9gA39/fwF/AwoJAAEAAgADBAEFBQQBAUBABgYB',

@@ -1,6 +1,6 @@
 // Finds a few top-level values of a JSON object without building any. One strict pass over all bytes finds them; whatever is
 // unexpected (an escaped name, deep nesting, an empty object, a syntax error) is left to JSON.parse, which decides.
-import { JsonEngine, TEXT_ROOM } from './json-engine.ts'
+import { JsonEngine, ROOM } from './json-engine.ts'
 
 const FIELD_BYTES = 16
 const NAME_AT = 8
@@ -37,7 +37,7 @@ export class JsonScan {
     const engine = this.#engine
     const length = end - start
     const from = this.#head.length
-    if (!engine || from + length + TEXT_ROOM > engine.bytes.length) return false
+    if (!engine || from + length + ROOM > engine.bytes.length) return false
     engine.own(this.#head)
     engine.place(from, bytes, start, end)
     const { starts, ends } = this

@@ -1,17 +1,19 @@
 // Records of one source mostly have one shape: the same names in the same order, written by the same program. A shape is learned from one
-// record, as the bytes around its top-level values:
+// record, as the bytes around its values, of which objects within it have their own:
 //
-//   {"id":   ,"item":   }        its texts:  {"id":7,"item":"a"}   {"id":8,"item":{"b":[]}}
+//   {"id":   ,"item":{"name":   }}        its texts:  {"id":7,"item":{"name":"a"}}   {"id":8,"item":{"name":[]}}
 //
 // A text that has these very bytes, and JSON values between them, is an object of the same names: what else JSON's grammar asks for is in
 // the bytes, which were valid when they were learned.
 import { utf8Slice } from '../base/byte-writer.ts'
-import { isScannable } from './json-projection.ts'
-import { JsonScan } from './json-scan.ts'
+import { JsonOutline, type Names } from './json-outline.ts'
 
-const FIELDS_MAX = 64
+export const VALUES_MAX = 64
 /** Of all parts. */
 const BYTES_MAX = 4096
+
+const OPEN_BRACKET = 0x5b
+const OPEN_BRACE = 0x7b
 
 /** Values that are no number of the pass (wasm/json-shape.ts), in their order. */
 export class Others {
@@ -25,10 +27,10 @@ type Make = (numbers: Float64Array, at: number, others: Others) => unknown
 export class JsonShape {
   /** What stands before each value, and behind the last one. */
   readonly parts: readonly Buffer[]
-  /** Whether each value is. */
+  /** Whether its objects have each value; else it is passed over. */
   readonly wanted: readonly boolean[]
   readonly make: Make
-  /** How many texts it was found in, lately. */
+  /** In how many texts it was found since a shape was last learned. */
   uses = 0
 
   private constructor(parts: readonly Buffer[], wanted: readonly boolean[], make: Make) {
@@ -37,88 +39,97 @@ export class JsonShape {
     this.make = make
   }
 
-  get fields(): number {
-    return this.parts.length - 1
+  /** How many values its texts have. */
+  get values(): number {
+    return this.wanted.length
   }
 
   /**
-   * Of a text. `only`: what its objects are to have, undefined where a text does not; null: all.
-   * @returns undefined: it is no object, or not worth it, or its names are not what they look like
+   * Of a text. `only`: the fields that its objects are to have, undefined where a text does not; null: all. `deep`: objects within it have
+   * the names that they have here; else they may be any.
+   * @returns undefined: it is no object, or not worth it, or has names that are not what they look like
    */
-  static of(bytes: Buffer, start: number, end: number, only: readonly string[] | null): JsonShape | undefined {
-    const names = namesOf(bytes, start, end)
-    if (!names) return undefined
-    const scan = new JsonScan(names)
-    if (!scan.scan(bytes, start, end)) return undefined
-    const wanted = names.map((name) => only === null || only.includes(name))
-    const parts: Buffer[] = []
-    let at = start
-    let nested = 0
-    for (let i = 0; i < names.length; i++) {
-      const value = scan.starts[i] as number
-      // Names that are numbers come first in the object, wherever they stand in the text.
-      if (value < at) return undefined
-      parts.push(Buffer.from(bytes.subarray(at, value)))
-      at = scan.ends[i] as number
-      if (wanted[i] && isNested(bytes[value] as number)) nested += at - value
-    }
-    parts.push(Buffer.from(bytes.subarray(at, end)))
-    // What is nested is looked at twice.
-    if (2 * nested > end - start || parts.reduce((sum, { length }) => sum + length, 0) > BYTES_MAX) return undefined
-    return new JsonShape(parts, wanted, makeOf(names, only ?? names))
+  static of(
+    bytes: Buffer,
+    start: number,
+    end: number,
+    only: readonly string[] | null,
+    deep: boolean,
+  ): JsonShape | undefined {
+    if (!isObject(bytes, start, end)) return undefined
+    const { names, starts, ends } = new JsonOutline(bytes, start, only, deep)
+    const count = starts.length
+    if (!names || count === 0 || count > VALUES_MAX) return undefined
+    const unwanted = new Set([...names].filter(([name]) => only && !only.includes(name)).map(([, value]) => value))
+    const wanted = starts.map((_, index) => !unwanted.has(index))
+    const parts = starts.map((at, index) => Buffer.from(bytes.subarray(index === 0 ? start : ends[index - 1], at)))
+    parts.push(Buffer.from(bytes.subarray(ends[count - 1], end)))
+    if (parts.reduce((sum, { length }) => sum + length, 0) > BYTES_MAX) return undefined
+    // These are looked at twice.
+    const nestedBytes = starts.reduce(
+      (sum, at, index) => (wanted[index] && isNested(bytes[at] as number) ? sum + (ends[index] as number) - at : sum),
+      0,
+    )
+    return 2 * nestedBytes > end - start ? undefined : new JsonShape(parts, wanted, makeOf(names, wanted, only))
   }
 }
 
-function namesOf(bytes: Buffer, start: number, end: number): string[] | undefined {
-  let whole: unknown
+/** Else its error is told when its turn comes. */
+function isObject(bytes: Buffer, start: number, end: number): boolean {
   try {
-    whole = JSON.parse(utf8Slice(bytes, start, end))
+    const whole: unknown = JSON.parse(utf8Slice(bytes, start, end))
+    return typeof whole === 'object' && whole !== null && !Array.isArray(whole)
   } catch {
-    // Its error is told when its turn comes.
-    return undefined
+    return false
   }
-  if (typeof whole !== 'object' || whole === null || Array.isArray(whole)) return undefined
-  const names = Object.keys(whole)
-  return names.length > 0 && names.length <= FIELDS_MAX && names.every(isScannable) ? names : undefined
 }
 
 function isNested(first: number): boolean {
-  return first === 0x7b || first === 0x5b
+  return first === OPEN_BRACE || first === OPEN_BRACKET
 }
 
-/** One literal makes an object in a fraction of the time that filling one by names takes. `only`: its names, of all that a text has. */
-function makeOf(names: readonly string[], only: readonly string[]): Make {
-  const inOrder = [...names.keys()].filter((i) => only.includes(names[i] as string))
-  const values = inOrder.map(
-    (i) => `
+/** A literal makes an object in a fraction of the time that filling one by names takes. */
+function makeOf(names: Names, wanted: readonly boolean[], only: readonly string[] | null): Make {
+  const values = wanted.map((isWanted, i) =>
+    isWanted
+      ? `
     const n${i} = numbers[at + ${i}]
-    const v${i} = n${i} === n${i} ? n${i} : items[next++]`,
+    const v${i} = n${i} === n${i} ? n${i} : items[next++]`
+      : '',
   )
-  const fields = only.map(
-    (name) => `${JSON.stringify(name)}: ${names.includes(name) ? `v${names.indexOf(name)}` : 'undefined'}`,
-  )
+  const fields = only?.map((name) => `${JSON.stringify(name)}: ${codeOf(names.get(name))}`)
   const body = `return (numbers, at, others) => {
     const { items } = others
     let { next } = others${values.join('')}
     others.next = next
-    return {${fields}}
+    return ${fields ? `{${fields}}` : codeOf(names)}
   }`
   try {
     return new Function(body)() as Make
   } catch (error) {
     // Node was told to make no code from texts.
-    if (error instanceof EvalError) return slowMakeOf(names, only, inOrder)
+    if (error instanceof EvalError) return slowMakeOf(names, wanted, only)
     throw error
   }
 }
 
-function slowMakeOf(names: readonly string[], only: readonly string[], inOrder: readonly number[]): Make {
+function codeOf(value: number | Names | undefined): string {
+  if (typeof value !== 'object') return value === undefined ? 'undefined' : `v${value}`
+  return `{${[...value].map(([name, inner]) => `${JSON.stringify(name)}: ${codeOf(inner)}`)}}`
+}
+
+function slowMakeOf(names: Names, wanted: readonly boolean[], only: readonly string[] | null): Make {
   return (numbers, at, others) => {
-    const object: Record<string, unknown> = Object.fromEntries(only.map((name) => [name, undefined]))
-    for (const i of inOrder) {
-      const number = numbers[at + i] as number
-      object[names[i] as string] = Number.isNaN(number) ? others.items[others.next++] : number
+    const fill = (object: Record<string, unknown>, from: Names): Record<string, unknown> => {
+      for (const [name, value] of from) {
+        if (typeof value === 'object') object[name] = fill({}, value)
+        else if (wanted[value]) {
+          const number = numbers[at + value] as number
+          object[name] = Number.isNaN(number) ? others.items[others.next++] : number
+        }
+      }
+      return object
     }
-    return object
+    return fill(only ? Object.fromEntries(only.map((name) => [name, undefined])) : {}, names)
   }
 }

@@ -1,20 +1,25 @@
 // JSON objects of the shapes that a source was seen to have (json-shape.ts), many at a time. One strict pass over a text reads its numbers
 // and hands on what else it has, which JSON.parse reads for all texts together; code made for the shape puts each object together. That
 // takes about half of JSON.parse's time for the whole. The objects are what JSON.parse gives; any other text is left to it.
+// 1. What is handed on, a comma behind each, is no longer than its text: before each value stand some bytes.
+// 2. Numbers and others are taken in the order in which the pass gave them, text by text: all of the others, in the end.
+// 3. A shape is learned when its window's objects are made: the pass's memory is used for one thing at a time.
+import { assert } from '../base/assert.ts'
 import { Backoff } from '../base/backoff.ts'
 import { utf8Slice } from '../base/byte-writer.ts'
-import { JsonEngine, TEXT_ROOM } from './json-engine.ts'
-import { JsonShape, Others } from './json-shape.ts'
+import { JsonEngine, NUMBERS_AT, OTHERS_AT, ROOM } from './json-engine.ts'
+import { JsonShape, Others, VALUES_MAX } from './json-shape.ts'
 
 const SHAPES_MAX = 8
 /** A shape is learned after 1, 2, 4, … texts of no known shape, and so often at last: objects may have ever new names. */
 const UNKNOWN_MAX = 4096
+/** After so many texts it begins anew: a producer may have a new release. */
+const TEXTS_MAX = 1 << 20
+/** More passes for a text, on average, are no gain: most that fail end at once, but some with the last byte. */
+const PASSES_MAX = 4
 
-/** In the engine's memory, behind the head and one text. */
-const OTHERS_AT = 1 << 20
 /** Of what is copied in one go: texts, and what stands between them. */
 const COPIED_BYTES = 64 * 1024
-const NUMBERS_AT = 2 << 20
 const NUMBER_BYTES = 8
 const ENTRY_BYTES = 12
 /** Behind each part. */
@@ -28,81 +33,97 @@ export class JsonShapes {
   readonly #unread: unknown
   readonly #engine = JsonEngine.shared()
   readonly #numbers: Float64Array | undefined
+  readonly #numbersEnd: number
   readonly #others = new Others()
+  /** The one that was learned last comes first. */
   #shapes: readonly JsonShape[] = []
   /** Where each of them stands in the head. */
   #places: readonly number[] = []
   #head: Buffer = Buffer.alloc(0)
   /** The shape that was found last. */
   #last = 0
-  /** Of each text of a window. */
+  // Of a window: the shape of each text, how many are known, how many passes it took, and which bytes of its buffer the engine's memory has.
   readonly #found: (JsonShape | undefined)[] = []
-  /** How many texts of a window are of no known shape, tombstones among them, and one that is none. */
+  #known = 0
+  #passes = 0
+  #copiedStart = 0
+  #copiedEnd = 0
+  /** Of the texts that were looked at: how many are of no known shape, and one of them, −1 if there is none. */
   #unknown = 0
   #unknownAt = -1
   /** In all windows since the last lesson. */
   #unknownSince = 0
   #lessons = 0
-  /** Which bytes of a window's buffer the engine's memory has. */
-  #copiedStart = 0
-  #copiedEnd = 0
+  /** Since the first of them. */
+  #texts = 0
+  /** The newest shape has the names of the objects within it. */
+  #deep = false
   readonly #backoff = new Backoff()
 
-  /** `only`: the fields that are wanted, as names that can be scanned; null: all. `unread`: stands in place of a value that must be read by itself. */
+  /** `only`: the fields that are wanted, never `__proto__`; null: all. `unread`: stands in place of a value that must be read by itself. */
   constructor(only: readonly string[] | null, unread: unknown) {
     this.#only = only
     this.#unread = unread
-    this.#numbers = this.#engine ? new Float64Array(this.#engine.exports.memory.buffer, NUMBERS_AT) : undefined
+    const memory = this.#engine?.exports.memory.buffer
+    this.#numbers = memory && new Float64Array(memory, NUMBERS_AT)
+    this.#numbersEnd = memory ? memory.byteLength - VALUES_MAX * NUMBER_BYTES : 0
   }
 
-  /** `places`: start and end of each text, one behind the other. @returns undefined: most are of no known shape, and nothing was read */
+  /** `places`: start and end of each text. @returns undefined: most are of no known shape, and nothing was read */
   read(bytes: Buffer, places: Int32Array, count: number): unknown[] | undefined {
+    this.#texts += count
     if (!this.#engine || !this.#backoff.isTurn()) return undefined
     const othersEnd = this.#findAll(this.#engine, bytes, places, count)
-    const known = count - this.#unknown
-    const values = known > this.#unknown ? this.#make(this.#engine.bytes, count, othersEnd) : undefined
-    if (values) this.#backoff.worked()
+    const values = 2 * this.#known > count ? this.#make(this.#engine.bytes, count, othersEnd) : undefined
     const learned = this.#unknown > 0 && this.#learn(bytes, places)
-    if (!values && !learned) this.#backoff.failed()
+    if (values && this.#passes <= PASSES_MAX * count) this.#backoff.worked()
+    else if (!learned) this.#backoff.failed()
     return values
   }
 
-  /** Finds the shape of each text, and counts those that are of none. @returns where the others end */
+  /** Finds the shape of each text. @returns where the others end */
   #findAll(engine: JsonEngine, bytes: Buffer, places: Int32Array, count: number): number {
     engine.own(this.#head)
+    this.#known = 0
+    this.#passes = 0
+    this.#copiedEnd = 0
     this.#unknown = 0
     this.#unknownAt = -1
-    this.#copiedEnd = 0
-    this.#found.length = count
     const last = places[2 * count - 1] as number
     let others = OTHERS_AT + 1
     let numbers = NUMBERS_AT
     for (let i = 0; i < count; i++) {
       const start = places[2 * i] as number
       const end = places[2 * i + 1] as number
-      const hasRoom = start < end && others + end - start + TEXT_ROOM <= NUMBERS_AT
-      const from = hasRoom ? this.#copy(engine, bytes, start, end, last) : 0
-      const othersEnd = from === 0 ? 0 : this.#find(engine, from, from + end - start, numbers, others)
+      this.#found[i] = undefined
+      if (!this.#hasRoom(end - start, others, numbers)) continue
+      const from = this.#copy(engine, bytes, start, end, last)
+      const othersEnd = this.#find(engine, from, from + end - start, numbers, others)
       if (othersEnd === 0) {
-        this.#found[i] = undefined
-        this.#unknown++
-        if (start < end) this.#unknownAt = i
+        // Another one each time, so that what cannot be learned is not tried for ever.
+        if (this.#unknown++ <= this.#lessons) this.#unknownAt = i
       } else {
         const shape = this.#shapes[this.#last] as JsonShape
-        this.#found[i] = shape
         shape.uses++
+        this.#found[i] = shape
+        this.#known++
         others = othersEnd
-        numbers += shape.fields * NUMBER_BYTES
+        numbers += shape.values * NUMBER_BYTES
       }
     }
     return others
   }
 
-  /** With what follows up to `last`: one native copy for many texts. @returns where the text stands in the engine's memory; 0: no room */
+  /** For a text of so many bytes; not for a tombstone, whose length is negative. */
+  #hasRoom(length: number, others: number, numbers: number): boolean {
+    const hasText = length > 0 && this.#head.length + length + ROOM <= OTHERS_AT
+    return hasText && others + length + ROOM <= NUMBERS_AT && numbers <= this.#numbersEnd
+  }
+
+  /** With what follows up to `last`: one native copy for many texts. @returns where the text stands in the engine's memory */
   #copy(engine: JsonEngine, bytes: Buffer, start: number, end: number, last: number): number {
     const at = this.#head.length
-    if (at + end - start + TEXT_ROOM > OTHERS_AT) return 0
-    if (end > this.#copiedEnd) {
+    if (start < this.#copiedStart || end > this.#copiedEnd) {
       this.#copiedStart = start
       this.#copiedEnd = Math.max(end, Math.min(last, start + COPIED_BYTES))
       engine.bytes.set(bytes.subarray(start, this.#copiedEnd), at)
@@ -113,8 +134,9 @@ export class JsonShapes {
   /** Where the others end now, `#last` being its shape; 0: it has none that is known. */
   #find(engine: JsonEngine, from: number, end: number, numbers: number, others: number): number {
     for (let tried = 0; tried < this.#shapes.length; tried++) {
-      const { fields } = this.#shapes[this.#last] as JsonShape
-      const othersEnd = engine.exports.read(this.#places[this.#last] as number, fields, from, end, numbers, others)
+      const { values } = this.#shapes[this.#last] as JsonShape
+      this.#passes++
+      const othersEnd = engine.exports.read(this.#places[this.#last] as number, values, from, end, numbers, others)
       if (othersEnd !== 0) return othersEnd
       this.#last = (this.#last + 1) % this.#shapes.length
     }
@@ -133,20 +155,30 @@ export class JsonShapes {
     for (let i = 0; i < count; i++) {
       const shape = this.#found[i]
       values[i] = shape ? shape.make(this.#numbers as Float64Array, at, others) : this.#unread
-      if (shape) at += shape.fields
+      if (shape) at += shape.values
     }
+    assert(others.next === others.items.length, `${others.next} of ${others.items.length} values were taken`)
     others.items = []
     return values
   }
 
   /** After a window with texts of no known shape. @returns there is a new shape */
   #learn(bytes: Buffer, places: Int32Array): boolean {
-    const at = 2 * this.#unknownAt
     this.#unknownSince += this.#unknown
-    if (at < 0 || this.#unknownSince < Math.min(UNKNOWN_MAX, 2 ** this.#lessons)) return false
+    if (this.#texts > TEXTS_MAX) {
+      this.#texts = 0
+      this.#lessons = 0
+    }
+    if (this.#unknownSince < Math.min(UNKNOWN_MAX, 2 ** this.#lessons)) return false
     this.#unknownSince = 0
     this.#lessons++
-    const shape = JsonShape.of(bytes, places[at] as number, places[at + 1] as number, this.#only)
+    // Objects within it may have other names each time: after a shape that was found in no other text they are left open.
+    this.#deep = !this.#deep || (this.#shapes[0]?.uses ?? 0) > 0
+    const start = places[2 * this.#unknownAt] as number
+    const end = places[2 * this.#unknownAt + 1] as number
+    const shape =
+      JsonShape.of(bytes, start, end, this.#only, this.#deep) ??
+      JsonShape.of(bytes, start, end, this.#only, !this.#deep)
     if (!shape) return false
     // The one that was found most seldom goes, if any.
     const used = this.#shapes.toSorted((one, other) => other.uses - one.uses)

@@ -5,9 +5,12 @@
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { describe, expect, test } from '@jest/globals'
+import { describe, expect, jest, test } from '@jest/globals'
 import { kafkaSink, kafkaSource } from '../../connectors/kafka/index.ts'
 import { json, nullable, type PipelineBuilder, type Serde, utf8 } from '../../src/index.ts'
+import { JsonProjection } from '../../src/state/json-projection.ts'
+import { JsonScan } from '../../src/state/json-scan.ts'
+import { JsonShape } from '../../src/state/json-shape.ts'
 import { JsonShapes } from '../../src/state/json-shapes.ts'
 import { readTogether, unread } from '../support/json-texts.ts'
 import { TaskRunner } from '../support/task-runner.ts'
@@ -23,14 +26,14 @@ function taught(shapes: JsonShapes, texts: readonly string[]): JsonShapes {
   for (const text of texts) {
     const window = Array.from({ length: 64 }, () => text)
     // What is not known is learned after ever more texts, and looked for ever more seldom.
-    for (let i = 0; !readTogether(shapes, window); i++) expect(i).toBeLessThan(1_000)
+    for (let i = 0; !readTogether(shapes, window); i++) expect(i).toBeLessThan(20_000)
   }
   return shapes
 }
 
-/** As one of two texts whose shape is known, so that it is looked at. */
+/** Among texts whose shape is known, so that it is looked at. */
 function read(shapes: JsonShapes, text: string | Buffer, known: string): unknown {
-  return readTogether(shapes, [known, text, known])?.[1]
+  return readTogether(shapes, [text, ...Array<string>(7).fill(known)])?.[0]
 }
 
 describe('an object of a known shape', () => {
@@ -131,27 +134,44 @@ describe('an object of a known shape, too,', () => {
     ]) {
       const shapes = new JsonShapes(null, unread)
       for (let i = 0; i < 3; i++) readTogether(shapes, [known])
-      const value = readTogether(shapes, [known])?.[0] ?? JSON.parse(known)
-      expect(JSON.stringify(value)).toBe(JSON.stringify(JSON.parse(known)))
+      expect(JSON.stringify(readTogether(shapes, [known])?.[0])).toBe(JSON.stringify(JSON.parse(known)))
     }
   })
 
-  test('may be spelled with blanks, but as it was learned', () => {
-    const known = ' { "a" : 1 ,\n\t"b" : "x" } \r\n'
+  test('may be spelled with blanks and escapes, but as it was learned', () => {
+    const known = ' { "a" : 1 ,\n\t"\\u0062" : "x" } \r\n'
     const shapes = knowing(known)
     expect(readTogether(shapes, [known, known.replace('1', '[22]')])).toEqual([JSON.parse(known), { a: [22], b: 'x' }])
     for (const other of [known.trim(), known.replace('\t', ' '), '{"a":1,"b":"x"}', `${known} `])
       expect(read(shapes, other, known)).toBe(unread)
   })
 
-  test('may have a name twice, whose last value counts', () => {
-    const known = '{"a":1,"b":2,"a":3}'
+  test('may have objects within it', () => {
+    const known = '{"a":{"b":1,"c":{"d":"x","7":[]}},"e":{ },"f":{"g":{"h":null}}}'
+    const shapes = knowing(known)
+    for (const text of [
+      known,
+      known.replace('1', '"]"').replace('"x"', '-0'),
+      known.replace('{ }', '{"b":[1]}').replace('null', '{}'),
+    ])
+      expect(JSON.stringify(read(shapes, text, known))).toBe(JSON.stringify(JSON.parse(text)))
+    for (const wrong of ['1,"x":2', '{', '1}', ''])
+      expect([wrong, read(shapes, known.replace('1', wrong), known)]).toEqual([wrong, unread])
+  })
+
+  test('has arrays 64 deep, and deeper ones by JSON.parse', () => {
+    const shapes = knowing('{"a":1,"b":2,"c":3}')
+    const nested = (depth: number): string => `{"a":1,"b":${'['.repeat(depth)}${']'.repeat(depth)},"c":3}`
+    expect(read(shapes, nested(64), '{"a":1,"b":2,"c":3}')).toEqual(JSON.parse(nested(64)))
+    expect(read(shapes, nested(65), '{"a":1,"b":2,"c":3}')).toBe(unread)
+  })
+
+  test('may have objects within it that have other names each time', () => {
+    const text = (i: number): string => `{"id":${i},"name":"some ${i}","tags":{"tag${i}":${i}}}`
     const shapes = new JsonShapes(null, unread)
-    for (let i = 0; i < 3; i++) readTogether(shapes, [known])
-    for (const text of ['{"a":5,"b":2,"a":3}', '{"a":1,"b":4,"a":"last"}', known]) {
-      const value = readTogether(shapes, [known, text, known])?.[1] ?? unread
-      if (value !== unread) expect(value).toEqual(JSON.parse(text))
-    }
+    const window = (from: number): string[] => Array.from({ length: 64 }, (_, i) => text(from + i))
+    for (let i = 0; !readTogether(shapes, window(100 * i)); i++) expect(i).toBeLessThan(10)
+    expect(readTogether(shapes, window(7_000))).toEqual(window(7_000).map((each) => JSON.parse(each)))
   })
 })
 
@@ -200,16 +220,38 @@ test('eight shapes are known at once, by turns', () => {
   expect(readTogether(shapes, window)).toEqual(window.map((text) => JSON.parse(text)))
 })
 
-test('what has ever new names is left to JSON.parse, and what has a shape again is read', () => {
+test('what has ever new names is left to JSON.parse, and seldom looked at; a shape that comes later is learned', () => {
+  const learned = jest.spyOn(JsonShape, 'of')
   const shapes = new JsonShapes(null, unread)
   let name = 0
-  for (let i = 0; i < 2_000; i++) {
-    const values = readTogether(shapes, [`{"${name++}x":1}`, `{"${name++}x":1}`, `{"${name++}x":1}`])
-    expect(values).toBeUndefined()
-  }
+  const anew = (): string[] => Array.from({ length: 64 }, () => `{"${name++}x":1}`)
+  for (let i = 0; i < 1_000; i++) expect(readTogether(shapes, anew())).toBeUndefined()
+  expect(learned.mock.calls.length).toBeLessThan(20)
+  const window = Array.from({ length: 64 }, (_, n) => `{"n":${n}}`)
   let windows = 0
-  for (; !readTogether(shapes, ['{"n":1}', '{"n":2}', '{"n":3}']); windows++) expect(windows).toBeLessThan(1_000_000)
-  expect(readTogether(shapes, ['{"n":1}', '{"n":2}', '{"n":3}'])).toEqual([{ n: 1 }, { n: 2 }, { n: 3 }])
+  for (; !readTogether(shapes, window); windows++) expect(windows).toBeLessThan(20_000)
+  expect(readTogether(shapes, window)).toEqual(window.map((text) => JSON.parse(text)))
+  learned.mockRestore()
+})
+
+test('a text without room is not learned again', () => {
+  const text = `{"s":"${'x'.repeat(20_000)}","n":1}`
+  const shapes = knowing('{"seldom":1}', text)
+  const learned = jest.spyOn(JsonShape, 'of')
+  const window = Array.from({ length: 64 }, () => text)
+  for (let i = 0; i < 20; i++) expect(readTogether(shapes, window)?.at(-1)).toBe(unread)
+  expect(learned).not.toHaveBeenCalled()
+  learned.mockRestore()
+  expect(readTogether(shapes, ['{"seldom":2}'])).toEqual([{ seldom: 2 }])
+})
+
+test('shapes that take many passes for a text are no gain', () => {
+  const texts = Array.from({ length: 8 }, (_, i) => `{"id":1,"n${i}":2}`)
+  const shapes = knowing(...texts)
+  // They are tried the other way round: each is the last.
+  const window = Array.from({ length: 64 }, (_, i) => texts[i % 8] as string)
+  const windows = Array.from({ length: 20 }, () => readTogether(shapes, window))
+  expect(windows.filter((values) => values === undefined).length).toBeGreaterThan(10)
 })
 
 test.each([
@@ -219,7 +261,10 @@ test.each([
   ['a name that is no field like others', '{"__proto__":1}'],
   ['more names than are worth it', `{${Array.from({ length: 65 }, (_, i) => `"n${i}":1`)}}`],
   ['names longer than are worth it', `{"${'n'.repeat(5_000)}":1}`],
-  ['mostly nested values', '{"a":{"b":{"c":1},"d":[1,2,3]}}'],
+  ['mostly arrays', '{"a":[{"b":1},{"c":[1,2]}]}'],
+  ['a name that is no field like others, in an object within it', '{"a":{"__proto__":1}}'],
+  ['a name twice', '{"a":1,"b":2,"a":3}'],
+  ['endless objects', `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`],
 ])('%s: no shape is learned', (_, text) => {
   const shapes = new JsonShapes(null, unread)
   for (let i = 0; i < 2_000; i++) expect(readTogether(shapes, [text, text])).toBeUndefined()
@@ -229,6 +274,11 @@ test('a text for which there is no room is left to JSON.parse, and those beside 
   const known = '{"s":"","n":1}'
   const shapes = knowing(known)
   const long = (bytes: number): string => `{"s":"${'x'.repeat(bytes)}","n":2}`
+  for (const bytes of [900_000, ...Array.from({ length: 400 }, (_, i) => (1 << 20) - 390 + i)]) {
+    const text = long(bytes - long(0).length)
+    const value = readTogether(shapes, [text, known, known, known])?.[0]
+    if (value !== unread || bytes === 900_000) expect(value).toEqual(JSON.parse(text))
+  }
   const lengths = [1_000, 400_000, 700_000, 2_000_000, 10]
   const values = readTogether(shapes, [known, ...lengths.map(long), known, known])
   const expected = lengths.map((length) =>
@@ -242,17 +292,65 @@ test('of more shapes than are known at once those go that are found most seldom'
   const shapes = knowing(often)
   for (let i = 0; i < 20; i++) {
     const seldom = `{"seldom${i}":1}`
-    for (let windows = 0; readTogether(shapes, [often, often, seldom, often])?.[2] === unread; windows++)
-      expect(windows).toBeLessThan(10_000)
-    expect(readTogether(shapes, [often, seldom])).toEqual([{ often: 1 }, { [`seldom${i}`]: 1 }])
+    for (let windows = 0; read(shapes, seldom, often) === unread; windows++) expect(windows).toBeLessThan(10_000)
+    expect(read(shapes, seldom, often)).toEqual({ [`seldom${i}`]: 1 })
+    expect(read(shapes, often, seldom)).toEqual({ often: 1 })
   }
 })
 
-test('a shape is learned behind tombstones, too', () => {
-  const shapes = new JsonShapes(null, unread)
-  const windows = Array.from({ length: 8 }, () => readTogether(shapes, ['', '{"n":1}', '{"n":2}']))
-  expect(windows.at(-1)).toEqual([unread, { n: 1 }, { n: 2 }])
+test('what was found often once, and is no more, makes room', () => {
+  const texts = (name: string): string[] => Array.from({ length: 8 }, (_, i) => `{"${name}${i}":${i}}`)
+  const shapes = knowing(...texts('before'))
+  for (let i = 0; i < 1_000; i++) readTogether(shapes, texts('before'))
+  taught(shapes, texts('after'))
+  expect(readTogether(shapes, texts('after'))).toEqual(texts('after').map((text) => JSON.parse(text)))
 })
+
+test('a shape is learned beside tombstones, which are no texts', () => {
+  const shapes = new JsonShapes(null, unread)
+  const windows = Array.from({ length: 8 }, () => readTogether(shapes, ['', '{"n":1}', '{"n":2}', '{"n":3}', '']))
+  expect(windows.at(-1)).toEqual([unread, { n: 1 }, { n: 2 }, { n: 3 }, unread])
+})
+
+test('a shape is learned beside texts of which none can be', () => {
+  const shapes = new JsonShapes(null, unread)
+  const window = ['{"n":1}', '[1]', '{"n":2}', '{"n":3}', '[2]']
+  for (let i = 0; !readTogether(shapes, window); i++) expect(i).toBeLessThan(1_000)
+  expect(readTogether(shapes, window)).toEqual([{ n: 1 }, unread, { n: 2 }, { n: 3 }, unread])
+})
+
+test('shapes of two sources and a scan take turns in one memory', () => {
+  const [one, other] = ['{"a":1,"b":"x"}', '{"longer":[1],"names":2}']
+  const [ones, others, scan] = [knowing(one), knowing(other), new JsonScan(['b'])]
+  for (let i = 0; i < 3; i++) {
+    expect(readTogether(ones, [one, one])).toEqual([JSON.parse(one), JSON.parse(one)])
+    expect(readTogether(others, [other])).toEqual([JSON.parse(other)])
+    expect(scan.scan(Buffer.from(one), 0, one.length)).toBe(true)
+  }
+})
+
+test('equal texts have objects of their own', () => {
+  const text = '{"a":{"b":1},"c":[2],"d":"e"}'
+  const [one, other] = readTogether(knowing(text), [text, text]) as { a: object; c: object }[]
+  expect(one).toEqual(other)
+  for (const same of [one === other, one?.a === other?.a, one?.c === other?.c]) expect(same).toBe(false)
+})
+
+const first = Array.from({ length: 200 }, (_, i) => `{"n":${i}}`)
+
+const through = async (value: Serde<unknown>, ...records: (string | null)[]): Promise<TaskRunner> => {
+  const runner = new TaskRunner((pipeline) => {
+    const sink = kafkaSink({ topic: 'output', key: utf8, value: json<unknown>() })
+    pipeline
+      .from('in', kafkaSource({ topic: 'input', key: utf8, value, onDecodeError: 'skip' }))
+      .map((read) => ({ read: read as object | null }))
+      .to('out', sink)
+  })
+  await runner.start()
+  runner.feed('input', ...first, ...records)
+  runner.run()
+  return runner
+}
 
 describe('a task whose records have one shape', () => {
   const build = (onDecodeError: 'fail' | 'skip') => (pipeline: PipelineBuilder) => {
@@ -263,7 +361,6 @@ describe('a task whose records have one shape', () => {
       .map(({ n }) => ({ twice: 2 * n }))
       .to('out', sink)
   }
-  const first = Array.from({ length: 200 }, (_, i) => `{"n":${i}}`)
 
   test('names the record that is no JSON, after those before it', async () => {
     const runner = new TaskRunner(build('fail'))
@@ -291,20 +388,21 @@ describe('a task whose records have one shape', () => {
     runner.run()
     expect(runner.values).toEqual([...first.keys(), 5, 6, 8].map((n) => `{"twice":${2 * n}}`))
   })
+})
 
-  const through = async (value: Serde<unknown>, ...records: (string | null)[]): Promise<TaskRunner> => {
-    const runner = new TaskRunner((pipeline) => {
-      const sink = kafkaSink({ topic: 'output', key: utf8, value: json<unknown>() })
-      pipeline
-        .from('in', kafkaSource({ topic: 'input', key: utf8, value, onDecodeError: 'skip' }))
-        .map((read) => ({ read: read as object | null }))
-        .to('out', sink)
-    })
-    await runner.start()
-    runner.feed('input', ...first, ...records)
-    runner.run()
-    return runner
-  }
+describe('a task whose records have one shape, too,', () => {
+  test.each([
+    ['whole', json()],
+    ['a few fields of each', json<{ n: number }>().only('n')],
+    ['or tombstones', nullable(json())],
+  ])('has them read together: %s', async (_, value) => {
+    const parsed = jest.spyOn(JSON, 'parse')
+    const scanned = jest.spyOn(JsonProjection.prototype, 'decode')
+    const { values } = await through(value)
+    expect(parsed.mock.calls.length + scanned.mock.calls.length).toBeLessThan(80)
+    expect(values).toEqual(first.map((text) => `{"read":${text}}`))
+    for (const spy of [parsed, scanned]) spy.mockRestore()
+  })
 
   test('of which a few fields are wanted: gives these, of another shape, too, and skips what is no object', async () => {
     const { values } = await through(json<{ n: number }>().only('n'), '{"m":1,"n":7}', '{"m":1}', '[1]', null, '{"n":8')

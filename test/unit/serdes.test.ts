@@ -6,7 +6,7 @@ import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { ByteWriter } from '../../src/base/byte-writer.ts'
 import { boolean, bytes, f64, int32, int64, json, nullable, type Serde, utf8, uuid } from '../../src/index.ts'
-import { anyKey, decodeState, encodeState, type Key } from '../../src/state/serde.ts'
+import { anyKey, decodeState, encodeState, jsonFieldsOf, type Key } from '../../src/state/serde.ts'
 
 function written<T>(serde: Serde<T>, value: T): Buffer {
   const out = new ByteWriter(8)
@@ -122,4 +122,22 @@ describe('keys', () => {
       expect.objectContaining({ code: 'KEY_INVALID', message: expect.stringContaining(named) }),
     )
   })
+})
+
+test('only serdes of ours that read JSON objects as they are say which fields they read', () => {
+  const schema = json({
+    '~standard': { version: 1, vendor: 'test', validate: (value: unknown) => ({ value }) },
+  } as const)
+  const few = json<{ a: number; b: number }>().only('b', 'a')
+  const cases: [Serde<unknown>, readonly string[] | null | undefined][] = [
+    [json(), null],
+    [nullable(json()), null],
+    [few as Serde<unknown>, ['b', 'a']],
+    [nullable(few) as Serde<unknown>, ['b', 'a']],
+    [schema as Serde<unknown>, undefined],
+    [nullable(schema) as Serde<unknown>, undefined],
+    [{ ...json() }, undefined],
+    [utf8 as Serde<unknown>, undefined],
+  ]
+  for (const [serde, fields] of cases) expect(jsonFieldsOf(serde)).toEqual(fields)
 })
