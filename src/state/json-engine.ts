@@ -1,4 +1,4 @@
-// The WebAssembly that looks at JSON texts sixteen bytes at a time: one strict pass each (its source and its memory's layout: wasm/). Where
+// The WebAssembly that looks at JSON texts sixteen bytes at a time: one strict pass each (its source, and how a head is laid out: wasm/). Where
 // the processor cannot do it, or the text is not what it looks for, JSON.parse decides: nothing is accepted that JSON.parse rejects.
 //
 // All of a process share one memory, of a fixed size that is taken as far as it is used:

@@ -23,19 +23,17 @@ export class JsonOutline {
   /** undefined: a name stands twice, or is `__proto__`. */
   readonly names: Names | undefined
   readonly #bytes: Buffer
-  readonly #only: readonly string[] | null
   #at: number
 
   /** `deep`: objects within it are told by their own values, but for those that `only` leaves out. */
   constructor(bytes: Buffer, start: number, only: readonly string[] | null, deep: boolean) {
     this.#bytes = bytes
-    this.#only = only
     this.#at = start
     this.#skipBlanks()
-    this.names = this.#object(deep ? DEPTH_MAX : 1, true)
+    this.names = this.#object(deep ? DEPTH_MAX : 1, only)
   }
 
-  #object(depth: number, isTop: boolean): Names | undefined {
+  #object(depth: number, only: readonly string[] | null): Names | undefined {
     const names = new Map<string, number | Names>()
     this.#skip()
     while (this.#bytes[this.#at] !== CLOSE_BRACE) {
@@ -46,8 +44,8 @@ export class JsonOutline {
       this.#skipBlanks()
       // The colon.
       this.#skip()
-      const isWanted = !isTop || this.#only === null || this.#only.includes(name)
-      const value = isWanted && depth > 1 && this.#isFilled() ? this.#object(depth - 1, false) : this.#value()
+      const isWanted = only === null || only.includes(name)
+      const value = isWanted && depth > 1 && this.#isFilled() ? this.#object(depth - 1, null) : this.#value()
       if (value === undefined) return undefined
       names.set(name, value)
       this.#skipBlanks()

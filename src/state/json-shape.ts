@@ -5,7 +5,8 @@
 //
 // A text that has these very bytes, and JSON values between them, is an object of the same names: what else JSON's grammar asks for is in
 // the bytes, which were valid when they were learned.
-import { utf8Slice } from '../base/byte-writer.ts'
+import { bytesOf, utf8Slice } from '../base/byte-writer.ts'
+import { functionOf } from '../base/function-of.ts'
 import { JsonOutline, type Names } from './json-outline.ts'
 
 export const VALUES_MAX = 64
@@ -64,7 +65,7 @@ export class JsonShape {
     const wanted = starts.map((_, index) => !unwanted.has(index))
     const parts = starts.map((at, index) => Buffer.from(bytes.subarray(index === 0 ? start : ends[index - 1], at)))
     parts.push(Buffer.from(bytes.subarray(ends[count - 1], end)))
-    if (parts.reduce((sum, { length }) => sum + length, 0) > BYTES_MAX) return undefined
+    if (bytesOf(parts) > BYTES_MAX) return undefined
     // These are looked at twice.
     const nestedBytes = starts.reduce(
       (sum, at, index) => (wanted[index] && isNested(bytes[at] as number) ? sum + (ends[index] as number) - at : sum),
@@ -104,13 +105,7 @@ function makeOf(names: Names, wanted: readonly boolean[], only: readonly string[
     others.next = next
     return ${fields ? `{${fields}}` : codeOf(names)}
   }`
-  try {
-    return new Function(body)() as Make
-  } catch (error) {
-    // Node was told to make no code from texts.
-    if (error instanceof EvalError) return slowMakeOf(names, wanted, only)
-    throw error
-  }
+  return functionOf<Make>({}, body, slowMakeOf(names, wanted, only))
 }
 
 function codeOf(value: number | Names | undefined): string {

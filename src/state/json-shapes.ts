@@ -6,7 +6,7 @@
 // 3. A shape is learned when its window's objects are made: the pass's memory is used for one thing at a time.
 import { assert } from '../base/assert.ts'
 import { Backoff } from '../base/backoff.ts'
-import { utf8Slice } from '../base/byte-writer.ts'
+import { bytesOf, utf8Slice } from '../base/byte-writer.ts'
 import { JsonEngine, NUMBERS_AT, OTHERS_AT, ROOM } from './json-engine.ts'
 import { JsonShape, Others, VALUES_MAX } from './json-shape.ts'
 
@@ -193,9 +193,8 @@ export class JsonShapes {
   #writeHead(): void {
     const parts = this.#shapes.flatMap((shape) => shape.parts)
     const wanted = this.#shapes.flatMap((shape) => [...shape.wanted, false])
-    const entriesBytes = parts.length * ENTRY_BYTES
-    const head = Buffer.alloc(parts.reduce((sum, { length }) => sum + length + PART_ROOM, entriesBytes))
-    let at = entriesBytes
+    let at = parts.length * ENTRY_BYTES
+    const head = Buffer.alloc(at + bytesOf(parts) + parts.length * PART_ROOM)
     for (const [index, part] of parts.entries()) {
       head.writeUInt32LE(at, index * ENTRY_BYTES)
       head.writeUInt32LE(part.length, index * ENTRY_BYTES + 4)

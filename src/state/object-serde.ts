@@ -2,6 +2,7 @@
 // about half of JSON's work for what only pipelines read, a repartition topic or state.
 import type { ByteWriter } from '../base/byte-writer.ts'
 import { MillraceError, messageOf } from '../base/errors.ts'
+import { functionOf } from '../base/function-of.ts'
 import { checkFieldNames } from './json-projection.ts'
 import { decodeState, encodeState, plainOf, type Serde } from './serde.ts'
 
@@ -53,13 +54,8 @@ function compiled<T>(
   const decoders = serdes.map((serde): { decode: Decode<unknown> } =>
     serde.nullable ? { decode: (from, start, end) => decodeState(serde, from, start, end) } : serde,
   )
-  try {
-    return new Function('slow', ...serdes.map((_, i) => `d${i}`), body)(slow, ...decoders) as Decode<T>
-  } catch (error) {
-    // Node was told to make no code from texts.
-    if (error instanceof EvalError) return slow
-    throw error
-  }
+  const parameters = { slow, ...Object.fromEntries(decoders.map((decoder, i) => [`d${i}`, decoder])) }
+  return functionOf<Decode<T>>(parameters, body, slow)
 }
 
 /** Parts that follow one another, each with its length in front. */

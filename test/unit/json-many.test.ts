@@ -6,9 +6,10 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { kafkaSink, kafkaSource } from '../../connectors/kafka/index.ts'
-import { json, type PipelineBuilder, type Serde, utf8 } from '../../src/index.ts'
+import { json, type Serde, utf8 } from '../../src/index.ts'
 import { parseMany } from '../../src/state/json-many.ts'
 import { TaskRunner } from '../support/task-runner.ts'
+import { twicePipeline } from '../support/twice-pipeline.ts'
 
 /** With bytes between the texts, as in a batch. */
 function together(texts: readonly (string | Buffer)[]): unknown[] | undefined {
@@ -92,17 +93,8 @@ describe('values parsed together', () => {
 })
 
 describe('a task that decodes ahead', () => {
-  const build = (onDecodeError: 'fail' | 'skip') => (pipeline: PipelineBuilder) => {
-    const source = kafkaSource({ topic: 'input', key: utf8, value: json<{ n: number }>(), onDecodeError })
-    const sink = kafkaSink({ topic: 'output', key: utf8, value: json<unknown>() })
-    pipeline
-      .from('in', source)
-      .map(({ n }) => ({ twice: 2 * n }))
-      .to('out', sink)
-  }
-
   test('names the record that is no JSON, after those before it', async () => {
-    const runner = new TaskRunner(build('fail'))
+    const runner = new TaskRunner(twicePipeline('fail'))
     await runner.start()
     runner.feed('input', '{"n":1}', '{"n":2}', '{"n":3', '{"n":4}')
     runner.run()
@@ -111,7 +103,7 @@ describe('a task that decodes ahead', () => {
   })
 
   test('skips it alone', async () => {
-    const runner = new TaskRunner(build('skip'))
+    const runner = new TaskRunner(twicePipeline('skip'))
     await runner.start()
     runner.feed('input', '{"n":1}', '{"n":2},{"n":2}', '{"n":[3]}', '{"n":4}', '{"n":"', '{"}')
     runner.run()
@@ -142,7 +134,7 @@ describe('a task that decodes ahead', () => {
   })
 
   test('fails at a tombstone, wherever it stands', async () => {
-    const runner = new TaskRunner(build('fail'))
+    const runner = new TaskRunner(twicePipeline('fail'))
     await runner.start()
     runner.feed('input', '{"n":1}', null, '{"n":3}')
     runner.run()

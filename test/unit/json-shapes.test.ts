@@ -7,13 +7,14 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, jest, test } from '@jest/globals'
 import { kafkaSink, kafkaSource } from '../../connectors/kafka/index.ts'
-import { json, nullable, type PipelineBuilder, type Serde, utf8 } from '../../src/index.ts'
+import { json, nullable, type Serde, utf8 } from '../../src/index.ts'
 import { JsonProjection } from '../../src/state/json-projection.ts'
 import { JsonScan } from '../../src/state/json-scan.ts'
 import { JsonShape } from '../../src/state/json-shape.ts'
 import { JsonShapes } from '../../src/state/json-shapes.ts'
 import { readTogether, unread } from '../support/json-texts.ts'
 import { TaskRunner } from '../support/task-runner.ts'
+import { twicePipeline } from '../support/twice-pipeline.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 
@@ -353,17 +354,8 @@ const through = async (value: Serde<unknown>, ...records: (string | null)[]): Pr
 }
 
 describe('a task whose records have one shape', () => {
-  const build = (onDecodeError: 'fail' | 'skip') => (pipeline: PipelineBuilder) => {
-    const source = kafkaSource({ topic: 'input', key: utf8, value: json<{ n: number }>(), onDecodeError })
-    const sink = kafkaSink({ topic: 'output', key: utf8, value: json<unknown>() })
-    pipeline
-      .from('in', source)
-      .map(({ n }) => ({ twice: 2 * n }))
-      .to('out', sink)
-  }
-
   test('names the record that is no JSON, after those before it', async () => {
-    const runner = new TaskRunner(build('fail'))
+    const runner = new TaskRunner(twicePipeline('fail'))
     await runner.start()
     runner.feed('input', ...first, '{"n":7}', '{"n":8', '{"n":9}')
     runner.run()
@@ -372,7 +364,7 @@ describe('a task whose records have one shape', () => {
   })
 
   test('skips it alone, reads another shape and fails at no tombstone that it may skip', async () => {
-    const runner = new TaskRunner(build('skip'))
+    const runner = new TaskRunner(twicePipeline('skip'))
     await runner.start()
     runner.feed(
       'input',
